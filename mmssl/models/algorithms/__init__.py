@@ -1,0 +1,3 @@
+from .base import BaseAlgorithm
+
+__all__ = ["BaseAlgorithm"]

@@ -1,0 +1,84 @@
+"""BaseAlgorithm: what every self-supervised method shares."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Literal
+
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from mmssl.models.momentum_twin import MomentumTwin
+from mmssl.registry import MODELS, build_module
+from mmssl.structures import Progress, ViewBatch
+
+
+class BaseAlgorithm(BaseModel):
+    """A backbone, what a method puts on it, and the loss over the views of a batch.
+
+    A method writes its constructor and `loss`; nothing else. Constructors take built modules or
+    config dicts.
+
+    Args:
+        backbone: Returns a tuple of feature maps (B, C, H, W).
+        data_preprocessor: Moves and normalises a `ViewBatch`; default `ViewPreprocessor()`.
+        init_cfg: Weight initialisation of the mm family, for the whole algorithm.
+    """
+
+    twin: MomentumTwin | None = None
+
+    def __init__(
+        self,
+        backbone: nn.Module | dict,
+        data_preprocessor: nn.Module | dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(
+            data_preprocessor=build_module(
+                MODELS, data_preprocessor or dict(type="mmssl.ViewPreprocessor")
+            ),
+            init_cfg=init_cfg,
+        )
+        self.backbone = build_module(MODELS, backbone)
+        self.progress: Progress | None = None
+
+    @abstractmethod
+    def loss(self, views: ViewBatch) -> dict[str, Tensor]:
+        """The loss terms and diagnostics of one batch.
+
+        Entries whose name contains "loss" are added up and minimised; others are logged only.
+        """
+
+    def extract_feat(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps of the online backbone for normalised `images` (B, 3, H, W)."""
+        return self.backbone(images)
+
+    def forward(
+        self,
+        inputs: ViewBatch | Tensor,
+        data_samples: Any = None,
+        mode: Literal["loss", "tensor"] = "tensor",
+    ) -> dict[str, Tensor] | tuple[Tensor, ...]:
+        """Loss terms of a `ViewBatch` (`loss`), or feature maps (`tensor`) of its first view or of images.
+
+        Raises:
+            RuntimeError: `mode='loss'` before `progress` was set; schedules would be undefined.
+            ValueError: Another mode.
+        """
+        if mode == "loss":
+            if self.progress is None:
+                raise RuntimeError(
+                    f"{type(self).__name__}.progress is not set, so schedules are undefined. Train with "
+                    "ProgressHook (configs/_base_/default_runtime.py has it), or set "
+                    "algorithm.progress = Progress(iter, max_iters, epoch, max_epochs) by hand."
+                )
+            return self.loss(inputs)
+        if mode == "tensor":
+            return self.extract_feat(inputs.images[0] if isinstance(inputs, ViewBatch) else inputs)
+        raise ValueError(f"mode must be 'loss' or 'tensor', got {mode!r}.")
+
+    def init_weights(self) -> None:
+        """Initialise, then let the twin start as a copy of the online networks."""
+        super().init_weights()
+        if self.twin is not None:
+            self.twin.sync(self)

@@ -1,0 +1,57 @@
+"""Everything of `torch.distributed` that methods and hooks use.
+
+Each function is the identity (or the local result) on a single process and says whether gradients
+pass through it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def is_distributed() -> bool:
+    """Whether a process group exists."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """Index of this process, 0 on a single one."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size() -> int:
+    """Number of processes, 1 on a single one."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+@torch.no_grad()
+def gather_cat(tensor: Tensor) -> Tensor:
+    """Concatenate `tensor` (B, ...) of all ranks in rank order to (R * B, ...); no gradient."""
+    if world_size() == 1:
+        return tensor.detach()
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(parts, tensor.detach().contiguous())
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def reduce_mean(tensor: Tensor) -> Tensor:
+    """Mean of `tensor` over the ranks; no gradient."""
+    if world_size() == 1:
+        return tensor.detach()
+    total = tensor.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
+@torch.no_grad()
+def any_rank(flag: bool) -> bool:
+    """Whether `flag` is true on at least one rank: the way to leave a loop together."""
+    if world_size() == 1:
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    value = torch.tensor([float(flag)], device=device)
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return bool(value.item())

@@ -1,0 +1,84 @@
+"""Schedules of method parameters (momentum, temperature, loss weight): (step, total) -> float.
+
+Learning rate and weight decay belong to the parameter schedulers of the optimizer instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Schedule = Callable[[int, int], float]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same value at every step.
+
+    Example:
+        >>> Constant(0.999)(step=7, total=10)
+        0.999
+    """
+
+    value: float
+
+    def __call__(self, step: int, total: int) -> float:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from `start` at step 0 to `end` at step `total`.
+
+    v(t) = end - (end - start) * (cos(pi * t / total) + 1) / 2
+
+    Example:
+        >>> [Cosine(0.99, 1.0)(step, 100) for step in (0, 50, 100)]
+        [0.99, 0.995, 1.0]
+    """
+
+    start: float
+    end: float
+
+    def __call__(self, step: int, total: int) -> float:
+        return self.end - (self.end - self.start) * (math.cos(math.pi * step / total) + 1) / 2
+
+
+@dataclass(frozen=True)
+class LinearWarmup:
+    """Linear from `start` to `end` over `num_steps`, then `end`.
+
+    Example:
+        >>> [LinearWarmup(0.04, 0.07, 30)(step, 100) for step in (0, 15, 30, 99)]
+        [0.04, 0.055, 0.07, 0.07]
+    """
+
+    start: float
+    end: float
+    num_steps: int
+
+    def __call__(self, step: int, total: int) -> float:
+        if step >= self.num_steps:
+            return self.end
+        return self.start + (self.end - self.start) * step / self.num_steps
+
+
+_SCHEDULES = {kind.__name__: kind for kind in (Constant, Cosine, LinearWarmup)}
+
+
+def build_schedule(schedule: Schedule | dict | float) -> Schedule:
+    """A schedule from a number, a config dict such as `dict(type='Cosine', start=.99, end=1.)`, or itself.
+
+    Raises:
+        KeyError: The dict names no known schedule.
+    """
+    if isinstance(schedule, (int, float)):
+        return Constant(float(schedule))
+    if isinstance(schedule, dict):
+        arguments = dict(schedule)
+        kind = arguments.pop("type")
+        if kind not in _SCHEDULES:
+            raise KeyError(f"Unknown schedule {kind!r}; choose one of {sorted(_SCHEDULES)}.")
+        return _SCHEDULES[kind](**arguments)
+    return schedule

@@ -1,0 +1,4 @@
+from .progress import Progress
+from .view_batch import ViewBatch
+
+__all__ = ["Progress", "ViewBatch"]
