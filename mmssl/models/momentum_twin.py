@@ -8,7 +8,6 @@ from typing import Literal
 
 import torch
 from mmengine.model import BaseModule
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mmssl.ops.schedules import Schedule, build_schedule
@@ -59,7 +58,7 @@ class MomentumTwin(BaseModule):
         for name in self.names:
             mirrored = copy.deepcopy(getattr(owner, name)).requires_grad_(False)
             for module in mirrored.modules():
-                if isinstance(module, DropPath):
+                if hasattr(module, "drop_prob"):
                     module.drop_prob = 0.0
                 elif isinstance(module, nn.modules.dropout._DropoutNd):
                     module.p = 0.0
