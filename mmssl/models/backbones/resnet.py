@@ -1,0 +1,186 @@
+"""ResNet v1.5 returning the feature maps of its stages.
+
+Deep Residual Learning for Image Recognition, 2015, arXiv 1512.03385; stride in the 3x3 convolution
+("v1.5"). Built from torchvision's blocks, so that parameter names and shapes equal
+`torchvision.models.resnet*` (and mmdet's and mmseg's `ResNet(style='pytorch')`) without `fc`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torchvision.models import resnet as blocks
+
+from mmssl.registry import MODELS
+
+_DEPTHS: dict[int, tuple[type[nn.Module], list[int]]] = {
+    18: (blocks.BasicBlock, [2, 2, 2, 2]),
+    34: (blocks.BasicBlock, [3, 4, 6, 3]),
+    50: (blocks.Bottleneck, [3, 4, 6, 3]),
+    101: (blocks.Bottleneck, [3, 4, 23, 3]),
+    152: (blocks.Bottleneck, [3, 8, 36, 3]),
+}
+_STEM_STRIDES = {"imagenet": 4, "cifar": 1}
+
+
+def _norm_layer(norm_cfg: dict) -> Callable[[int], nn.Module]:
+    """The constructor `num_features -> layer` that a `norm_cfg` of the mm family describes."""
+    options = {key: value for key, value in norm_cfg.items() if key not in ("type", "requires_grad")}
+    kind = norm_cfg.get("type")
+    if kind in ("BN", "BN2d"):
+        return partial(nn.BatchNorm2d, **options)
+    if kind == "SyncBN":
+        return partial(nn.SyncBatchNorm, **options)
+    if kind == "GN":
+        if "num_groups" not in options:
+            raise ValueError(f"norm_cfg of type 'GN' needs num_groups, got {norm_cfg}.")
+        return lambda channels: nn.GroupNorm(num_channels=channels, **options)
+    raise ValueError(f"norm_cfg.type must be 'BN', 'SyncBN' or 'GN', got {kind!r}.")
+
+
+@MODELS.register_module()
+class ResNet(BaseModule):
+    """ResNet-18/34/50/101/152 and the wide variants, as a tuple of feature maps.
+
+    Convolutions start from He's normal distribution (fan-out), norm layers from 1 and 0. Stages after
+    the last of `out_indices` are not built: no parameter is without gradient.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        width: Factor on the inner (3x3) channels of every bottleneck; stage outputs keep their size.
+            `depth=50, width=2` is torchvision's `wide_resnet50_2` and CARE's "ResNet-50 (2x)", not
+            SimCLR's network, which doubles all channels.
+        out_indices: Stages (0-3, ascending) whose maps are returned.
+        norm_cfg: `dict(type='BN' | 'SyncBN' | 'GN', requires_grad=..., ...)`; further entries go to the
+            layer (`eps`, `momentum`, `num_groups`).
+        norm_eval: Keep every BatchNorm in eval mode while training.
+        frozen_stages: Stem and stages 1..n are in eval mode without gradients; 0 is the stem alone, -1
+            nothing.
+        stem: `imagenet` (7x7 stride 2, max-pool) or `cifar` (3x3 stride 1, no pool) for small images.
+        zero_init_residual: Start the last norm weight of every block at 0.
+        init_cfg: Weight initialisation of the mm family.
+
+    Raises:
+        ValueError: An argument outside its choices, or `width` with basic blocks.
+
+    Example:
+        >>> import torch
+        >>> maps = ResNet(depth=18)(torch.zeros(1, 3, 64, 64))
+        >>> [tuple(m.shape[1:]) for m in maps]
+        [(64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2)]
+    """
+
+    out_channels: list[int]
+    strides: list[int]
+
+    def __init__(
+        self,
+        depth: int,
+        width: int = 1,
+        *,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        norm_cfg: dict | None = None,
+        norm_eval: bool = False,
+        frozen_stages: int = -1,
+        stem: Literal["imagenet", "cifar"] = "imagenet",
+        zero_init_residual: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        norm_cfg = norm_cfg or dict(type="BN")
+        if depth not in _DEPTHS:
+            raise ValueError(f"ResNet depth must be one of {sorted(_DEPTHS)}, got {depth!r}.")
+        block, num_blocks = _DEPTHS[depth]
+        if width < 1 or (width != 1 and block is blocks.BasicBlock):
+            raise ValueError(
+                f"width={width} with depth={depth}: width is a factor >= 1 on the inner channels of "
+                "bottlenecks, so any value but 1 needs depth 50, 101 or 152."
+            )
+        if stem not in _STEM_STRIDES:
+            raise ValueError(f"stem must be one of {sorted(_STEM_STRIDES)}, got {stem!r}.")
+        out_indices = tuple(out_indices)
+        if not out_indices or list(out_indices) != sorted(set(out_indices) & {0, 1, 2, 3}):
+            raise ValueError(
+                f"out_indices must be ascending stage numbers from 0 to 3, got {out_indices}."
+            )
+        num_stages = out_indices[-1] + 1
+        if not -1 <= frozen_stages <= num_stages:
+            raise ValueError(
+                f"frozen_stages must lie between -1 and {num_stages} (the stages that are built for "
+                f"out_indices={out_indices}), got {frozen_stages}."
+            )
+        self.depth = depth
+        self.width = width
+        self.out_indices = out_indices
+        self.norm_cfg = norm_cfg
+        self.norm_eval = norm_eval
+        self.frozen_stages = frozen_stages
+        self.stem = stem
+
+        network = blocks.ResNet(
+            block,
+            num_blocks,
+            zero_init_residual=zero_init_residual,
+            width_per_group=64 * width,
+            norm_layer=_norm_layer(norm_cfg),
+        )
+        if zero_init_residual:
+        self.conv1 = network.conv1
+        if stem == "cifar":
+            self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.bn1 = network.bn1
+        self.relu = network.relu
+        self.maxpool = network.maxpool if stem == "imagenet" else nn.Identity()
+        for stage in range(num_stages):
+            self.add_module(f"layer{stage + 1}", getattr(network, f"layer{stage + 1}"))
+
+        self.out_channels = [64 * 2**i * block.expansion for i in out_indices]
+        self.strides = [_STEM_STRIDES[stem] * 2**i for i in out_indices]
+        if not norm_cfg.get("requires_grad", True):
+            for module in self._norms():
+                module.requires_grad_(False)
+        for module in self._frozen():
+            module.requires_grad_(False)
+
+    def _norms(self) -> list[nn.Module]:
+        return [
+            module
+            for module in self.modules()
+            if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.GroupNorm))
+        ]
+
+    def _frozen(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        names = ["conv1", "bn1"] + [f"layer{i + 1}" for i in range(self.frozen_stages)]
+        return [self.get_submodule(name) for name in names]
+
+    def train(self, mode: bool = True) -> ResNet:
+        """Switch the mode, except for what `norm_eval` and `frozen_stages` keep in eval mode."""
+        super().train(mode)
+        if mode:
+            for module in self._frozen() + (self._norms() if self.norm_eval else []):
+                module.eval()
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps.
+
+        Args:
+            images: (B, 3, H, W) normalised images, any H and W.
+
+        Returns:
+            One map (B, C, H / stride, W / stride), rounded up, for each of `out_indices`.
+        """
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        maps = []
+        for stage in range(self.out_indices[-1] + 1):
+            x = getattr(self, f"layer{stage + 1}")(x)
+            if stage in self.out_indices:
+                maps.append(x)
+        return tuple(maps)
