@@ -128,7 +128,6 @@ class ResNet(BaseModule):
             width_per_group=64 * width,
             norm_layer=_norm_layer(norm_cfg),
         )
-        if zero_init_residual:
         self.conv1 = network.conv1
         if stem == "cifar":
             self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
