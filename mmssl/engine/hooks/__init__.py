@@ -1,0 +1,20 @@
+from .checkpoint_hook import CheckpointHook, latest_checkpoint
+from .finite_loss_hook import FiniteLossHook, NonFiniteLossError
+from .momentum_update_hook import MomentumUpdateHook
+from .preemption_hook import Preempted, PreemptionHook
+from .progress_hook import ProgressHook
+from .resume_state_hook import ResumeStateHook
+from .step_seed_hook import StepSeedHook
+
+__all__ = [
+    "CheckpointHook",
+    "FiniteLossHook",
+    "MomentumUpdateHook",
+    "NonFiniteLossError",
+    "Preempted",
+    "PreemptionHook",
+    "ProgressHook",
+    "ResumeStateHook",
+    "StepSeedHook",
+    "latest_checkpoint",
+]

@@ -1,0 +1,153 @@
+"""check_config: unknown keys and types are errors that name the place and the nearest valid name."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.runner import Runner
+
+from mmssl import registry as R
+
+# Which registry builds the dict that stands under a key of a config.
+_REGISTRIES: dict[str, Registry] = {
+    "model": R.MODELS,
+    "backbone": R.MODELS,
+    "data_preprocessor": R.MODELS,
+    "dataset": R.DATASETS,
+    "sampler": R.SAMPLERS,
+    "views": R.TRANSFORMS,
+    "transforms": R.TRANSFORMS,
+    "default_hooks": R.HOOKS,
+    "custom_hooks": R.HOOKS,
+    "optim_wrapper": R.OPTIM_WRAPPERS,
+    "optimizer": R.OPTIMIZERS,
+    "param_scheduler": R.PARAM_SCHEDULERS,
+    "train_cfg": R.LOOPS,
+    "val_evaluator": R.METRICS,
+    "test_evaluator": R.METRICS,
+    "visualizer": R.VISUALIZERS,
+}
+# Keys that mmengine or the registry adds or takes away before a class is called.
+_BUILD_KEYS = {"type", "_scope_", "_delete_", "init_cfg"}
+_TOP_LEVEL = set(inspect.signature(Runner.__init__).parameters) | {
+    "activation_checkpointing", "compile", "custom_imports", "default_scope", "env_cfg",
+    "find_unused_parameters", "launcher", "load_from", "log_level", "log_processor", "randomness",
+    "resume", "runner_type", "sync_bn", "trust_pickle", "work_dir",
+}  # fmt: skip
+
+
+class ConfigError(ValueError):
+    """A config names something that does not exist."""
+
+
+def check_config(config: Config, overrides: dict[str, Any]) -> None:
+    """Refuse keys and types of a config that nothing would read.
+
+    Checks every dict whose class is one of mmssl's scope against the signature of that class, and
+    top-level keys against those of the runner (a name that is merely close to one of them is
+    refused; other variables are free, configs use them as building blocks).
+
+    Args:
+        config: A parsed config.
+        overrides: Dotted keys that came from the command line: they must exist already.
+
+    Raises:
+        ConfigError: See above; the message holds the dotted key, the file and line, and the nearest
+            valid name.
+    """
+    if config.get("default_scope") != R.SCOPE:
+        return
+    for key in config:
+        near = difflib.get_close_matches(key, _TOP_LEVEL, 1, cutoff=0.86)
+        if key not in _TOP_LEVEL and near:
+            raise ConfigError(f"Unknown key {key!r}{_place(config, key)}. Did you mean {near[0]!r}?")
+    for key, registry in _REGISTRIES.items():
+        if key in config:
+            _check(config, config[key], key, registry)
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        if config.get(loader):
+            for part in ("dataset", "sampler"):
+                _check(config, config[loader].get(part), f"{loader}.{part}", _REGISTRIES[part])
+
+
+def _check(config: Config, node: Any, path: str, registry: Registry) -> None:
+    if isinstance(node, (list, tuple)):
+        for number, item in enumerate(node):
+            _check(config, item, f"{path}[{number}]", registry)
+        return
+    if not isinstance(node, dict):
+        return
+    kind = node.get("type")
+    if isinstance(kind, str):
+        _check_type(config, node, kind, path, registry)
+    for key, value in node.items():
+        below = _REGISTRIES.get(key, registry)
+        if isinstance(value, (dict, list, tuple)) and not key.endswith("_cfg"):
+            _check(config, value, f"{path}.{key}", below)
+
+
+def _check_type(config: Config, node: dict, kind: str, path: str, registry: Registry) -> None:
+    try:
+        cls = registry.get(kind)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{path}.type = {kind!r} cannot be imported: {error}") from error
+    if cls is None:
+        names = sorted(_known_names(registry))
+        near = difflib.get_close_matches(kind, names, 1)
+        raise ConfigError(
+            f"{path}.type = {kind!r}{_place(config, kind)} is no known {registry.name}."
+            + (f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(names[:40])}.")
+            + " Classes of your own need custom_imports = dict(imports=['your.module'])."
+        )
+    parameters = inspect.signature(cls).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    valid = set(parameters) | _BUILD_KEYS
+    for key in node:
+        if key not in valid:
+            near = difflib.get_close_matches(key, valid, 1)
+            raise ConfigError(
+                f"{path}.{key}{_place(config, key)}: {kind} takes no {key!r}."
+                + (f" Did you mean {near[0]!r}?" if near else "")
+                + f" It takes: {', '.join(sorted(set(parameters)))}."
+            )
+
+
+def _known_names(registry: Registry) -> Iterator[str]:
+    while registry is not None:
+        yield from registry.module_dict
+        registry = registry.parent
+
+
+def _place(config: Config, word: str) -> str:
+    """' (file:line)' of the first place in the config's files that sets or names `word`."""
+    for file in _files(Path(config.filename)) if config.filename else ():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = (
+                getattr(node, "arg", None),
+                getattr(node, "id", None),
+                getattr(node, "value", None) if isinstance(node, ast.Constant) else None,
+            )
+            if word in names:
+                return f" ({file}:{getattr(node, 'lineno', 1)})"
+    return ""
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """A Python config file and its bases that are files, nearest first."""
+    if path.suffix != ".py" or not path.is_file():
+        return
+    yield path
+    bases = re.search(r"^_base_\s*=\s*(\[.*?\]|['\"].*?['\"])", path.read_text(encoding="utf-8"), re.S | re.M)
+    if bases:
+        for base in re.findall(r"['\"]([^'\"]+)['\"]", bases.group(1)):
+            if "::" not in base:
+                yield from _files(path.parent / base)

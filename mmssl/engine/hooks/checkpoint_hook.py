@@ -1,0 +1,85 @@
+"""CheckpointHook: writes checkpoints, keeps the newest, never without a good one on disk."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook as _CheckpointHook
+
+from mmssl.registry import HOOKS
+
+LAST = "last_checkpoint"
+
+
+@HOOKS.register_module()
+class CheckpointHook(_CheckpointHook):
+    """mmengine's hook, but old checkpoints go only after the new one is complete.
+
+    mmengine deletes first and writes then, so that `max_keep_ckpts=1` and a full disk leave nothing.
+    Files: `epoch_<n>.pth` at epoch ends, `iter_<n>.pth` inside an epoch; the file `last_checkpoint`
+    names the newest. Both kinds resume exactly.
+    """
+
+    _NAMES = re.compile(r"(epoch|iter)_(\d+)\.pth")
+
+    def save_now(self, runner) -> str:
+        """Write a checkpoint at the current iteration, whatever the interval.
+
+        Returns:
+            The path of the file.
+        """
+        step = runner.iter + 1
+        name = f"iter_{step}.pth"
+        self._write(runner, name, dict(epoch=runner.epoch, iter=step), by_epoch=False)
+        return str(Path(self.out_dir) / name)
+
+    def _save_checkpoint_with_step(self, runner, step, meta) -> None:
+        self._write(runner, self.filename_tmpl.format(step), meta, self.by_epoch)
+
+    def _write(self, runner, name: str, meta: dict, by_epoch: bool) -> None:
+        self.last_ckpt = str(Path(self.out_dir) / name)
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=by_epoch,
+            backend_args=self.backend_args,
+        )
+        if is_main_process():
+            pointer = Path(runner.work_dir) / LAST
+            partial = pointer.with_name(LAST + ".partial")
+            partial.write_text(self.last_ckpt)
+            os.replace(partial, pointer)
+            self._prune()
+
+    def _prune(self) -> None:
+        if self.max_keep_ckpts <= 0:
+            return
+        files = [path for path in Path(self.out_dir).iterdir() if self._NAMES.fullmatch(path.name)]
+        files.sort(key=lambda path: path.stat().st_mtime_ns)
+        for path in files[: -self.max_keep_ckpts]:
+            path.unlink()
+
+
+def latest_checkpoint(work_dir: str | Path) -> Path | None:
+    """The newest complete checkpoint of a work directory, `None` if it has none.
+
+    Trusts `last_checkpoint` when the file it names exists (in its place or, if the directory was
+    moved, beside it), else takes the youngest `epoch_*.pth` or `iter_*.pth`.
+    """
+    folder = Path(work_dir)
+    pointer = folder / LAST
+    if pointer.is_file() and (text := pointer.read_text().strip()):
+        for path in (Path(text), folder / Path(text).name):
+            if path.is_file():
+                return path
+    if not folder.is_dir():
+        return None
+    files = [path for path in folder.iterdir() if CheckpointHook._NAMES.fullmatch(path.name)]
+    return max(files, key=lambda path: path.stat().st_mtime_ns, default=None)

@@ -1,0 +1,71 @@
+"""FiniteLossHook: says where a loss stopped being finite, and ends the run before harm is done."""
+
+from __future__ import annotations
+
+import math
+
+from mmengine.hooks import Hook
+
+from mmssl.ops.collectives import any_rank
+from mmssl.registry import HOOKS
+from mmssl.structures import ViewBatch
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss was NaN or infinite more often than tolerated."""
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Report and count iterations whose loss is not finite; stop when there are too many.
+
+    for each iteration
+        train_step          the optimizer wrapper skips the step if the loss is not finite
+        after_train_iter    report, count, maybe raise      <- (before a checkpoint is written)
+
+    Args:
+        max_skipped: Skipped steps that one run may have; 0 stops at the first.
+        max_names: Number of file names in a report.
+
+    Raises:
+        NonFiniteLossError: In training, after more than `max_skipped` skipped steps.
+    """
+
+    priority = "ABOVE_NORMAL"
+    _COUNTER = "num_skipped_steps"
+
+    def __init__(self, max_skipped: int = 0, max_names: int = 64) -> None:
+        self.max_skipped = max_skipped
+        self.max_names = max_names
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Look at the loss terms of the iteration."""
+        parts = {name: float(value) for name, value in (outputs or {}).items() if "loss" in name}
+        if not any_rank(not all(math.isfinite(value) for value in parts.values())):
+            return
+        hub = runner.message_hub
+        skipped = hub.get_info(self._COUNTER, 0) + 1
+        hub.update_info(self._COUNTER, skipped)
+        message = (
+            f"Non-finite loss at iteration {runner.iter + 1} (epoch {runner.epoch + 1}): "
+            + ", ".join(f"{name} = {value}" for name, value in parts.items())
+            + f". The step was skipped ({skipped} so far, {self.max_skipped} tolerated). "
+            + f"Images of the batch: {self._names(runner, data_batch)}."
+        )
+        if skipped <= self.max_skipped:
+            runner.logger.warning(message)
+            return
+        raise NonFiniteLossError(
+            message + " The weights and the last checkpoint are those from before this iteration. "
+            "Usual causes: a learning rate that is too high, a warm-up that is too short, float16 "
+            "(try bf16). FiniteLossHook.max_skipped tolerates some."
+        )
+
+    def _names(self, runner, data_batch) -> str:
+        inputs = data_batch.get("inputs") if isinstance(data_batch, dict) else None
+        if not isinstance(inputs, ViewBatch):
+            return "unknown (no ViewBatch)"
+        dataset = runner.train_dataloader.dataset
+        names = [str(dataset.path(int(index))) for index in inputs.index[: self.max_names]]
+        more = len(inputs.index) - len(names)
+        return ", ".join(names) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,50 @@
+"""ProgressHook: tells the algorithm where the run stands."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mmssl.engine.hooks.momentum_update_hook import MomentumUpdateHook
+from mmssl.models.algorithms.base import BaseAlgorithm
+from mmssl.models.momentum_twin import MomentumTwin
+from mmssl.registry import HOOKS
+from mmssl.structures import Progress
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """Set `algorithm.progress` before each iteration.
+
+    before_train        refuse a twin that nothing would ever update
+    for each iteration
+        before_train_iter   algorithm.progress = Progress(...)      <-
+        train_step
+
+    Idle for models that are no `BaseAlgorithm` (detectors, segmentors).
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_train(self, runner) -> None:
+        """Check that every twin has a hook that moves it.
+
+        Raises:
+            RuntimeError: The model holds a `MomentumTwin` but the run has no `MomentumUpdateHook`.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self.algorithm = model if isinstance(model, BaseAlgorithm) else None
+        has_twin = any(isinstance(module, MomentumTwin) for module in model.modules())
+        if has_twin and not any(isinstance(hook, MomentumUpdateHook) for hook in runner.hooks):
+            raise RuntimeError(
+                "The model holds a MomentumTwin but no MomentumUpdateHook moves it. Inherit "
+                "configs/_base_/default_runtime.py or add dict(type='MomentumUpdateHook') to "
+                "default_hooks."
+            )
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Set the progress of the iteration that begins."""
+        if self.algorithm is not None:
+            self.algorithm.progress = Progress(
+                runner.iter, runner.max_iters, runner.epoch, runner.max_epochs
+            )

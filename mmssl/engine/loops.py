@@ -1,0 +1,58 @@
+"""EpochLoop: epoch-based training that can start, stop and resume at any iteration."""
+
+from __future__ import annotations
+
+from mmengine.runner import EpochBasedTrainLoop
+
+from mmssl.registry import LOOPS
+
+
+@LOOPS.register_module()
+class EpochLoop(EpochBasedTrainLoop):
+    """mmengine's epoch loop, with exact resume inside an epoch and a stop between iterations.
+
+    The order of the data is a pure function of (seed, epoch), so a run resumed at iteration i skips
+    the i - epoch * iterations_per_epoch batches that were seen, at no cost, through the sampler's
+    `skip`. `stop_training` is obeyed after every iteration.
+
+    Raises:
+        TypeError: Resumed inside an epoch with a sampler that cannot skip.
+        ValueError: The loader yields no batch at all.
+    """
+
+    def __init__(self, runner, dataloader, max_epochs: int, **kwargs) -> None:
+        super().__init__(runner, dataloader, max_epochs, **kwargs)
+        if not len(self.dataloader):
+            raise ValueError(
+                f"The training loader yields no batch: {len(self.dataloader.dataset)} images, batch "
+                f"size {self.dataloader.batch_size}, {runner.world_size} process(es), incomplete "
+                "batches dropped. Lower train_dataloader.batch_size or add images."
+            )
+
+    def run(self):
+        """Train from the current iteration to the end, or to a stop."""
+        for part in (self.dataloader.dataset, self.dataloader.sampler):
+            # A resumed run takes its seed from the checkpoint, after the loader was built.
+            if hasattr(part, "seed"):
+                part.seed = self.runner.seed
+        return super().run()
+
+    def run_epoch(self) -> None:
+        """One epoch, or what is left of it after a resume."""
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        start = self._iter - self._epoch * len(self.dataloader)
+        if start > 0:
+            sampler = self.dataloader.sampler
+            if not hasattr(sampler, "skip"):
+                raise TypeError(
+                    f"The checkpoint lies {start} iterations inside epoch {self._epoch + 1}, but "
+                    f"{type(sampler).__name__} cannot skip what was seen; use CounterSampler."
+                )
+            sampler.skip(start * self.dataloader.batch_size)
+        for index, batch in enumerate(self.dataloader, start):
+            self.run_iter(index, batch)
+            if self.stop_training:
+                break
+        self.runner.call_hook("after_train_epoch")
+        self._epoch += 1

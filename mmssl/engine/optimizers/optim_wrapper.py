@@ -1,0 +1,64 @@
+"""Optimizer wrappers: mmengine's, with a guard against non-finite losses and AMP on the CPU too."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import torch
+from mmengine.optim import AmpOptimWrapper as _AmpOptimWrapper
+from mmengine.optim import OptimWrapper as _OptimWrapper
+from torch import Tensor, nn
+
+from mmssl.ops.collectives import any_rank
+from mmssl.registry import OPTIM_WRAPPERS
+
+
+class _FiniteGuard:
+    """Drop a logical batch in which any loss, on any rank, is not finite; weights stay as they are.
+
+    `FiniteLossHook` reports the dropped step and decides whether training may go on.
+    """
+
+    _dropped = False
+
+    def update_params(self, loss: Tensor, *args, **kwargs) -> None:
+        """Backward and maybe step, unless a loss of this logical batch was not finite."""
+        self._dropped |= any_rank(not torch.isfinite(loss).item())
+        if not self._dropped:
+            super().update_params(loss, *args, **kwargs)
+            return
+        self._inner_count += 1
+        if self.should_update():
+            self.zero_grad()
+            self._dropped = False
+
+
+@OPTIM_WRAPPERS.register_module()
+class OptimWrapper(_FiniteGuard, _OptimWrapper):
+    """mmengine's `OptimWrapper` that never steps on a non-finite loss."""
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(_FiniteGuard, _OptimWrapper):
+    """bfloat16 autocast on CPU and GPU; its range is that of float32, so no loss scaling is needed."""
+
+    @contextmanager
+    def optim_context(self, model: nn.Module):
+        """Autocast around preprocessing and loss; gradient synchronisation as in mmengine."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
+            yield
+
+
+@OPTIM_WRAPPERS.register_module()
+class Float16OptimWrapper(_FiniteGuard, _AmpOptimWrapper):
+    """float16 autocast with dynamic loss scaling, as the official CARE code trains; needs a GPU.
+
+    Raises:
+        RuntimeError: No CUDA device.
+    """
+
+    def __init__(self, **kwargs) -> None:
+        if not torch.cuda.is_available():
+            raise RuntimeError("float16 training needs a CUDA device; use --amp bf16 on a CPU.")
+        super().__init__(dtype="float16", **kwargs)

@@ -1,0 +1,143 @@
+"""Runner: mmengine's, with safe and atomic checkpoints, exact resume, and CPU in every mode."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner as _Runner
+
+from mmssl.convert.checkpoint_file import load_weights_file
+from mmssl.convert.load_report import load_with_report
+from mmssl.engine.hooks.checkpoint_hook import latest_checkpoint
+from mmssl.engine.hooks.resume_state_hook import ResumeStateHook, pending_gradients
+from mmssl.engine.loops import EpochLoop
+from mmssl.registry import RUNNERS
+
+PARTIAL = ".partial"
+
+
+@RUNNERS.register_module()
+class Runner(_Runner):
+    """The runner of `tools/train.py`, for pretraining and for the transfer configs of mmdet and mmseg.
+
+    Beyond mmengine's:
+
+    * checkpoints are written beside their final name, flushed to disk, then renamed;
+    * they hold tensors and plain containers, and are read with `weights_only=True`
+      (`trust_pickle = True` in the config allows others);
+    * a resumed run fails unless every tensor of the model arrived, and fits the data loader;
+    * distributed training works without GPUs (gloo);
+    * `compile = dict(modules=['backbone'])` compiles sub-modules in place, so names stay as they are;
+    * on a CPU denormal numbers are flushed to zero: they slow training down several times.
+    """
+
+    pending_gradients: dict[str, torch.Tensor]
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """mmengine's, after the process group of a run without GPUs and the handling of denormals."""
+        self._flushes_denormals = not torch.cuda.is_available() and torch.set_flush_denormal(True)
+        if self.distributed and not dist.is_initialized() and not torch.cuda.is_available():
+            timeout = timedelta(seconds=env_cfg.get("dist_cfg", {}).get("timeout", 1800))
+            dist.init_process_group("gloo", timeout=timeout)
+        super().setup_env(env_cfg)
+
+    def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
+        """The hooks of the config, and what exact resume needs."""
+        super().register_hooks(default_hooks, custom_hooks)
+        self.register_hook(ResumeStateHook())
+        if self._flushes_denormals:
+            self.logger.info("Denormal numbers are flushed to zero (CPU training).")
+
+    def wrap_model(self, model_wrapper_cfg, model):
+        """mmengine's; without GPUs the wrapper takes no device."""
+        if self.distributed and not torch.cuda.is_available() and model_wrapper_cfg is None:
+            model_wrapper_cfg = dict(
+                type="MMDistributedDataParallel",
+                device_ids=None,
+                broadcast_buffers=False,
+                find_unused_parameters=self.cfg.get("find_unused_parameters", False),
+            )
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    @property
+    def _bare_model(self) -> torch.nn.Module:
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """Write a checkpoint atomically: a kill or a full disk leaves the files there were."""
+        self.pending_gradients = pending_gradients(
+            self._bare_model, self.optim_wrapper.should_update()
+        )
+        super().save_checkpoint(out_dir, filename + PARTIAL, *args, **kwargs)
+        self.pending_gradients = {}
+        if is_main_process():
+            partial = Path(out_dir) / (filename + PARTIAL)
+            with open(partial, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, partial.with_name(filename))
+
+    def load_or_resume(self) -> None:
+        """Resume the newest checkpoint of the work directory or a given one, or load weights."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            self._load_from = latest_checkpoint(self.work_dir)
+            if self._load_from is None:
+                self.logger.info(f"No checkpoint in {self.work_dir}: training starts at iteration 0.")
+                self._resume = False
+            else:
+                self.logger.info(f"Resuming {self._load_from}.")
+        super().load_or_resume()
+
+    def load_checkpoint(self, filename, map_location="cpu", strict=False, revise_keys=()):
+        """Read a checkpoint safely into the model; a resumed one must fit completely.
+
+        Returns:
+            The content of the file.
+
+        Raises:
+            RuntimeError: Resuming, and a tensor is missing, left over or of another shape.
+            ValueError: Resuming inside an epoch whose length has changed.
+        """
+        checkpoint = load_weights_file(filename, trust_pickle=self.cfg.get("trust_pickle", False))
+        if self._resume:
+            self._check_resumable(checkpoint, filename)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        state = checkpoint.get("state_dict", checkpoint)
+        if self._resume or strict:
+            self._bare_model.load_state_dict(state, strict=True)
+        else:
+            load_with_report(self._bare_model, state, source=str(filename), logger=self.logger)
+        self._has_loaded = True
+        return checkpoint
+
+    def _check_resumable(self, checkpoint: dict, filename) -> None:
+        absent = {"meta", "state_dict", "optimizer", "message_hub"} - set(checkpoint)
+        if absent:
+            raise ValueError(
+                f"{filename} holds no {', '.join(sorted(absent))}: it is no checkpoint of a training "
+                "run. To start a new run from its weights use load_from instead of --resume."
+            )
+        meta, here = checkpoint["meta"], len(self.train_dataloader)
+        there = meta.get("iters_per_epoch", here)
+        if there != here and isinstance(self.train_loop, EpochLoop):
+            raise ValueError(
+                f"{filename} comes from a run of {there} iterations per epoch, this one has {here}: "
+                "the batch size, the number of processes or the images have changed. Resume with "
+                "the same, or start a new run from the weights with load_from."
+            )
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the sub-modules that `cfg.compile` names, in place."""
+        options = self.cfg.get("compile")
+        if not isinstance(options, dict) or "modules" not in options:
+            super()._maybe_compile(target)
+            return
+        options = dict(options)
+        for name in options.pop("modules"):
+            self._bare_model.get_submodule(name).compile(**options)
+            self.logger.info(f"Compiled {name}; its first iterations are slow.")

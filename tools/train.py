@@ -1,0 +1,82 @@
+#!/usr/bin/env python
+"""Train a model: self-supervised pretraining, or a detector or segmentor on pretrained weights.
+
+    python tools/train.py configs/care/care_resnet50_8xb128-coslr-200e_in1k.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import DictAction
+from mmengine.registry import RUNNERS
+
+from mmssl.engine.config import load_config
+from mmssl.engine.switches import (
+    set_accumulation,
+    set_activation_checkpointing,
+    set_compile,
+    set_precision,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="config file")
+    parser.add_argument("--work-dir", help="where logs and checkpoints go; work_dirs/<config> if not given")
+    parser.add_argument(
+        "--resume", nargs="?", const="auto", metavar="auto|PATH",
+        help="go on with the newest checkpoint of the work directory, or with the given one",
+    )  # fmt: skip
+    parser.add_argument("--amp", nargs="?", const="bf16", choices=["bf16", "fp16"], help="mixed precision")
+    parser.add_argument("--accumulate", type=int, metavar="N", help="step the optimizer every N batches")
+    parser.add_argument(
+        "--activation-checkpointing", nargs="+", metavar="MODULE",
+        help="recompute the activations of these modules, e.g. backbone.layer1",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compile", nargs="*", metavar="MODULE", help="torch.compile these modules; the backbone if none is named"
+    )
+    parser.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate with the batch size")
+    parser.add_argument("--no-validate", action="store_true", help="no validation during training")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override entries of the config"
+    )
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    config = load_config(args.config, args.cfg_options)
+    config.launcher = args.launcher
+    config.work_dir = args.work_dir or config.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
+    config.runner_type = config.get("runner_type", "mmssl.Runner")
+    if args.amp:
+        set_precision(config, args.amp)
+    if args.accumulate:
+        set_accumulation(config, args.accumulate)
+    if args.activation_checkpointing:
+        set_activation_checkpointing(config, args.activation_checkpointing)
+    if args.compile is not None:
+        set_compile(config, args.compile or ["backbone"])
+    if args.auto_scale_lr:
+        if "base_batch_size" not in config.get("auto_scale_lr", {}):
+            raise SystemExit("--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config.")
+        config.auto_scale_lr.enable = True
+    if args.no_validate:
+        for key in ("val_cfg", "val_dataloader", "val_evaluator"):
+            config[key] = None
+    if args.resume:
+        config.resume = True
+        config.load_from = None if args.resume == "auto" else args.resume
+    RUNNERS.build(config).train()
+
+
+if __name__ == "__main__":
+    main()
