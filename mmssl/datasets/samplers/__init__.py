@@ -1,0 +1,3 @@
+from .counter_sampler import CounterSampler
+
+__all__ = ["CounterSampler"]
