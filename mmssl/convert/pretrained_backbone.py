@@ -1,0 +1,74 @@
+"""Continued pretraining and transfer from any backbone weights: one key of a config."""
+
+from __future__ import annotations
+
+from mmengine.logging import print_log
+from mmengine.model import update_init_info
+from torch import nn
+
+from mmssl.convert.layouts import Branch
+from mmssl.convert.load_backbone import load_backbone
+from mmssl.registry import WEIGHT_INITIALIZERS
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedBackbone:
+    """Initialise a backbone from a file of any common layout, or fail.
+
+    Written into the algorithm, which works for every backbone (also for borrowed ones whose
+    `init_weights` follows rules of its own), or into the backbone itself:
+
+        model = dict(type='CARE', init_cfg=dict(type='PretrainedBackbone', checkpoint='r50.pth'), ...)
+        model = dict(backbone=dict(type='mmdet.ResNet', ...,
+                                   init_cfg=dict(type='mmssl.PretrainedBackbone', checkpoint='r50.pth')))
+
+    The weights are copied after every other initialisation, momentum twins are synchronised after
+    that (`BaseAlgorithm.init_weights`). The load report is logged; unlike mmengine's `Pretrained`,
+    a file that does not fit is an error.
+
+    Args:
+        checkpoint: A file, URL or `torchvision://name`: of torchvision, timm, mmdet, mmseg, an official
+            self-supervised checkpoint, one of ours, or an export.
+        branch: `online`, `twin` or `auto` (see `mmssl.convert.layouts.find_weights`).
+        prefix: Take the names behind this prefix instead of detecting it.
+        allow_partial: Accept that some parameters keep their random initialisation.
+        trust_pickle: Allow a pickle to run code.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        *,
+        branch: Branch = "auto",
+        prefix: str | None = None,
+        allow_partial: bool = False,
+        trust_pickle: bool = False,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.branch: Branch = branch
+        self.prefix = prefix
+        self.allow_partial = allow_partial
+        self.trust_pickle = trust_pickle
+
+    def __call__(self, module: nn.Module) -> None:
+        """Load into `module.backbone`, or into `module` if it has no child of that name."""
+        backbone = getattr(module, "backbone", module)
+        # mmengine initialises children after their parent: let them go first, so that nothing
+        # touches the loaded weights later.
+        for child in [backbone] if backbone is not module else list(module.children()):
+            if hasattr(child, "init_weights") and not getattr(child, "is_init", False):
+                child.init_weights()
+        report = load_backbone(
+            backbone,
+            self.checkpoint,
+            branch=self.branch,
+            prefix=self.prefix,
+            allow_partial=self.allow_partial,
+            trust_pickle=self.trust_pickle,
+        )
+        print_log(str(report), logger="current")
+        for child in backbone.modules():
+            if child is not module and hasattr(child, "init_weights"):
+                child.is_init = True
+        if hasattr(backbone, "_params_init_info"):
+            update_init_info(backbone, init_info=f"PretrainedBackbone: {self.checkpoint}")
