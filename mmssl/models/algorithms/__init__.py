@@ -1,3 +1,5 @@
 from .base import BaseAlgorithm
+from .byol import BYOL
+from .care import CARE
 
-__all__ = ["BaseAlgorithm"]
+__all__ = ["BYOL", "CARE", "BaseAlgorithm"]

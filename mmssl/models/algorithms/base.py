@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, Literal
 
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ class BaseAlgorithm(BaseModel):
         init_cfg: Weight initialisation of the mm family, for the whole algorithm.
     """
 
-    twin: MomentumTwin | None = None
+    twin: MomentumTwin | None
 
     def __init__(
         self,
@@ -41,6 +42,8 @@ class BaseAlgorithm(BaseModel):
         )
         self.backbone = build_module(MODELS, backbone)
         self.progress: Progress | None = None
+        # not a class attribute: that would hide the registered sub-module of the same name
+        self.twin = None
 
     @abstractmethod
     def loss(self, views: ViewBatch) -> dict[str, Tensor]:
@@ -48,6 +51,19 @@ class BaseAlgorithm(BaseModel):
 
         Entries whose name contains "loss" are added up and minimised; others are logged only.
         """
+
+    def two_views(self, views: ViewBatch) -> tuple[Tensor, Tensor]:
+        """The images (B, 3, H, W) of the two views that a symmetric method needs.
+
+        Raises:
+            ValueError: Another number of views.
+        """
+        if len(views.images) != 2:
+            raise ValueError(
+                f"{type(self).__name__} needs exactly two views per image, got {len(views.images)}; use a "
+                "view set with two views (see configs/_base_/views/)."
+            )
+        return views.images[0], views.images[1]
 
     def extract_feat(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of the online backbone for normalised `images` (B, 3, H, W)."""
@@ -82,3 +98,11 @@ class BaseAlgorithm(BaseModel):
         super().init_weights()
         if self.twin is not None:
             self.twin.sync(self)
+
+    def _dump_init_info(self) -> None:
+        """Log the parameters that an `init_cfg` has set; mmengine would list all of them."""
+        unchanged = "The value is the same before and after calling `init_weights`"
+        for name, parameter in self.named_parameters():
+            init_info = self._params_init_info[parameter]["init_info"]
+            if not init_info.startswith(unchanged):
+                print_log(f"{name} {tuple(parameter.shape)}: {init_info}", logger="current")

@@ -1,0 +1,23 @@
+from .attention_block import AttentionBlock
+from .bottleneck_attention import BottleneckAttention
+from .mlp import MLP
+from .norm import norm_layer
+from .position_encoding import (
+    AbsolutePosition,
+    PositionTables,
+    RelativePosition,
+    SinCosPosition,
+    position_encoding,
+)
+
+__all__ = [
+    "MLP",
+    "AbsolutePosition",
+    "AttentionBlock",
+    "BottleneckAttention",
+    "PositionTables",
+    "RelativePosition",
+    "SinCosPosition",
+    "norm_layer",
+    "position_encoding",
+]
