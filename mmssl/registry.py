@@ -39,6 +39,13 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(
 PARAM_SCHEDULERS = _child(
     "parameter scheduler", root.PARAM_SCHEDULERS, "mmssl.engine.schedulers"
 )
+WEIGHT_INITIALIZERS = _child(
+    "weight initializer", root.WEIGHT_INITIALIZERS, "mmssl.convert"
+)
+MODEL_WRAPPERS = _child("model wrapper", root.MODEL_WRAPPERS)
+LOG_PROCESSORS = _child("log processor", root.LOG_PROCESSORS)
+VISBACKENDS = _child("visualization backend", root.VISBACKENDS)
+EVALUATORS = _child("evaluator", root.EVALUATOR)
 METRICS = _child("metric", root.METRICS, "mmssl.evaluation")
 VISUALIZERS = _child("visualizer", root.VISUALIZERS, "mmssl.visualization")
 

@@ -49,7 +49,8 @@ class EpochLoop(EpochBasedTrainLoop):
                     f"The checkpoint lies {start} iterations inside epoch {self._epoch + 1}, but "
                     f"{type(sampler).__name__} cannot skip what was seen; use CounterSampler."
                 )
-            sampler.skip(start * self.dataloader.batch_size)
+            # The last batch of an epoch may be a partial one.
+            sampler.skip(min(start * self.dataloader.batch_size, len(sampler)))
         for index, batch in enumerate(self.dataloader, start):
             self.run_iter(index, batch)
             if self.stop_training:

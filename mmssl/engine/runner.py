@@ -11,12 +11,13 @@ import torch.distributed as dist
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner as _Runner
+from mmengine.runner.checkpoint import _load_checkpoint_to_model as load_checkpoint_to_model
 
 from mmssl.convert.checkpoint_file import load_weights_file
-from mmssl.convert.load_report import load_with_report
 from mmssl.engine.hooks.checkpoint_hook import latest_checkpoint
 from mmssl.engine.hooks.resume_state_hook import ResumeStateHook, pending_gradients
 from mmssl.engine.loops import EpochLoop
+from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.registry import RUNNERS
 
 PARTIAL = ".partial"
@@ -93,26 +94,29 @@ class Runner(_Runner):
                 self.logger.info(f"Resuming {self._load_from}.")
         super().load_or_resume()
 
-    def load_checkpoint(self, filename, map_location="cpu", strict=False, revise_keys=()):
-        """Read a checkpoint safely into the model; a resumed one must fit completely.
+    def load_checkpoint(
+        self, filename, map_location="cpu", strict=False, revise_keys=((r"^module\.", ""),)
+    ):
+        """Read a checkpoint safely into the model.
+
+        Resuming, and into an algorithm of ours, it must fit completely (weights of a backbone alone
+        belong into `model.backbone.init_cfg`); detectors and segmentors load as in their family.
 
         Returns:
             The content of the file.
 
         Raises:
-            RuntimeError: Resuming, and a tensor is missing, left over or of another shape.
+            RuntimeError: A tensor is missing, left over or of another shape.
             ValueError: Resuming inside an epoch whose length has changed.
         """
         checkpoint = load_weights_file(filename, trust_pickle=self.cfg.get("trust_pickle", False))
         if self._resume:
             self._check_resumable(checkpoint, filename)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        state = checkpoint.get("state_dict", checkpoint)
-        if self._resume or strict:
-            self._bare_model.load_state_dict(state, strict=True)
-        else:
-            load_with_report(self._bare_model, state, source=str(filename), logger=self.logger)
+        strict = strict or self._resume or isinstance(self._bare_model, BaseAlgorithm)
+        load_checkpoint_to_model(self._bare_model, checkpoint, strict, revise_keys=revise_keys)
         self._has_loaded = True
+        self.logger.info(f"Loaded {filename}.")
         return checkpoint
 
     def _check_resumable(self, checkpoint: dict, filename) -> None:

@@ -1,4 +1,5 @@
 from .checkpoint_hook import CheckpointHook, latest_checkpoint
+from .data_time_hook import DataTimeHook
 from .finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from .momentum_update_hook import MomentumUpdateHook
 from .preemption_hook import Preempted, PreemptionHook
@@ -8,6 +9,7 @@ from .step_seed_hook import StepSeedHook
 
 __all__ = [
     "CheckpointHook",
+    "DataTimeHook",
     "FiniteLossHook",
     "MomentumUpdateHook",
     "NonFiniteLossError",

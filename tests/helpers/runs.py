@@ -1,0 +1,50 @@
+"""Configs of tiny training runs, for tests of the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmssl.engine.runner import Runner
+from tests.helpers import toy  # noqa: F401  (registers the toy method and its data)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def toy_config(work_dir: Path, **changes: Any) -> Config:
+    """A run of 3 epochs of 6 iterations of `ToyMethod`; dotted keys of `changes` override it."""
+    config = Config.fromfile(str(ROOT / "configs/_base_/default_runtime.py"))
+    config.merge_from_dict(
+        dict(
+            model=dict(type="ToyMethod"),
+            train_dataloader=dict(
+                batch_size=4,
+                num_workers=0,
+                sampler=dict(type="CounterSampler", shuffle=True),
+                collate_fn=dict(type="default_collate"),
+                dataset=dict(type="ToyImages", length=22),
+            ),
+            train_cfg=dict(type="EpochLoop", max_epochs=3),
+            optim_wrapper=dict(
+                type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1, momentum=0.9)
+            ),
+            param_scheduler=[
+                dict(type="CosineAnnealingLR", T_max=3, by_epoch=True, convert_to_iter_based=True)
+            ],
+            visualizer=dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")]),
+            work_dir=str(work_dir),
+            experiment_name=str(work_dir),  # message hubs are global and found by this name
+            log_level="WARNING",
+        )
+    )
+    config.merge_from_dict(changes)
+    return config
+
+
+def run_toy(work_dir: Path, **changes: Any) -> Runner:
+    """Build and train `toy_config`; the runner afterwards."""
+    runner = Runner.from_cfg(toy_config(work_dir, **changes))
+    runner.train()
+    return runner
