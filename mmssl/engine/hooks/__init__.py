@@ -1,6 +1,8 @@
 from .checkpoint_hook import CheckpointHook, latest_checkpoint
+from .collapse_hook import CollapseError, CollapseHook
 from .data_time_hook import DataTimeHook
 from .finite_loss_hook import FiniteLossHook, NonFiniteLossError
+from .knn_hook import KNNHook
 from .momentum_update_hook import MomentumUpdateHook
 from .preemption_hook import Preempted, PreemptionHook
 from .progress_hook import ProgressHook
@@ -9,8 +11,11 @@ from .step_seed_hook import StepSeedHook
 
 __all__ = [
     "CheckpointHook",
+    "CollapseError",
+    "CollapseHook",
     "DataTimeHook",
     "FiniteLossHook",
+    "KNNHook",
     "MomentumUpdateHook",
     "NonFiniteLossError",
     "Preempted",

@@ -1,0 +1,256 @@
+"""CollapseHook: watches a pretraining run for collapse and names the fault."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+
+from mmssl.evaluation.collapse_doctor import (
+    CollapseDoctor,
+    Fault,
+    LossWindow,
+    Spread,
+    TwinState,
+    measure_spread,
+)
+from mmssl.models.algorithms.base import BaseAlgorithm
+from mmssl.models.momentum_twin import MomentumTwin
+from mmssl.ops.collectives import any_rank
+from mmssl.registry import HOOKS
+
+STATE = "collapse_hook"
+SAMPLED_PARAMETERS = 16
+
+
+class CollapseError(RuntimeError):
+    """A run was stopped because it collapsed (`CollapseHook(action='stop')`)."""
+
+
+@HOOKS.register_module()
+class CollapseHook(Hook):
+    """Look every `interval` iterations for collapsed embeddings, stuck losses and broken twins.
+
+    for each iteration
+        before_train_iter   when a check is due: listen to the watched modules     <-
+        train_step
+        after_train_iter    when a check is due: measure, log, compare, warn       <-
+    before_save_checkpoint  keep the numbers of earlier checks                     <-
+    after_load_checkpoint   take them up again                                     <-
+
+    The embeddings are those of the training step itself; there is no further forward pass. Each rank
+    looks at its own part of the batch. What is found is a warning that names the fault, the iteration
+    it began, and its usual cause; it comes again while the fault lasts. Logged for every watched
+    module: `<module>_spread` (1 evenly spread over the sphere, 0 constant) and `<module>_rank`
+    (effective rank). Idle for models that are no `BaseAlgorithm`.
+
+    An algorithm whose loss is a cross-entropy over K outcomes says so in an attribute `num_outcomes`:
+    K, or a dict from the name of a loss term to its K.
+
+    Args:
+        interval: Iterations between checks.
+        action: `warn`, or `stop` the run with a `CollapseError`.
+        modules: Names of children whose output is an embedding; those the algorithm lacks are
+            passed over.
+        backbone: Name of the child whose pooled last map is watched as well.
+        min_spread: See `CollapseDoctor`.
+        low_spread: See `CollapseDoctor`.
+        min_rank: See `CollapseDoctor`.
+        floors: See `CollapseDoctor`.
+        repeat: Checks between two warnings of the same fault.
+
+    Raises:
+        ValueError: An unknown `action`, or `interval` below 1.
+    """
+
+    priority = "LOW"
+
+    def __init__(
+        self,
+        interval: int = 50,
+        *,
+        action: Literal["warn", "stop"] = "warn",
+        modules: Sequence[str] = ("neck", "projector", "projector_c", "projector_t"),
+        backbone: str = "backbone",
+        min_spread: float = 0.02,
+        low_spread: float = 0.15,
+        min_rank: float = 2.0,
+        floors: Sequence[float] = (0.0, -1.0),
+        repeat: int = 20,
+    ) -> None:
+        if action not in ("warn", "stop") or interval < 1:
+            raise ValueError(
+                f"CollapseHook takes action 'warn' or 'stop' and an interval of at least 1, got "
+                f"{action!r} and {interval}."
+            )
+        self.interval, self.action = interval, action
+        self.modules, self.backbone = tuple(modules), backbone
+        self._doctor_options = dict(
+            min_spread=min_spread,
+            low_spread=low_spread,
+            min_rank=min_rank,
+            floors=tuple(floors),
+            repeat=repeat,
+        )
+        self.doctor = CollapseDoctor(**self._doctor_options)
+        self.faults: list[Fault] = []
+        self._loaded: dict[str, Any] | None = None
+        self._spreads: dict[str, Spread] = {}
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def before_train(self, runner) -> None:
+        """Go on with the memory of the resumed run, or start afresh."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None and loaded["iter"] == runner.iter:
+            self.doctor.load_state_dict(loaded["doctor"])
+        else:
+            self.doctor = CollapseDoctor(**self._doctor_options)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Put the memory into the checkpoint."""
+        checkpoint[STATE] = dict(
+            iter=checkpoint["meta"]["iter"], doctor=self.doctor.state_dict()
+        )
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Remember it; `before_train` decides whether this run continues that one."""
+        self._loaded = checkpoint.get(STATE)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Listen to the watched modules when this iteration ends with a check."""
+        algorithm = _algorithm(runner)
+        if algorithm is None or not self._is_due(runner):
+            return
+        self._spreads = {}
+        for name in (*self.modules, self.backbone):
+            module = getattr(algorithm, name, None)
+            # A hook on a compiled module would compile it anew at every check.
+            if isinstance(module, nn.Module) and module._compiled_call_impl is None:
+                self._handles.append(module.register_forward_hook(self._listener(name)))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Measure and report.
+
+        Raises:
+            CollapseError: There is a fault and `action` is `stop`.
+        """
+        while self._handles:
+            self._handles.pop().remove()
+        algorithm = _algorithm(runner)
+        if algorithm is None or not self._is_due(runner):
+            return
+        spreads, self._spreads = self._spreads, {}
+        for name, spread in spreads.items():
+            runner.message_hub.update_scalar(f"train/{name}_spread", spread.spread)
+            runner.message_hub.update_scalar(f"train/{name}_rank", spread.rank)
+        losses = self._loss_windows(runner, outputs)
+        faults = self.doctor.check(
+            runner.iter + 1,
+            embeddings={name: spreads[name] for name in self.modules if name in spreads},
+            features={name: spreads[name] for name in (self.backbone,) if name in spreads},
+            losses=losses,
+            outcomes=_outcomes(algorithm, losses),
+            twins=_twin_states(algorithm, runner.max_iters),
+            progress=(runner.iter + 1) / runner.max_iters,
+        )
+        self.faults += [fault for fault in faults if fault.is_new]
+        for fault in faults:
+            runner.logger.warning(str(fault))
+        if self.action == "stop" and any_rank(bool(faults)):
+            texts = [str(fault) for fault in faults] or ["Another rank reports a collapse."]
+            raise CollapseError(
+                " ".join(texts) + " The run was stopped; its last checkpoint is kept. To go on in "
+                "spite of it use CollapseHook(action='warn')."
+            )
+
+    def _is_due(self, runner) -> bool:
+        return (runner.iter + 1) % self.interval == 0
+
+    def _listener(self, name: str):
+        def listen(module: nn.Module, inputs: Any, output: Any) -> None:
+            # The first call is enough: one view. Recomputation in the backward pass calls again.
+            if name in self._spreads:
+                return
+            value = output[-1] if isinstance(output, (tuple, list)) else output
+            if isinstance(value, Tensor) and value.ndim >= 2:
+                pooled = value.detach().flatten(2).mean(2) if value.ndim > 2 else value
+                self._spreads[name] = measure_spread(pooled)
+
+        return listen
+
+    def _loss_windows(self, runner, outputs: Mapping[str, Any] | None) -> dict[str, LossWindow]:
+        windows = {}
+        for name, value in (outputs or {}).items():
+            if "loss" not in name:
+                continue
+            key = f"train/{name}"
+            if key in runner.message_hub.log_scalars:
+                values = runner.message_hub.get_scalar(key).data[0][-self.interval :].tolist()
+            else:
+                values = [float(value)]
+            mean = sum(values) / len(values)
+            low, high = (min(values), max(values)) if math.isfinite(mean) else (mean, mean)
+            windows[name] = LossWindow(mean, low, high, len(values))
+        return windows
+
+
+def _algorithm(runner) -> BaseAlgorithm | None:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return model if isinstance(model, BaseAlgorithm) else None
+
+
+def _outcomes(algorithm: BaseAlgorithm, losses: Mapping[str, LossWindow]) -> dict[str, int]:
+    outcomes = getattr(algorithm, "num_outcomes", None)
+    if outcomes is None:
+        return {}
+    return dict(outcomes) if isinstance(outcomes, Mapping) else dict.fromkeys(losses, outcomes)
+
+
+@torch.no_grad()
+def _twin_states(algorithm: BaseAlgorithm, total: int) -> dict[str, TwinState]:
+    """Every twin of the algorithm beside its owner, from a sample of parameters in one transfer."""
+    states = {}
+    for owner_name, owner in algorithm.named_modules():
+        for child_name, twin in owner.named_children():
+            if not isinstance(twin, MomentumTwin):
+                continue
+            online = dict(owner.named_parameters())
+            names = [
+                name
+                for name, _ in twin.named_parameters()
+                if name in online and online[name].requires_grad
+            ]
+            if not names:
+                continue
+            names = names[:: -(-len(names) // SAMPLED_PARAMETERS)]
+            theirs = dict(twin.named_parameters())
+            mine = [theirs[name].float() for name in names]
+            others = [online[name].float() for name in names]
+            count = len(names)
+            numbers = torch.stack(
+                [
+                    *_norms_and_sums(mine),
+                    *_norms_and_sums(others),
+                    torch.stack(torch._foreach_norm(torch._foreach_sub(mine, others))).norm(),
+                ]
+            ).tolist()
+            updates = int(twin.num_updates)
+            states[f"{owner_name}.{child_name}".lstrip(".")] = TwinState(
+                num_updates=updates,
+                momentum=twin.momentum(updates, total),
+                twin=numbers[: 2 * count],
+                online=numbers[2 * count : 4 * count],
+                distance=numbers[-1],
+            )
+    return states
+
+
+def _norms_and_sums(tensors: list[Tensor]) -> list[Tensor]:
+    """Norm, sum, norm, sum, ... of the tensors."""
+    norms = torch._foreach_norm(tensors)
+    return [value for norm, tensor in zip(norms, tensors, strict=True) for value in (norm, tensor.sum())]
