@@ -1,0 +1,74 @@
+# Everything sets itself up in $(VENV) first; a second call reuses it.
+#   make demo [DEMO=quick]   make test   make check   make help
+# Another interpreter: make install PYTHON=/path/to/python3.12
+# Pretraining only, no compiler needed: make install EXTRAS=tests
+
+SHELL := /bin/sh
+VENV ?= .venv
+EXTRAS ?= downstream,tests
+DEMO ?= full
+# Test processes: one per CPU, at most four.
+JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$n" -gt 4 ] && n=4; echo $$n)
+
+# The first interpreter that is new enough; empty if there is none.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10 python; do \
+	if command -v $$python >/dev/null 2>&1 && \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; \
+	then echo $$python; break; fi; done)
+
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -q
+PARALLEL := -n $(JOBS) --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help install setup demo test test-slow test-gpu check lint types docstrings doctests clean
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
+		read -r target text; do printf '  make %-10s %s\n' "$$target" "$$text"; done
+
+setup:
+	@[ -n "$(PYTHON)" ] || { echo "mmssl set-up: no Python 3.10 or newer was found" \
+		"(python3 is $$(python3 --version 2>&1 | head -n 1)); install one or name it:" \
+		"make install PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+		echo "mmssl set-up: $(PYTHON) is not Python 3.10 or newer ($$($(PYTHON) --version 2>&1 | head -n 1));" \
+		"install one or name it: make install PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) tools/setup_env.py --venv "$(VENV)" --extras "$(EXTRAS)"
+
+install: setup ## Set up the environment (compiles mmcv once: some minutes)
+	@$(BIN)/python tools/setup_env.py --venv "$(VENV)" --extras "$(EXTRAS)" --check
+
+demo: setup ## Pretrain, evaluate and fine-tune on drawn images; DEMO=quick for a short one
+	$(BIN)/python tools/demo.py $(if $(filter quick,$(DEMO)),--quick)
+
+test: setup ## Run the tests, without slow ones and those for a GPU
+	$(PYTEST) $(PARALLEL) -m "not slow and not gpu"
+
+test-slow: setup ## Run the slow tests
+	$(PYTEST) -m "slow and not gpu"
+
+test-gpu: setup ## Run the tests that need an accelerator
+	$(PYTEST) -m gpu
+
+check: lint types docstrings doctests ## Lint, format, types, docstrings, spelling, unit and parity tests
+	$(PYTEST) $(PARALLEL) -m "not slow and not gpu" tests/unit tests/parity
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/shellcheck tools/*.sh .ci/run
+
+types: setup
+	$(BIN)/mypy
+
+docstrings: setup
+	$(BIN)/python tools/checks/docstrings.py mmssl
+
+doctests: setup
+	$(PYTEST) $(PARALLEL) --doctest-modules mmssl tools/setup_env.py tools/checks
+
+clean: ## Remove the environment, caches and build files (kept: data/, work_dirs/, compiled wheels)
+	rm -rf "$(VENV)" build dist .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	find mmssl tools tests configs -name __pycache__ -type d -prune -exec rm -rf {} +

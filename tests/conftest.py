@@ -1,0 +1,40 @@
+"""Settings of all tests: few threads, no network, and what cannot run here is skipped."""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+# Before torch is imported: the tests run in several processes, and one thread each is fastest.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+import torch
+
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def _importable(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip `downstream` tests without mmcv's operators and `gpu` tests without a device.
+
+    mmdet or mmseg missing beside a working mmcv is a broken set-up: then the tests fail.
+    """
+    downstream = [item for item in items if item.get_closest_marker("downstream")]
+    if downstream and not _importable("mmcv._ext"):
+        for item in downstream:
+            item.add_marker(pytest.mark.skip(reason="mmcv is not installed (make install)"))
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="there is no GPU"))
