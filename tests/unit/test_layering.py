@@ -43,7 +43,7 @@ ALLOWED = {
     2: {"torch", "numpy", "mmengine", *IMAGES},
     3: {"torch", "numpy", "mmengine", "timm", *IMAGES},
     4: {"torch", "numpy", "mmengine"},
-    5: {"torch", "numpy", "mmengine", "timm", "matplotlib", "safetensors", *IMAGES},
+    5: {"torch", "numpy", "mmengine", "timm", "matplotlib", "rich", "safetensors", *IMAGES},
     6: {"torch", "numpy", "mmengine", "mmcv", "mmdet", "mmseg"},
 }
 # Imports inside functions are for these: not needed by all, not installed everywhere, or slow.
