@@ -10,13 +10,12 @@ DEMO ?= full
 # Test processes: one per CPU, at most four.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$n" -gt 4 ] && n=4; echo $$n)
 
-# The first interpreter that is new enough; empty if there is none.
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10 python; do \
+BIN := $(VENV)/bin
+# The environment's interpreter if there is one, or the first that is new enough; else empty.
+FIND_PYTHON = for python in $(BIN)/python python3 python3.13 python3.12 python3.11 python3.10 python; do \
 	if command -v $$python >/dev/null 2>&1 && \
 		$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; \
-	then echo $$python; break; fi; done)
-
-BIN := $(VENV)/bin
+	then echo $$python; break; fi; done
 PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n $(JOBS) --dist loadfile
 
@@ -28,13 +27,14 @@ help: ## Show the targets
 		read -r target text; do printf '  make %-10s %s\n' "$$target" "$$text"; done
 
 setup:
-	@[ -n "$(PYTHON)" ] || { echo "mmssl set-up: no Python 3.10 or newer was found" \
-		"(python3 is $$(python3 --version 2>&1 | head -n 1)); install one or name it:" \
-		"make install PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
-		echo "mmssl set-up: $(PYTHON) is not Python 3.10 or newer ($$($(PYTHON) --version 2>&1 | head -n 1));" \
-		"install one or name it: make install PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@$(PYTHON) tools/setup_env.py --venv "$(VENV)" --extras "$(EXTRAS)"
+	@python="$(PYTHON)"; [ -n "$$python" ] || python="$$($(FIND_PYTHON))"; \
+	if [ -z "$$python" ]; then \
+		echo "mmssl set-up: no Python 3.10 or newer was found (python3 is $$(python3 --version 2>&1));" \
+			"install one or name it: make install PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
+	if ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then \
+		echo "mmssl set-up: $$python is not Python 3.10 or newer ($$("$$python" --version 2>&1));" \
+			"install one or name it: make install PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
+	"$$python" tools/setup_env.py --venv "$(VENV)" --extras "$(EXTRAS)"
 
 install: setup ## Set up the environment (compiles mmcv once: some minutes)
 	@$(BIN)/python tools/setup_env.py --venv "$(VENV)" --extras "$(EXTRAS)" --check

@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import importlib.metadata
 import json
 import os
 import platform
@@ -28,6 +29,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -279,18 +281,15 @@ def create(folder: Path) -> None:
             fail(f"{sys.executable} has no working pip; install pip 22.3 or newer for it.")
 
 
-def check_compiler(env: Environment) -> None:
+def check_compiler() -> None:
     """Say at once what compiling `onedl-mmcv` would miss after minutes.
 
     Raises:
         SystemExit: No C++17 compiler works, or Python's headers are missing.
     """
     without = "or leave out mmdet and mmseg with `make install EXTRAS=tests`"
-    compiler = os.environ.get("CXX", "c++").split()
-    query = "import sysconfig; print(sysconfig.get_path('include'))"
-    include = subprocess.run(
-        [str(env.python), "-c", query], capture_output=True, text=True
-    ).stdout.strip()
+    compiler = (os.environ.get("CXX") or "c++").split()
+    include = sysconfig.get_path("include")
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "probe.cpp"
         source.write_text("#include <vector>\nint main() { return std::vector<int>(1)[0]; }\n")
@@ -374,7 +373,7 @@ def install_mmcv(env: Environment, torch: Module) -> None:
             return
         say(f"the kept wheel does not work ({error}) and is compiled anew")
         shutil.rmtree(folder)
-    check_compiler(env)
+    check_compiler()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         variables = {"MMCV_WITH_OPS": "1", "MAX_JOBS": str(jobs())}
@@ -427,7 +426,7 @@ def install(env: Environment, extras: list[str]) -> None:
         other_torch = torch.version
     mmcv_missing = downstream and "onedl-mmcv" not in stay
     if mmcv_missing and not any(wheel_cache().glob(f"onedl_mmcv-{pinned('onedl-mmcv')}_*/*.whl")):
-        check_compiler(env)
+        check_compiler()
     limits = constraints(env, stay, other_torch)
 
     env.pip("install", *limits, *BUILD_TOOLS, "torch", "torchvision", label="torch and build tools")
@@ -447,10 +446,7 @@ def install(env: Environment, extras: list[str]) -> None:
     elif downstream:
         say(f"mmcv {found['mmcv'].version} works and is kept")
     if "opencv-python" in env.probe("cv2")["cv2"].owners:
-        query = "import importlib.metadata as m; print(m.version('opencv-python-headless'))"
-        version = subprocess.run(
-            [str(env.python), "-c", query], capture_output=True, text=True
-        ).stdout.strip()
+        version = importlib.metadata.version("opencv-python-headless")
         env.pip(
             "install", "--no-deps", "--force-reinstall", f"opencv-python-headless=={version}",
             label="put the headless OpenCV on top (the other needs a desktop)",
@@ -530,9 +526,13 @@ def main() -> None:
         done = stamped(env)
         if not args.force and {"", *extras} <= done:
             return
-        start = time.monotonic()
         if not args.here:
             create(folder)
+            if Path(sys.prefix).resolve() != folder.resolve():
+                # From here on with the environment's own interpreter, whose tags and paths count.
+                lock.close()
+                os.execv(python, [str(python), __file__, *sys.argv[1:]])
+        start = time.monotonic()
         env.log.write_bytes(b"")
         install(env, extras)
         broken = report(env, extras)
