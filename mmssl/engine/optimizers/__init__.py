@@ -1,3 +1,11 @@
+from .lars import LARS
 from .optim_wrapper import BFloat16OptimWrapper, Float16OptimWrapper, OptimWrapper
+from .param_groups import ParamGroupConstructor
 
-__all__ = ["BFloat16OptimWrapper", "Float16OptimWrapper", "OptimWrapper"]
+__all__ = [
+    "LARS",
+    "BFloat16OptimWrapper",
+    "Float16OptimWrapper",
+    "OptimWrapper",
+    "ParamGroupConstructor",
+]

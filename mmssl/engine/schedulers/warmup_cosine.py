@@ -1,0 +1,151 @@
+"""WarmupCosineLR: linear warm-up and half a cosine in one schedule, per iteration."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
+from torch.optim import Optimizer
+
+from mmssl.registry import PARAM_SCHEDULERS
+
+
+def warmup_cosine(step: int, *, peak: float, start: float, end: float, warmup: int, total: int) -> float:
+    """Learning rate of the optimizer step that follows `step` finished ones.
+
+        step <= warmup: start + (peak - start) * step / warmup
+        step >  warmup: end + (peak - end) * (1 + cos(pi * (step - warmup) / (total - warmup))) / 2
+
+    | step             | value |
+    |------------------|-------|
+    | 0                | start (peak without warm-up) |
+    | warmup           | peak  |
+    | total            | end   |
+
+    Args:
+        step: Finished optimizer steps.
+        peak: Value at the end of the warm-up.
+        start: Value of the first step: 1e-6 for CARE, 0 for BYOL.
+        end: Value at `total`, which the last step does not reach.
+        warmup: Steps of the warm-up, 0 for none.
+        total: Steps of the whole run, warm-up included.
+
+    Example:
+        >>> [warmup_cosine(i, peak=0.2, start=0.0, end=0.0, warmup=2, total=6) for i in (0, 1, 2, 4, 6)]
+        [0.0, 0.1, 0.2, 0.1, 0.0]
+    """
+    if step <= warmup and warmup > 0:
+        return start + (peak - start) * step / warmup
+    progress = min((step - warmup) / (total - warmup), 1.0)
+    return end + (peak - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@PARAM_SCHEDULERS.register_module()
+class WarmupCosineLR(_ParamScheduler):
+    """The schedule of CARE and BYOL for mmengine's runner; see `warmup_cosine` for the formula.
+
+    mmengine's LinearLR followed by CosineAnnealingLR is off by one step at the end of the warm-up.
+    In a config, give `warmup` in epochs and set `convert_to_iter_based=True`; `end` is the whole run unless
+    given:
+
+        param_scheduler = [
+            dict(type='WarmupCosineLR', warmup=10, start_value=1e-6, convert_to_iter_based=True)]
+
+    The total is epochs times the length of the loader. BYOL's own total is floor(epochs * images / batch),
+    which differs by the images that `drop_last` leaves out; to have it, train in iterations and give `end`.
+    Groups with other learning rates keep their ratio to the base group, except for `start_value`.
+
+    Args:
+        optimizer: Optimizer or optim wrapper.
+        warmup: Length of the warm-up, in iterations (in epochs with `convert_to_iter_based`).
+        start_value: Value of the first step of the warm-up.
+        eta_min: Value at the end.
+        param_name: The scheduled entry of the parameter groups.
+        begin: First iteration (epoch).
+        end: End of the run, in iterations (epochs).
+        last_step: Index of the last step, for resuming.
+        by_epoch: Whether the numbers count epochs.
+        verbose: Print each value.
+
+    Raises:
+        ValueError: A warm-up that is negative or not shorter than the run, or an unknown end.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        *,
+        warmup: int = 0,
+        start_value: float = 0.0,
+        eta_min: float = 0.0,
+        param_name: str = "lr",
+        begin: int = 0,
+        end: int = INF,
+        last_step: int = -1,
+        by_epoch: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        if end >= INF:
+            raise ValueError(
+                "WarmupCosineLR needs to know where the run ends: set `end`, or let the runner do so."
+            )
+        if not 0 <= warmup < end - begin:
+            raise ValueError(
+                f"warmup must be at least 0 and shorter than the run, got warmup={warmup} of "
+                f"{end - begin} {'epochs' if by_epoch else 'iterations'}."
+            )
+        self.warmup = warmup
+        self.start_value = start_value
+        self.eta_min = eta_min
+        self.total = end - begin
+        super().__init__(
+            optimizer,
+            param_name=param_name,
+            begin=begin,
+            end=end,
+            last_step=last_step,
+            by_epoch=by_epoch,
+            verbose=verbose,
+        )
+
+    @classmethod
+    def build_iter_from_epoch(
+        cls,
+        *args: Any,
+        begin: int = 0,
+        end: int = INF,
+        warmup: int = 0,
+        by_epoch: bool = True,
+        epoch_length: int | None = None,
+        **kwargs: Any,
+    ) -> WarmupCosineLR:
+        """The schedule in iterations whose numbers are given in epochs of `epoch_length` iterations."""
+        if not by_epoch or not epoch_length:
+            raise ValueError(
+                "convert_to_iter_based needs by_epoch=True and a loader of known length, got "
+                f"by_epoch={by_epoch}, epoch_length={epoch_length}."
+            )
+        begin = int(begin * epoch_length)
+        end = int(end * epoch_length) if end != INF else INF
+        return cls(
+            *args,
+            begin=begin,
+            end=end,
+            warmup=int(warmup * epoch_length),
+            by_epoch=False,
+            **kwargs,
+        )
+
+    def _get_value(self) -> list[float]:
+        return [
+            warmup_cosine(
+                self.last_step,
+                peak=base,
+                start=self.start_value,
+                end=self.eta_min,
+                warmup=self.warmup,
+                total=self.total,
+            )
+            for base in self.base_values
+        ]
