@@ -23,8 +23,8 @@ class TooManyBadFilesError(RuntimeError):
 class BadFiles:
     """Marks of the files that were tried and of those that failed, in shared memory.
 
-    One byte per image, written by the worker that meets it and read by all: marking twice is harmless,
-    so no lock is needed, and the count in the main process is that of all workers.
+    One byte per image, written by the worker that meets it and read by all: marking twice is
+    harmless, so no lock is needed, and the count in the main process is that of all workers.
 
     Args:
         length: Number of images.
@@ -98,6 +98,6 @@ class BadFiles:
             listed.append(f"  ... and {count - _LISTED} more (each is in the log)")
         return (
             f"{count} of the {tried} images of {self._name} read so far ({total} in all) are "
-            f"unreadable, more than max_bad_ratio={self.max_ratio:g} of the dataset allows. Repair or "
-            "remove them, or raise max_bad_ratio:\n" + "\n".join(listed)
+            f"unreadable, more than max_bad_ratio={self.max_ratio:g} allows. Repair or remove "
+            "them, or raise max_bad_ratio:\n" + "\n".join(listed)
         )

@@ -1,7 +1,7 @@
 """Decoding: any image file -> RGB, 8 bits per channel, upright.
 
-Plain JPEGs (8 bits, grayscale or three components, upright, complete) take OpenCV's decoder; every other
-file takes Pillow, which knows CMYK, 16 bits, palettes, transparency and the EXIF orientation.
+Plain JPEGs (8 bits, grayscale or three components, upright, complete) take OpenCV's decoder; every
+other file takes Pillow, which knows CMYK, 16 bits, palettes, transparency and the EXIF orientation.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray((np.clip(array, 0, 65535) >> 8).astype(np.uint8))
     elif image.mode == "F":
         array = np.nan_to_num(np.asarray(image))
-        scale = 255.0 if array.size and 0.0 <= array.min() and array.max() <= 1.0 else 1.0
+        scale = 255.0 if array.size and array.min() >= 0.0 and array.max() <= 1.0 else 1.0
         image = Image.fromarray(np.clip(array * scale + 0.5, 0, 255).astype(np.uint8))
     return image if image.mode == "RGB" else image.convert("RGB")
 
@@ -101,7 +101,8 @@ def is_plain_jpeg(data: bytes) -> bool:
             precision, components = data[position + 4], data[position + 9]
             return precision == 8 and components in (1, 3)
         if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
-            if _exif_orientation(data[position + 10 : position + 2 + length]) != _EXIF_UPRIGHT:
+            orientation = _exif_orientation(data[position + 10 : position + 2 + length])
+            if orientation != _EXIF_UPRIGHT:
                 return False
         if 0xC3 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return False  # lossless, hierarchical or arithmetic coding

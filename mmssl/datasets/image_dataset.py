@@ -32,9 +32,9 @@ class ImageDataset(Dataset):
     A key is an index (epoch 0) or a pair (epoch, index), which is what `CounterSampler` yields. The
     item is a pure function of (seed, epoch, index).
 
-    An unreadable file is replaced by another image, chosen as a pure function of (seed, epoch, index)
-    too, so that nothing else changes with the number of workers; the item is then exactly that of the
-    other image, `ViewBatch.index` included.
+    An unreadable file is replaced by another image, chosen as a pure function of (seed, epoch,
+    index) too, so that nothing else changes with the number of workers; the item is then exactly
+    that of the other image, `ViewBatch.index` included.
 
     Args:
         root: Prepended to relative paths; may be empty.

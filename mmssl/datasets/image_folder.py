@@ -20,8 +20,8 @@ class ImageFolder(ImageDataset):
     Args:
         root: The folder.
         views: A `MultiView` or its config; None makes a dataset of `image(index)` only.
-        labels: True: the first folder below `root` is the class; False: no labels; 'auto': labels if
-            every image lies in one of at least two folders below `root`.
+        labels: True: the first folder below `root` is the class; False: no labels; 'auto': labels
+            if every image lies in one of at least two folders below `root`.
         extensions: File names that count as images, in lower case.
         seed: Seed of the views; None: the sampler's (the runner's).
         max_bad_ratio: Largest share of unreadable files; above it the run stops and lists them.

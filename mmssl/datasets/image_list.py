@@ -76,9 +76,11 @@ def _read_rows(file: str) -> list[Row]:
     ending = os.path.splitext(file)[1].lower()
     with open(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
         if ending == ".jsonl":
-            return [_json_row(line, number, file) for number, line in enumerate(lines, 1) if line.strip()]
+            numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+            return [_json_row(line, number, file) for number, line in numbered]
         if ending in (".csv", ".tsv"):
-            return _csv_rows(list(csv.reader(lines, delimiter="\t" if ending == ".tsv" else ",")), file)
+            delimiter = "\t" if ending == ".tsv" else ","
+            return _csv_rows(list(csv.reader(lines, delimiter=delimiter)), file)
         return [_text_row(line.strip()) for line in lines if line.strip()]
 
 
@@ -104,10 +106,11 @@ def _json_row(line: str, number: int, file: str) -> Row:
 def _csv_rows(table: list[list[str]], file: str) -> list[Row]:
     table = [row for row in table if any(cell.strip() for cell in row)]
     header = [cell.strip().lower() for cell in table[0]] if table else []
-    path_at, label_at = 0, 1
-    if _pick_position(header, _PATH_NAMES) is not None:
-        path_at, label_at = _pick_position(header, _PATH_NAMES), _pick_position(header, _LABEL_NAMES)
-        table = table[1:]
+    path_at = _pick_position(header, _PATH_NAMES)
+    if path_at is None:
+        path_at, label_at = 0, 1
+    else:
+        label_at, table = _pick_position(header, _LABEL_NAMES), table[1:]
     rows = []
     for row in table:
         if len(row) <= path_at or not row[path_at].strip():

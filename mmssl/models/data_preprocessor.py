@@ -1,4 +1,4 @@
-"""ViewPreprocessor: device move and normalisation of the images of a ViewBatch."""
+"""ViewPreprocessor: device move, photometric half and normalisation of a ViewBatch."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from mmssl.datasets.transforms import apply_photometric
 from mmssl.registry import MODELS
 from mmssl.structures import ViewBatch
 
 
 @MODELS.register_module()
 class ViewPreprocessor(BaseDataPreprocessor):
-    """Move a `ViewBatch` to the model's device and normalise its images.
+    """Move a `ViewBatch` to the model's device, finish its views there and normalise them.
+
+    With `MultiView(photometric='device')` the workers only crop; jitter, grayscale, blur and
+    solarisation then run here in batches, with the parameters the workers drew.
 
     Args:
         mean: Per RGB channel, in pixel units (0..255); default ImageNet's.
@@ -38,14 +42,23 @@ class ViewPreprocessor(BaseDataPreprocessor):
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Normalise `data['inputs'].images` to (x - mean) / std in float32.
 
+        Returns:
+            `dict(inputs=ViewBatch, data_samples=None)`; the batch has no photometric rows left.
+
         Raises:
             TypeError: `data['inputs']` is no `ViewBatch`.
         """
-        views = self.cast_data(data)["inputs"]
+        views = data["inputs"]
         if not isinstance(views, ViewBatch):
             raise TypeError(
                 f"Expected data['inputs'] to be a ViewBatch, got {type(views).__name__}; use "
                 "collate_fn=dict(type='default_collate') and a dataset of mmssl."
             )
-        images = [(image.float() - self.mean) / self.std for image in views.images]
+        # The rows stay on the CPU, where they decide which images an op concerns.
+        rows = views.photometric
+        views = self.cast_data(views._replace(photometric=[]))
+        images = views.images
+        if rows:
+            images = [apply_photometric(*pair) for pair in zip(images, rows, strict=True)]
+        images = [(image.float() - self.mean) / self.std for image in images]
         return dict(inputs=views._replace(images=images), data_samples=None)

@@ -8,7 +8,14 @@ dino_views = dict(
             transforms=[
                 dict(type="RandomResizedCrop", size=224, scale=(0.4, 1.0), interpolation="bicubic"),
                 dict(type="HorizontalFlip", prob=0.5),
-                dict(type="ColorJitter", brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, prob=0.8),
+                dict(
+                    type="ColorJitter",
+                    brightness=0.4,
+                    contrast=0.4,
+                    saturation=0.2,
+                    hue=0.1,
+                    prob=0.8,
+                ),
                 dict(type="RandomGrayscale", prob=0.2),
                 dict(type="GaussianBlur", sigma=(0.1, 2.0), prob=1.0),
             ],
@@ -18,7 +25,14 @@ dino_views = dict(
             transforms=[
                 dict(type="RandomResizedCrop", size=224, scale=(0.4, 1.0), interpolation="bicubic"),
                 dict(type="HorizontalFlip", prob=0.5),
-                dict(type="ColorJitter", brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, prob=0.8),
+                dict(
+                    type="ColorJitter",
+                    brightness=0.4,
+                    contrast=0.4,
+                    saturation=0.2,
+                    hue=0.1,
+                    prob=0.8,
+                ),
                 dict(type="RandomGrayscale", prob=0.2),
                 dict(type="GaussianBlur", sigma=(0.1, 2.0), prob=0.1),
                 dict(type="Solarize", threshold=128, prob=0.2),
@@ -29,7 +43,14 @@ dino_views = dict(
             transforms=[
                 dict(type="RandomResizedCrop", size=96, scale=(0.05, 0.4), interpolation="bicubic"),
                 dict(type="HorizontalFlip", prob=0.5),
-                dict(type="ColorJitter", brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, prob=0.8),
+                dict(
+                    type="ColorJitter",
+                    brightness=0.4,
+                    contrast=0.4,
+                    saturation=0.2,
+                    hue=0.1,
+                    prob=0.8,
+                ),
                 dict(type="RandomGrayscale", prob=0.2),
                 dict(type="GaussianBlur", sigma=(0.1, 2.0), prob=0.5),
             ],

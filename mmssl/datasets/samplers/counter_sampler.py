@@ -22,8 +22,8 @@ class CounterSampler(Sampler):
     loading what it skips.
 
     Args:
-        dataset: Anything with a length. If it has an attribute `seed` that is None, it gets the seed
-            of this sampler: that is how the seed of the runner reaches the views.
+        dataset: Anything with a length. If it has an attribute `seed` that is None, it gets the
+            seed of this sampler: that is how the seed of the runner reaches the views.
         shuffle: New order in every epoch; otherwise 0, 1, 2, ...
         seed: Seed of the run (the runner passes its own); None means 0.
         drop_last: When the ranks do not divide the dataset: True drops the tail, False repeats

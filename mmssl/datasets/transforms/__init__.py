@@ -1,4 +1,5 @@
 from .base import GeometricTransform, PhotometricTransform
+from .device import apply_photometric
 from .foreign import ForeignPhotometric
 from .geometric import CenterCrop, HorizontalFlip, RandomResizedCrop, Resize
 from .multi_view import MultiView, Views
@@ -27,5 +28,6 @@ __all__ = [
     "Solarize",
     "ViewRandom",
     "Views",
+    "apply_photometric",
     "shuffled_positions",
 ]

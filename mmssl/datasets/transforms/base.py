@@ -1,13 +1,13 @@
 """What a transform is: parameters are drawn first, from a `ViewRandom`, and applied afterwards.
 
-Drawing and applying are separate so that the workers and the training device share the draws, and so
-that one view can be rendered again from its address alone.
+Drawing and applying are separate so that the workers and the training device share the draws, and
+so that one view can be rendered again from its address alone.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,7 +15,7 @@ from PIL import Image
 from .view_random import ViewRandom
 
 # An (H, W, 3) uint8 RGB array on the cv2 backend, an RGB image on the pil backend.
-Picture = Union[np.ndarray, Image.Image]
+Picture = np.ndarray | Image.Image
 # (left, top, right, bottom): edges in source pixels; a mirrored axis has its ends swapped.
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]

@@ -48,22 +48,65 @@ def pair(size: int | Sequence[int]) -> Size:
 
 
 def resize(image: Picture, size: Size, interpolation: str) -> Picture:
-    """Resize to (width, height).
+    """Resize to (width, height), without aliasing.
 
     On the pil backend this is Pillow's antialiased filter. On the cv2 backend an image that shrinks
-    along both axes is averaged over areas (the antialiasing), any other is interpolated with the
-    filter asked for.
+    is smoothed first, by as much as OpenCV's kernel is narrower than Pillow's; from a factor of
+    three on it is halved by averages before. On photographs this is closer to Pillow's result than
+    OpenCV's own INTER_AREA, and several times as fast.
     """
     if isinstance(image, Image.Image):
-        # Not even a copy when nothing changes, like Pillow's own resize
         return image if image.size == size else image.resize(size, _PIL_FILTERS[interpolation])
     height, width = image.shape[:2]
     if (width, height) == size:
         return image
-    shrinks = width >= size[0] and height >= size[1]
-    return cv2.resize(
-        image, size, interpolation=cv2.INTER_AREA if shrinks else _CV2_FILTERS[interpolation]
-    )
+    inherited = 0.0
+    while width >= _HALVE_FROM * size[0] and height >= _HALVE_FROM * size[1]:
+        exact = width % 2 == 0 and height % 2 == 0
+        width, height = (width + 1) // 2, (height + 1) // 2
+        # With odd sizes the plain average does not fit; close to a factor of two, linear is the
+        # same.
+        method = cv2.INTER_AREA if exact else cv2.INTER_LINEAR
+        image = cv2.resize(image, (width, height), interpolation=method)
+        inherited = inherited / 4 + _HALVING_VARIANCE
+    lacking_x = _lacking_variance(width / size[0]) - inherited
+    lacking_y = _lacking_variance(height / size[1]) - inherited
+    largest = max(lacking_x, lacking_y)
+    if largest > _SMALLEST_VARIANCE:
+        side = 3 if largest <= _LARGEST_3_TAP_VARIANCE else 5
+        image = cv2.GaussianBlur(
+            image,
+            (side, side),
+            _sigma_of_variance(lacking_x, side),
+            sigmaY=_sigma_of_variance(lacking_y, side),
+        )
+    return cv2.resize(image, size, interpolation=_CV2_FILTERS[interpolation])
+
+
+_HALVE_FROM = 3.0
+# Of the average of two neighbours, in pixels of the result: (2 ** 2 - 1) / 12 / 4
+_HALVING_VARIANCE = 1 / 16
+# Below, smoothing changes less than the interpolation itself: it starts at a factor of 1.17.
+_SMALLEST_VARIANCE = 0.06
+_LARGEST_3_TAP_VARIANCE = 0.55
+
+
+def _lacking_variance(factor: float) -> float:
+    """How much narrower linear interpolation is than Pillow's filter for shrinking by `factor`.
+
+    A triangle of half width f has the variance f ** 2 / 6, linear interpolation 1 / 6 on average.
+    """
+    return max(factor * factor - 1, 0.0) / 6
+
+
+def _sigma_of_variance(variance: float, side: int) -> float:
+    """Sigma with which OpenCV's kernel of 3 or 5 taps has this variance."""
+    variance = max(variance, 1e-6)
+    if side == 5:
+        return math.sqrt(variance)
+    # [a, 1 - 2a, a] has the variance 2a; OpenCV samples exp(-d ** 2 / (2 sigma ** 2)).
+    outer = variance / 2
+    return math.sqrt(-0.5 / math.log(outer / (1 - 2 * outer)))
 
 
 def cut(image: Picture, crop: Crop) -> Picture:
@@ -86,7 +129,8 @@ class RandomResizedCrop(GeometricTransform):
     """A random rectangle, resized to a fixed size (the law of torchvision's transform).
 
     Up to ten rectangles are drawn with area uniform in `scale` and aspect ratio uniform in
-    log `ratio`; when none fits into the image, the central one of the nearest allowed ratio is taken.
+    log `ratio`; when none fits into the image, the central one of the nearest allowed ratio is
+    taken.
 
     Args:
         size: Output side in pixels, or (height, width).
@@ -186,9 +230,7 @@ class Resize(GeometricTransform):
         interpolation: 'bilinear' or 'bicubic'.
     """
 
-    def __init__(
-        self, size: int | Sequence[int], *, interpolation: str = "bilinear"
-    ) -> None:
+    def __init__(self, size: int | Sequence[int], *, interpolation: str = "bilinear") -> None:
         self.size = size if isinstance(size, int) else (int(size[0]), int(size[1]))
         self.interpolation = check_interpolation(interpolation)
 

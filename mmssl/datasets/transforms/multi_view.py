@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -39,13 +40,14 @@ class Views(NamedTuple):
 class MultiView:
     """Draws and renders the views of an image; a view is a pure function of its address.
 
-    The address is (seed, epoch, index of the image, number of the view), see `ViewRandom`. Geometric
-    transforms move pixels and carry the crop box along; photometric ones change values. Any
-    torchvision transform (or other callable on Pillow images) is taken as photometric.
+    The address is (seed, epoch, index of the image, number of the view), see `ViewRandom`.
+    Geometric transforms move pixels and carry the crop box along; photometric ones change values.
+    Any torchvision transform (or other callable on Pillow images) is taken as photometric.
 
     Boxes, in output orientation (a mirrored view has left > right):
 
-    - `boxes='unit'`: PixPro's convention, centres of the outermost pixels as fractions of the image,
+    - `boxes='unit'`: PixPro's convention, centres of the outermost pixels as fractions of the
+      image,
       (x0 / (W - 1), y0 / (H - 1), (x1 - 1) / (W - 1), (y1 - 1) / (H - 1)) for the pixel edges
       (x0, y0, x1, y1): the whole image is exactly (0, 0, 1, 1).
     - `boxes='pixel'`: the same without the division: (x0, y0, x1 - 1, y1 - 1).
@@ -54,8 +56,9 @@ class MultiView:
     Args:
         views: A list of `dict(num=how many, transforms=[...])`, in order.
         backend: 'cv2' (fast) or 'pil' (the published recipes' operations, bit for bit).
-        photometric: 'workers': the whole pipeline runs here. 'device': only crops and flips run here,
-            the photometric half runs in batches in the data preprocessor, from packed parameters.
+        photometric: 'workers': the whole pipeline runs here. 'device': only crops and flips run
+            here, the photometric half runs in batches in the data preprocessor, from packed
+            parameters.
         boxes: 'unit', 'pixel' or None.
 
     Raises:
@@ -121,9 +124,8 @@ class MultiView:
     def render(self, view: int, image: Picture, drawn: Sequence[Any]) -> Picture:
         """Apply drawn parameters; on the device path the geometric ones only."""
         for transform, params in zip(self.pipelines[view], drawn, strict=True):
-            if isinstance(transform, GeometricTransform):
-                image = transform.apply(image, params)
-            elif params is not None and not self.on_device:
+            on_device = self.on_device and isinstance(transform, PhotometricTransform)
+            if params is not None and not on_device:
                 image = transform.apply(image, params)
         return image
 
@@ -195,10 +197,12 @@ def _check_device_order(pipeline: Sequence[Transform], position: int) -> None:
         elif photometric_seen and not isinstance(transform, HorizontalFlip):
             raise ValueError(
                 f"views[{position}] has {name} behind a photometric transform. With "
-                "photometric='device' crops and resizing must come first (flips may stand anywhere)."
+                "photometric='device' crops and resizing must come first; flips may stand anywhere."
             )
 
 
 def _to_tensor(image: Picture) -> Tensor:
     array = np.asarray(image) if isinstance(image, Image.Image) else image
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+    planes = np.empty((3, *array.shape[:2]), np.uint8)
+    cv2.split(array, [planes[0], planes[1], planes[2]])
+    return torch.from_numpy(planes)

@@ -1,13 +1,14 @@
 """Photometric transforms: colour jitter, grayscale, blur, solarisation.
 
-Every op exists three times with the same drawn parameters: on Pillow images (bit-equal to torchvision's
-functionals on Pillow images, which the published recipes ran on), on arrays with OpenCV (fast; within
-the tolerances of `tests/unit/test_transforms_photometric.py`), and in batches on the training device
-(`device.py`, from the rows that `pack` writes).
+Every op exists three times with the same drawn parameters: on Pillow images (bit-equal to
+torchvision's functionals on Pillow images, which the published recipes ran on), on arrays with
+OpenCV (fast; within the tolerances of `tests/unit/test_transforms_photometric.py`), and in batches
+on the training device (`device.py`, from the rows that `pack` writes).
 """
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -24,7 +25,11 @@ from .view_random import ViewRandom
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 # ITU-R 601 luma, the weights of Pillow's and OpenCV's grayscale
 LUMA = (0.299, 0.587, 0.114)
-_LEVELS = np.arange(256, dtype=np.float32)
+_LUMA_ROW = np.array(LUMA, np.float32)
+_DIAGONAL = np.arange(3), np.arange(3)
+_SMALLEST_WEIGHT = 1 / 1024
+# Pillow cuts off the fraction, OpenCV rounds; exact integers must stay what they are.
+_ROUND_DOWN = 0.498
 
 
 class PackedTransform(PhotometricTransform):
@@ -126,7 +131,7 @@ def _adjust_pil(image: Image.Image, params: Jitter) -> Image.Image:
             image = ImageEnhance.Contrast(image).enhance(factor)
         elif op == SATURATION:
             image = ImageEnhance.Color(image).enhance(factor)
-        else:
+        elif factor != 0.0:  # HSV and back is lossy: not for jitter without hue
             hue, saturation, value = image.convert("HSV").split()
             # Truncated towards zero, then added modulo 256: what torchvision does.
             shift = int(factor * 255) % 256
@@ -138,31 +143,35 @@ def _adjust_pil(image: Image.Image, params: Jitter) -> Image.Image:
 def _adjust_cv2(image: np.ndarray, params: Jitter) -> np.ndarray:
     for op in params.order:
         factor = params.factors[op]
-        if op == BRIGHTNESS:
-            if factor != 1.0:
-                image = cv2.LUT(image, _clip_levels(_LEVELS * factor))
-        elif op == CONTRAST:
-            if factor != 1.0:
-                mean = int(sum(w * m for w, m in zip(LUMA, cv2.mean(image), strict=False)) + 0.5)
-                image = cv2.LUT(image, _clip_levels(_LEVELS * factor + (1.0 - factor) * mean))
-        elif op == SATURATION:
-            if factor != 1.0:
-                image = cv2.transform(image, _saturation_matrix(factor))
-        else:
-            shift = int(factor * 255) % 256
-            if shift:
-                image = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-                image[..., 0] += np.uint8(shift)
-                image = cv2.cvtColor(image, cv2.COLOR_HSV2RGB_FULL)
+        if op == HUE:
+            image = _shift_hue_cv2(image, int(factor * 255) % 256)
+        elif factor != 1.0:
+            image = cv2.transform(image, _blend_matrix(image, op, factor))
     return image
 
 
-def _clip_levels(levels: np.ndarray) -> np.ndarray:
-    return np.clip(levels, 0.0, 255.0).astype(np.uint8)
+def _blend_matrix(image: np.ndarray, op: int, factor: float) -> np.ndarray:
+    """(3, 4) of factor * pixel + (1 - factor) * reference: black, the mean luma or the own luma."""
+    matrix = np.zeros((3, 4), np.float32)
+    if op == SATURATION:
+        matrix[:, :3] = (1.0 - factor) * _LUMA_ROW
+    elif op == CONTRAST:
+        red, green, blue, _ = cv2.mean(image)
+        mean = int(LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue + 0.5)
+        matrix[:, 3] = (1.0 - factor) * mean
+    matrix[_DIAGONAL] += factor
+    matrix[:, 3] -= _ROUND_DOWN
+    return matrix
 
 
-def _saturation_matrix(factor: float) -> np.ndarray:
-    return factor * np.eye(3, dtype=np.float32) + (1.0 - factor) * np.array(LUMA, np.float32)
+def _shift_hue_cv2(image: np.ndarray, shift: int) -> np.ndarray:
+    if shift == 0:
+        return image
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+    # Whole rows at once: adding to every third byte alone is several times slower.
+    rows = hsv.reshape(hsv.shape[0], -1)
+    np.add(rows, np.tile(np.array([shift, 0, 0], np.uint8), hsv.shape[1]), out=rows)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
 
 
 @TRANSFORMS.register_module()
@@ -199,8 +208,9 @@ class RandomGrayscale(PackedTransform):
 class GaussianBlur(PackedTransform):
     """Blur with a standard deviation drawn uniformly.
 
-    Pillow approximates the Gaussian by repeated box filters; OpenCV and the device use a true Gaussian
-    cut off at three standard deviations. Pixels beyond the border repeat the edge in all three.
+    Pillow's blur, which the published recipes use, is three box filters of fractional width in a
+    row. OpenCV and the device apply the product of the three at once (`blur_kernel`), without its
+    rounding in between. Pixels beyond the border repeat the edge in all three.
 
     Args:
         sigma: Range of the standard deviation in pixels.
@@ -214,7 +224,7 @@ class GaussianBlur(PackedTransform):
         super().__init__(prob)
         low, high = sigma
         if not 0 < low <= high:
-            raise ValueError(f"GaussianBlur.sigma must be a range of positive numbers, got {sigma}.")
+            raise ValueError(f"GaussianBlur.sigma must be positive numbers, got {sigma}.")
         self.sigma = (float(low), float(high))
 
     def draw_params(self, rng: ViewRandom, size: Size) -> float:
@@ -225,23 +235,38 @@ class GaussianBlur(PackedTransform):
         """Blur by the drawn sigma."""
         if isinstance(image, Image.Image):
             return image.filter(ImageFilter.GaussianBlur(radius=params))
-        radius = blur_radius(params)
-        if radius == 0:
-            return image
-        side = 2 * radius + 1
-        return cv2.GaussianBlur(
-            image, (side, side), params, sigmaY=params, borderType=cv2.BORDER_REPLICATE
-        )
+        kernel = blur_kernel(params)
+        return cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
 
     def pack(self, params: float | None) -> list[float]:
         """[code, flag, sigma]."""
         return [self.code, float(params is not None), params or 0.0]
 
 
-def blur_radius(sigma: float) -> int:
-    """Half width of the kernel: three sigmas; 0 where the nearest neighbour weighs below 1/512."""
-    # exp(-1 / (2 * 0.28 ** 2)) = 1 / 590: less than half a level at the largest contrast
-    return 0 if sigma < 0.28 else max(1, int(3.0 * sigma + 0.5))
+def box_radius(sigma: float) -> float:
+    """Half width, without the centre, of each of three box filters that make a blur of `sigma`.
+
+    The whole part l is the widest box whose variance l (l + 1) / 3 stays below sigma ** 2 / 3, the
+    fraction is the weight of the two outer taps that makes the variances equal (extended box
+    filter, Gwosdek et al. 2011; Pillow's formula).
+    """
+    variance = sigma * sigma / 3
+    whole = math.floor((math.sqrt(12 * variance + 1) - 1) / 2)
+    fraction = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance)
+    return whole + fraction / (6 * (variance - (whole + 1) ** 2))
+
+
+def blur_kernel(sigma: float) -> np.ndarray:
+    """The weights (2 R + 1,) float32 of three box filters in a row; R <= 3 ceil(box_radius)."""
+    radius = box_radius(sigma)
+    reach = math.ceil(radius)
+    box = np.clip(radius + 1 - np.abs(np.arange(-reach, reach + 1)), 0.0, 1.0)
+    kernel = np.convolve(np.convolve(box, box), box)
+    kernel /= kernel.sum()
+    # The outermost taps of a fractional box are tiny: below half a level in all together
+    while len(kernel) > 3 and kernel[0] < _SMALLEST_WEIGHT:
+        kernel = kernel[1:-1]
+    return (kernel / kernel.sum()).astype(np.float32)
 
 
 @TRANSFORMS.register_module()
@@ -265,7 +290,9 @@ class Solarize(PackedTransform):
             )
         self.threshold = int(threshold)
         levels = np.arange(256)
-        self._table = np.where(levels >= threshold, 255 - levels, levels).astype(np.uint8)
+        # At 128 the result is the smaller of a value and its inverse: no table needed.
+        inverted = np.where(levels >= threshold, 255 - levels, levels).astype(np.uint8)
+        self._table = None if threshold == 128 else inverted
 
     def draw_params(self, rng: ViewRandom, size: Size) -> bool:
         """There is nothing to draw."""
@@ -275,6 +302,8 @@ class Solarize(PackedTransform):
         """Invert the bright values."""
         if isinstance(image, Image.Image):
             return ImageOps.solarize(image, self.threshold)
+        if self._table is None:
+            return cv2.min(image, cv2.bitwise_not(image))
         return cv2.LUT(image, self._table)
 
     def pack(self, params: bool | None) -> list[float]:
