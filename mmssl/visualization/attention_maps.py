@@ -14,8 +14,7 @@ All of them are scaled to [0, 1] per image: colours compare places within a map,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -25,7 +24,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 from torchvision.transforms import functional as TF
 
+from mmssl.evaluation.features import Branch, frozen, select_backbone
 from mmssl.models.algorithms.base import BaseAlgorithm
+from mmssl.models.layers import BottleneckAttention
+from mmssl.models.necks import AttentionStack
 
 Reduce = Literal["mean", "norm"]
 
@@ -55,19 +57,6 @@ def network_input(model: BaseAlgorithm, images: Sequence[np.ndarray]) -> Tensor:
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(parameter.device)
     preprocessor = model.data_preprocessor
     return (pixels.float() - preprocessor.mean) / preprocessor.std
-
-
-@contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, afterwards the mode that every sub-module had before."""
-    training = {module: module.training for root in modules for module in root.modules()}
-    for root in modules:
-        root.eval()
-    try:
-        yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
 
 
 def unit_range(maps: Tensor) -> Tensor:
@@ -103,27 +92,29 @@ def energy(features: Tensor, reduce: Reduce = "mean") -> Tensor:
     raise ValueError(f"reduce must be 'mean' or 'norm', got {reduce!r}.")
 
 
-@torch.no_grad()
 def energy_of(
     model: BaseAlgorithm,
     images: Sequence[np.ndarray],
     *,
     stage: int = -1,
     reduce: Reduce = "mean",
+    branch: Branch = "online",
 ) -> Tensor:
-    """`energy` of the online backbone, in evaluation mode.
+    """`energy` of a backbone in evaluation mode.
 
     Args:
         model: Any algorithm; only its backbone and preprocessor are used.
         images: (H, W, 3) uint8 RGB pictures of one size.
         stage: Which of the backbone's maps; -1 is the last.
         reduce: See `energy`.
+        branch: The online backbone or the twin's.
 
     Returns:
         (N, h, w) on the CPU.
     """
-    with evaluating(model.backbone):
-        features = model.extract_feat(network_input(model, images))
+    backbone = select_backbone(model, branch)
+    with frozen(backbone):
+        features = backbone(network_input(model, images))
     return energy(features[stage].float(), reduce).cpu()
 
 
@@ -132,6 +123,8 @@ def grad_cam(
     classifier: nn.Module,
     images: Sequence[np.ndarray],
     targets: Sequence[int] | None = None,
+    *,
+    branch: Branch = "online",
 ) -> Tensor:
     """Grad-CAM on the last map: ReLU of the channels weighted with the pooled gradients of a class.
 
@@ -144,20 +137,61 @@ def grad_cam(
         classifier: Maps pooled features (N, C) to logits (N, K), such as a trained linear probe.
         images: (H, W, 3) uint8 RGB pictures of one size.
         targets: A class per image; default the predicted one.
+        branch: The online backbone or the twin's.
 
     Returns:
         (N, h, w) in [0, 1] per image, on the CPU.
     """
-    with evaluating(model.backbone, classifier):
-        with torch.no_grad():
-            features = model.extract_feat(network_input(model, images))[-1].float()
+    backbone = select_backbone(model, branch)
+    with frozen(backbone):
+        features = backbone(network_input(model, images))[-1].float()
+    with frozen(classifier), torch.enable_grad():
         features.requires_grad_()
         logits = classifier(features.mean(dim=(2, 3)))
-        chosen = logits.argmax(dim=1) if targets is None else torch.as_tensor(targets).to(logits.device)
+        chosen = logits.argmax(dim=1)
+        if targets is not None:
+            chosen = torch.as_tensor(targets, device=logits.device)
         score = logits.gather(1, chosen[:, None]).sum()
         (gradient,) = torch.autograd.grad(score, features)
     weights = gradient.mean(dim=(2, 3), keepdim=True)
     return unit_range((weights * features.detach()).sum(dim=1).relu()).cpu()
+
+
+def stream_attention(model: BaseAlgorithm, images: Sequence[np.ndarray]) -> list[Tensor]:
+    """`key_attention` of every block of the model's attention stack, in evaluation mode.
+
+    Args:
+        model: An algorithm with an `AttentionStack` (CARE's T-stream).
+        images: (H, W, 3) uint8 RGB pictures of the size that the stack was built for.
+
+    Returns:
+        One (N, heads, h, w) per block, on the CPU.
+
+    Raises:
+        ValueError: The model has no attention stack.
+    """
+    stack = next((part for part in model.children() if isinstance(part, AttentionStack)), None)
+    if stack is None:
+        raise ValueError(
+            f"{type(model).__name__} has no attention stream; use the energy map for it."
+        )
+    inputs: list[Tensor] = []
+    layers = [part for part in stack.modules() if isinstance(part, BottleneckAttention)]
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) for layer in layers
+    ]
+    try:
+        with frozen(model):
+            features = model.backbone(network_input(model, images))
+            stages = list(getattr(model.backbone, "out_indices", range(len(features))))
+            stack(features[stages.index(stack.in_stage)])
+            return [
+                key_attention(layer.attention_map(given).float(), layer.fmap_size).cpu()
+                for layer, given in zip(layers, inputs, strict=True)
+            ]
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def key_attention(probabilities: Tensor, size: tuple[int, int]) -> Tensor:

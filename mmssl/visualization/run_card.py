@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -14,13 +13,14 @@ from typing import Any
 
 import torch
 
+from mmssl import __version__
+from mmssl.convert.checkpoint_file import file_sha256
 from mmssl.visualization.report import write_text_atomically
 
 CARD_NAME = "run_card.json"
 CARD_SCHEMA = 1
 # One row per package, under the names that it is distributed by.
 PACKAGES: dict[str, tuple[str, ...]] = {
-    "mmssl": ("mmssl",),
     "torch": ("torch",),
     "torchvision": ("torchvision",),
     "timm": ("timm",),
@@ -38,7 +38,7 @@ def environment() -> dict[str, Any]:
     """Where this process runs: versions of what takes part, processor, accelerators, threads."""
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return dict(
-        versions={"Python": platform.python_version()}
+        versions={"mmssl": __version__, "Python": platform.python_version()}
         | {name: _version(names) for name, names in PACKAGES.items() if _version(names)},
         platform=platform.platform(),
         processor=_processor_name(),
@@ -48,15 +48,6 @@ def environment() -> dict[str, Any]:
         cuda=torch.version.cuda if devices else None,
         command=[Path(sys.argv[0]).name, *sys.argv[1:]],
     )
-
-
-def sha256_of(path: str | Path) -> str:
-    """The SHA-256 digest of a file, as `sha256sum` prints it."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def checkpoint_rows(
@@ -80,7 +71,7 @@ def checkpoint_rows(
         rows.append(
             seen[key]
             if key in seen
-            else dict(zip(("file", "bytes", "modified"), key, strict=True), sha256=sha256_of(path))
+            else dict(zip(("file", "bytes", "modified"), key, strict=True), sha256=file_sha256(path))
         )
     return rows
 

@@ -65,9 +65,11 @@ def read_log(work_dir: str | Path, iters_per_epoch: int | None = None) -> RunLog
     for record in train.values():
         _append(curves, record, record["iter"] / per_epoch)
     for record in others.values():
-        # Validation lines of an epoch-based run carry the epoch as their step.
+        # mmengine's validation lines of an epoch-based run give the epoch as their step, and only
+        # they come with a time; hooks that measure something give the iteration.
+        is_validation = "time" in record
         measured = {key: value for key, value in record.items() if "time" not in key}
-        _append(curves, measured, record["step"])
+        _append(curves, measured, record["step"] / (1 if is_validation else per_epoch))
     for points in curves.values():
         points.sort()
     return RunLog(dict(curves), "epoch" if iters_per_epoch else "iteration")
@@ -77,17 +79,20 @@ def charts_of(log: RunLog) -> list[Chart]:
     """The curves of a run grouped into charts, the most telling first."""
     names = [name for name in log.curves if name not in UNDRAWN]
     groups = [
-        ("k-NN accuracy", "%", [name for name in names if "knn" in name]),
+        ("k-NN accuracy", "%", [name for name in names if name.startswith("knn")]),
         ("Loss", "", sorted((name for name in names if "loss" in name), key=_total_first)),
-        ("Spread of the embeddings", "std", [name for name in names if "std" in name]),
-        ("Effective rank", "dimensions", [name for name in names if "rank" in name]),
+        ("Spread of the embeddings", "1 even, 0 constant", _ending(names, "_spread")),
+        ("Effective rank", "dimensions", _ending(names, "_rank")),
+        ("Standard deviation", "", [name for name in names if "_std" in name]),
+        ("Similarity", "cosine", [name for name in names if name.startswith("similarity")]),
         ("Learning rate", "", [name for name in names if name == "lr" or name.endswith("_lr")]),
         ("Momentum of the twin", "", [name for name in names if "momentum" in name]),
-        ("Gradient norm", "", [name for name in names if "grad_norm" in name]),
+        ("Gradient norm", "", _ending(names, "grad_norm")),
         ("Time per iteration", "s", [name for name in names if name in ("time", "data_time")]),
-        ("Waiting for data", "% of the loop", [name for name in names if name == "data_wait"]),
+        ("Waiting for data", "% of the loop", _ending(names, "data_wait")),
     ]
-    charts, drawn = [], set()
+    charts: list[Chart] = []
+    drawn: set[str] = set()
     for title, unit, members in groups:
         members = [name for name in members if name not in drawn]
         drawn.update(members)
@@ -109,6 +114,10 @@ def _chart(title: str, unit: str, names: list[str], log: RunLog) -> Iterable[Cha
     if series:
         note = f"{broken} values are not finite; the lines have gaps there." if broken else ""
         yield Chart(title, series, x_label=log.x_label, y_label=unit, note=note)
+
+
+def _ending(names: list[str], suffix: str) -> list[str]:
+    return [name for name in names if name.endswith(suffix)]
 
 
 def _append(curves: dict[str, list[tuple[float, float]]], record: dict, position: float) -> None:

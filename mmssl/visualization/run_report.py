@@ -96,11 +96,14 @@ def run_sections(
     """The sections of a run's report, without those that there is nothing to fill with."""
     sections: list[Section] = [TilesSection("At a glance", _tiles(card, log))]
     if card.get("alarms"):
-        texts = [f"{alarm['since']}: {alarm['message']}" for alarm in card["alarms"]]
+        texts = [
+            f"Since iteration {alarm['since']}: {alarm['fault']}: {alarm['detail']}"
+            for alarm in card["alarms"]
+        ]
         sections.append(TextSection("Alarms", texts, tone="bad"))
     elif card.get("watched"):
         sections.append(
-            TextSection("Alarms", ["None. Watched for collapse: " + card["watched"] + "."], "good")
+            TextSection("Alarms", [f"None. The collapse doctor watched {card['watched']}."], "good")
         )
     charts = charts_of(log)
     if charts:
@@ -140,9 +143,9 @@ def verdict_of(card: dict[str, Any], log: RunLog) -> tuple[str, Tone]:
     for name in _knn_names(log):
         values = [value for _, value in log.curves[name] if math.isfinite(value)]
         if len(values) > 1:
-            parts.append(f"{name} went from {values[0]:.1f} to {values[-1]:.1f}.")
+            parts.append(f"{_title(name)} went from {values[0]:.1f} to {values[-1]:.1f} %.")
         elif values:
-            parts.append(f"{name} is {values[0]:.1f}.")
+            parts.append(f"{_title(name)} is {values[0]:.1f} %.")
     wait = card.get("data_wait")
     if wait is not None and wait > BUSY_DATA_WAIT:
         tone = "warning"
@@ -155,7 +158,8 @@ def verdict_of(card: dict[str, Any], log: RunLog) -> tuple[str, Tone]:
     alarms = card.get("alarms", [])
     if alarms:
         tone = "bad"
-        parts.append(f"{len(alarms)} alarm{'s' if len(alarms) > 1 else ''}: {alarms[0]['message']}")
+        names = ", ".join(dict.fromkeys(alarm["fault"] for alarm in alarms))
+        parts.append(f"{len(alarms)} alarm{'s' if len(alarms) > 1 else ''}: {names}.")
     return " ".join(part for part in parts if part), tone
 
 
@@ -209,8 +213,12 @@ def _subtitle(card: dict[str, Any]) -> str:
 
 
 def _knn_names(log: RunLog) -> list[str]:
-    names = [name for name in log.curves if "knn" in name]
-    return [name for name in names if "top5" not in name] or names
+    return [name for name in log.curves if name.startswith("knn") and name.endswith("top1")]
+
+
+def _title(name: str) -> str:
+    """`knn/twin_top1` as "k-NN twin top-1"."""
+    return name.replace("knn/", "k-NN ").replace("_", " ").replace("top1", "top-1")
 
 
 def _tiles(card: dict[str, Any], log: RunLog) -> list[Tile]:
@@ -220,7 +228,7 @@ def _tiles(card: dict[str, Any], log: RunLog) -> list[Tile]:
         if points:
             best = max(points, key=lambda point: point[1])
             where = f"best {best[1]:.1f} at {log.x_label} {best[0]:g}"
-            tiles.append(Tile(name, f"{points[-1][1]:.1f} %", where))
+            tiles.append(Tile(_title(name), f"{points[-1][1]:.1f} %", where))
     loss = log.last("loss")
     if loss is not None:
         start = next((v for _, v in log.curves["loss"] if math.isfinite(v)), loss)

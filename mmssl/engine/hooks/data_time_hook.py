@@ -59,6 +59,12 @@ class DataTimeHook(Hook):
             self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
         self._phase, self._since = phase, now
 
+    def seconds_so_far(self) -> dict[Phase, float]:
+        """Seconds per phase, the one under way included."""
+        if self._phase is not None:
+            self.enter(self._phase)
+        return dict(self.seconds)
+
     @property
     def data_wait(self) -> float:
         """Percentage of the whole run's loop time spent waiting for data; 0 before the first step."""

@@ -15,14 +15,15 @@ from PIL import Image
 
 from mmssl.datasets.decode import UnreadableImageError
 from mmssl.datasets.image_dataset import ImageDataset
+from mmssl.engine.hooks.collapse_hook import CollapseHook
 from mmssl.engine.hooks.data_time_hook import DataTimeHook
+from mmssl.evaluation.collapse_doctor import CAUSES
 from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.ops.collectives import rank
 from mmssl.registry import HOOKS
 from mmssl.visualization.attention_maps import attention_sheet, energy_of, central_crop
 from mmssl.visualization.run_card import checkpoint_rows, environment, read_card, write_card
 from mmssl.visualization.run_report import PICTURES, write_run_report
-from mmssl.visualization.view_sheet import view_sheet
 
 
 @HOOKS.register_module()
@@ -54,6 +55,7 @@ class ReportHook(Hook):
         self.image_size = image_size
         self._written = 0.0
         self._card: dict[str, Any] = {}
+        self._earlier_alarms: list[dict[str, Any]] = []
 
     def before_train(self, runner) -> None:
         """Open a session in the card and draw what the untrained network sees."""
@@ -89,11 +91,11 @@ class ReportHook(Hook):
             environment=environment(),
             checkpoints=previous.get("checkpoints", []),
         )
+        self._earlier_alarms = previous.get("alarms", [])
         dataset, model = runner.train_dataloader.dataset, _bare(runner.model)
         if self.num_images and isinstance(dataset, ImageDataset):
             folder = Path(runner.work_dir) / PICTURES
             folder.mkdir(parents=True, exist_ok=True)
-            view_sheet(dataset, self._indices(dataset)).save(folder / "views.png")
             if isinstance(model, BaseAlgorithm) and runner.iter == 0:
                 images = self._images(dataset)
                 np.savez_compressed(
@@ -119,12 +121,13 @@ class ReportHook(Hook):
         session = self._card["sessions"][-1]
         clock = next((hook for hook in runner.hooks if isinstance(hook, DataTimeHook)), None)
         if clock is not None:
-            session["seconds"] = dict(clock.seconds)
+            session["seconds"] = clock.seconds_so_far()
             self._card["data_wait"] = clock.data_wait
             step_seconds = sum(clock.seconds.get(name, 0.0) for name in ("step", "data"))
             if step_seconds:
                 seen = (runner.iter - session["first_iter"]) * self._card["settings"]["images per step"]
                 self._card["images_per_second"] = seen / step_seconds
+        self._card |= self._alarms(runner)
         self._card |= dict(
             state=state,
             by_epoch=hasattr(runner.train_loop, "run_epoch"),
@@ -138,6 +141,21 @@ class ReportHook(Hook):
         path = write_run_report(runner.work_dir)
         if state != "running":
             runner.logger.info(f"Report of this run: {path}")
+
+    def _alarms(self, runner) -> dict[str, Any]:
+        doctor = next((hook for hook in runner.hooks if isinstance(hook, CollapseHook)), None)
+        if doctor is None or not isinstance(_bare(runner.model), BaseAlgorithm):
+            return dict(alarms=self._earlier_alarms)
+        alarms = [
+            dict(
+                since=fault.since,
+                fault=f"{fault.name} ({fault.where})",
+                detail=f"{fault.detail}. Usual cause: {CAUSES[fault.name]}.",
+            )
+            for fault in doctor.faults
+        ]
+        watched = f"embeddings, losses and twins every {doctor.interval} iterations"
+        return dict(alarms=[*self._earlier_alarms, *alarms], watched=watched)
 
     def _indices(self, dataset: ImageDataset) -> list[int]:
         count = min(self.num_images, len(dataset))

@@ -1,0 +1,67 @@
+"""An algorithm as it was when its checkpoint was written, from the checkpoint alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.utils import import_modules_from_strings
+
+from mmssl.convert.checkpoint_file import load_weights_file
+from mmssl.convert.config_text import read_config_text
+from mmssl.models.algorithms.base import BaseAlgorithm
+from mmssl.registry import MODELS, load_plugins
+
+
+def load_algorithm(
+    checkpoint: str | Path, *, with_weights: bool = True, trust_pickle: bool = False
+) -> BaseAlgorithm:
+    """Rebuild the algorithm of a training checkpoint from the config inside it.
+
+    Args:
+        checkpoint: A checkpoint of `tools/train.py`.
+        with_weights: Load its weights; otherwise the network is initialised as for training.
+        trust_pickle: Allow a pickle to run code.
+
+    Raises:
+        ValueError: The checkpoint carries no config or no algorithm of mmssl, or weights that do not
+            fit it.
+    """
+    content = load_weights_file(checkpoint, trust_pickle=trust_pickle)
+    meta = content.get("meta")
+    text = meta.get("cfg") if isinstance(meta, dict) else None
+    if not isinstance(text, str) or "state_dict" not in content:
+        raise ValueError(
+            f"{checkpoint} carries no config (meta.cfg), so its network cannot be rebuilt; give a "
+            "checkpoint of tools/train.py."
+        )
+    config = read_config_text(text)
+    if "custom_imports" in config:
+        import_modules_from_strings(**config["custom_imports"])
+    load_plugins()
+    model = MODELS.build(_without_pretrained(config["model"]))
+    if not isinstance(model, BaseAlgorithm):
+        raise ValueError(
+            f"{checkpoint} holds a {type(model).__name__}; a self-supervised algorithm of mmssl is "
+            "expected."
+        )
+    if not with_weights:
+        model.init_weights()
+        return model
+    try:
+        model.load_state_dict(content["state_dict"], strict=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The weights in {checkpoint} do not fit the network of its own config; was it written by "
+            f"another version? {error}"
+        ) from error
+    return model
+
+
+def _without_pretrained(model: dict[str, Any]) -> dict[str, Any]:
+    """The weights are in the checkpoint: nothing to download or to look for elsewhere."""
+    backbone = model.get("backbone")
+    if not isinstance(backbone, dict):
+        return model
+    kept = {key: value for key, value in backbone.items() if key not in ("init_cfg", "pretrained")}
+    return {**model, "backbone": kept}
