@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -28,6 +29,15 @@ print(config.default_scope, MODELS.scope, len(list((home / ".mim" / "configs").r
 
 @pytest.mark.integration
 def test_values_wheel_holds_package_and_configs(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    # A copy, so that nothing of an earlier build gets in; the links of `mmssl/.mim` stay links.
+    for name in ("mmssl", "configs", "tools", "requirements"):
+        skip = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=skip)
+    for name in ("setup.py", "pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     build = [
         *pip,
