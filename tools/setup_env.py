@@ -186,6 +186,7 @@ class Environment:
             "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "PIP_NO_INPUT": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PIP_PROGRESS_BAR": "off",
             "PYTHONUNBUFFERED": "1",
         }
         self.variables.pop("PYTHONPATH", None)
@@ -230,9 +231,11 @@ class Environment:
         compiled = re.findall(r"^\s*\[(\d+)/(\d+)\]", text, re.MULTILINE)
         if compiled:
             return f"compiled {compiled[-1][0]} of {compiled[-1][1]} files"
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        said = [line for line in lines if not line.startswith(("WARNING", "Requirement already"))]
-        return said[-1][:90] if said else ""
+        verbs = (
+            r"^\s*((?:Collecting|Downloading|Processing|Preparing|Building|Installing|Created) .*)"
+        )
+        said = re.findall(verbs, text, re.MULTILINE)
+        return said[-1][:80] if said else ""
 
     def pip(self, *arguments: str, label: str, variables: dict[str, str] | None = None) -> None:
         """Run pip of this environment."""
