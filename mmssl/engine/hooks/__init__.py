@@ -6,6 +6,7 @@ from .knn_hook import KNNHook
 from .momentum_update_hook import MomentumUpdateHook
 from .preemption_hook import Preempted, PreemptionHook
 from .progress_hook import ProgressHook
+from .report_hook import ReportHook
 from .resume_state_hook import ResumeStateHook
 from .step_seed_hook import StepSeedHook
 
@@ -21,6 +22,7 @@ __all__ = [
     "Preempted",
     "PreemptionHook",
     "ProgressHook",
+    "ReportHook",
     "ResumeStateHook",
     "StepSeedHook",
     "latest_checkpoint",
