@@ -1,0 +1,6 @@
+"""COCO Mask R-CNN R50-C4, 2x: as 1x, 24 epochs."""
+
+_base_ = "./mask-rcnn_r50-c4_8xb2-1x_coco.py"
+
+train_cfg = dict(max_epochs=24)
+param_scheduler = _base_.coco_2x
