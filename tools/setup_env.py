@@ -63,6 +63,10 @@ for name in sys.argv[1:]:
         if name == "torch":
             entry["cuda"] = module.version.cuda or ""
             entry["gpu"] = module.cuda.is_available()
+        if name == "cv2":
+            from cv2 import version
+            if not version.headless and "opencv-python-headless" in entry["owners"]:
+                raise RuntimeError("the files of opencv-python lie over those of the headless one")
         if name == "mmcv":
             import torch
             importlib.import_module("mmcv._ext")
@@ -448,7 +452,7 @@ def install(env: Environment, extras: list[str]) -> None:
         install_mmcv(env, env.probe("torch")["torch"])
     elif downstream:
         say(f"mmcv {found['mmcv'].version} works and is kept")
-    if "opencv-python" in env.probe("cv2")["cv2"].owners:
+    if not env.probe("cv2")["cv2"].works:
         version = importlib.metadata.version("opencv-python-headless")
         env.pip(
             "install", "--no-deps", "--force-reinstall", f"opencv-python-headless=={version}",
