@@ -82,6 +82,7 @@ class TwinState(NamedTuple):
     Attributes:
         num_updates: Updates so far.
         momentum: Of the next update.
+        first_momentum: Of the first update; equal to `momentum` unless a schedule changes it.
         twin: Norm and sum of each sampled parameter of the twin.
         online: The same of the owner.
         distance: Norm of the difference.
@@ -89,6 +90,7 @@ class TwinState(NamedTuple):
 
     num_updates: int
     momentum: float
+    first_momentum: float
     twin: list[float]
     online: list[float]
     distance: float
@@ -159,7 +161,7 @@ class CollapseDoctor:
         min_rank: An effective rank below this is a dimensional collapse.
         floors: Values that no healthy loss term reaches (BYOL and CARE 0, SimSiam -1).
         flat: Relative width of "the same value".
-        jump: A loss above this many times its highest mean is a jump.
+        jump: A loss above this many times its highest value so far is a jump.
         repeat: Checks between two reports of a fault that lasts.
     """
 
@@ -197,7 +199,6 @@ class CollapseDoctor:
         losses: Mapping[str, LossWindow] | None = None,
         outcomes: Mapping[str, int] | None = None,
         twins: Mapping[str, TwinState] | None = None,
-        progress: float = 0.0,
     ) -> list[Fault]:
         """Look at one check of a run.
 
@@ -209,7 +210,6 @@ class CollapseDoctor:
             losses: By name, loss terms.
             outcomes: By name of a loss term, over how many outcomes K it is a cross-entropy.
             twins: By name, momentum twins.
-            progress: Share of the run that is done.
 
         Returns:
             Faults to report now: new ones, and lasting ones every `repeat` checks.
@@ -223,7 +223,7 @@ class CollapseDoctor:
         for name, window in (losses or {}).items():
             signs += self._look_at_loss(name, window, outcomes.get(name))
         for name, twin in (twins or {}).items():
-            signs += self._look_at_twin(name, twin, progress)
+            signs += self._look_at_twin(name, twin)
         return self._diagnose(iteration, signs)
 
     def _diagnose(self, iteration: int, signs: list[_Sign]) -> list[Fault]:
@@ -261,7 +261,7 @@ class CollapseDoctor:
         if not all(map(math.isfinite, now)):
             return [_Sign("not finite", name, "NaN or infinity in the last iterations", 1)]
         if name not in self._losses:
-            self._losses[name] = dict(first=now.mean, low=now.mean, peak=abs(now.mean))
+            self._losses[name] = dict(first=now.mean, low=now.mean, peak=_size(now))
         memory = self._losses[name]
         first, low, peak = memory["first"], memory["low"], memory["peak"]
         uniform = math.log(outcomes) if outcomes and outcomes > 1 else None
@@ -274,16 +274,16 @@ class CollapseDoctor:
             signs.append(_Sign("loss at its floor", name, f"mean {now.mean:.2e}", 3))
         elif now.count >= 10 and now.high - now.low < 0.01 * self.flat * scale:
             signs.append(_Sign("loss that does not move", name, _flat_text(now.mean), 3))
-        if now.high > self.jump * scale:
-            text = f"{now.high:.4g} after at most {peak:.4g} on average"
+        if _size(now) > self.jump * scale:
+            text = f"{now.high:.4g}, after at most {peak:.4g} before"
             return [*signs, _Sign("loss jump", name, text, 1)]
         if uniform is None and first > 0 and low < 0.3 * first and now.mean > 0.9 * first:
             text = f"{now.mean:.4g}, first {first:.4g}, had been {low:.4g}"
             signs.append(_Sign("loss back at its start", name, text, 3))
-        memory.update(low=min(low, now.mean), peak=max(peak, abs(now.mean)))
+        memory.update(low=min(low, now.mean), peak=max(peak, _size(now)))
         return signs
 
-    def _look_at_twin(self, name: str, now: TwinState, progress: float) -> list[_Sign]:
+    def _look_at_twin(self, name: str, now: TwinState) -> list[_Sign]:
         numbers = [*now.twin, *now.online, now.distance]
         if not all(map(math.isfinite, numbers)):
             return [_Sign("not finite", name, "its parameters hold NaN or infinity", 1)]
@@ -305,8 +305,8 @@ class CollapseDoctor:
             return [_Sign("diverging twin", name, text, 1)]
         if before is None or before["online"] == list(now.online):
             return []
-        # Near the end of a momentum schedule the last steps vanish in rounding.
-        if 1 - now.momentum < 1e-4 and progress > 0.5:
+        # At the end of a schedule that rises to 1 the last steps vanish in rounding.
+        if 1 - now.momentum < 1e-4 and now.first_momentum < now.momentum:
             return []
         if before["twin"] == list(now.twin):
             missed = before["num_updates"] == now.num_updates
@@ -317,6 +317,10 @@ class CollapseDoctor:
             )
             return [_Sign("frozen twin", name, text, 2)]
         return []
+
+
+def _size(window: LossWindow) -> float:
+    return max(abs(window.low), abs(window.high))
 
 
 def _norm(sample: list[float]) -> float:

@@ -156,7 +156,6 @@ class CollapseHook(Hook):
             losses=losses,
             outcomes=_outcomes(algorithm, losses),
             twins=_twin_states(algorithm, runner.max_iters),
-            progress=(runner.iter + 1) / runner.max_iters,
         )
         self.faults += [fault for fault in faults if fault.is_new]
         for fault in faults:
@@ -243,6 +242,7 @@ def _twin_states(algorithm: BaseAlgorithm, total: int) -> dict[str, TwinState]:
             states[f"{owner_name}.{child_name}".lstrip(".")] = TwinState(
                 num_updates=updates,
                 momentum=twin.momentum(updates, total),
+                first_momentum=twin.momentum(0, total),
                 twin=numbers[: 2 * count],
                 online=numbers[2 * count : 4 * count],
                 distance=numbers[-1],

@@ -1,0 +1,315 @@
+"""Evaluation of a pretrained backbone on labelled folders, and of detectors and segmentors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from torch import nn
+
+from mmssl import __version__
+from mmssl.convert.checkpoint_file import file_sha256, load_weights_file
+from mmssl.convert.load_backbone import load_backbone
+from mmssl.evaluation.features import (
+    Features,
+    evaluation_loader,
+    extract_features,
+    labelled,
+    match_classes,
+)
+from mmssl.evaluation.linear_probe import linear_probe
+from mmssl.evaluation.rng import preserved_rng
+from mmssl.ops.knn import weighted_knn
+from mmssl.registry import DATASETS, MODELS, SCOPE
+
+Method = Literal["knn", "linear"]
+DOWNSTREAM_SCOPES = ("mmdet", "mmseg")
+
+DEFAULT_EVALUATION: dict[str, Any] = dict(
+    protocol="mmssl-features",
+    knn=dict(k=[10, 20, 100, 200], temperature=0.07),
+    linear=dict(normalize="standardize"),
+)
+
+
+def center_views(size: int = 224, interpolation: str = "bilinear") -> dict[str, Any]:
+    """Config of the field's evaluation view: shorter side to size * 256 / 224, central crop.
+
+    Example:
+        >>> center_views(96)['views'][0]['transforms'][0]['size']
+        110
+    """
+    resize = dict(type="Resize", size=round(size * 256 / 224), interpolation=interpolation)
+    crop = dict(type="CenterCrop", size=size)
+    return dict(type="MultiView", boxes=None, views=[dict(num=1, transforms=[resize, crop])])
+
+
+def evaluation_plan(
+    config: Config,
+    *,
+    train: str | None = None,
+    val: str | None = None,
+    size: int | None = None,
+    k: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """What a config's `evaluation` says, completed and overridden.
+
+    Args:
+        config: A config; `evaluation` may hold `train_dataset`, `val_dataset`, `knn`, `linear`,
+            `crop_views`, `crop_epochs`, `stage`, `batch_size`, `num_workers` and `protocol`.
+        train: A folder with one folder per class, instead of the config's training images.
+        val: The same for the images that are classified.
+        size: Side of the evaluation crop for these folders; default 224.
+        k: Numbers of neighbours, instead of the config's.
+
+    Raises:
+        ValueError: Neither the config nor the arguments name both sets.
+    """
+    plan = {**DEFAULT_EVALUATION, **config.get("evaluation", {})}
+    for key, folder in (("train_dataset", train), ("val_dataset", val)):
+        if folder is not None:
+            views = plan.get(key, {}).get("views")
+            if views is None or size is not None:
+                views = center_views(size or 224)
+            plan[key] = dict(type="ImageFolder", root=folder, labels=True, views=views)
+        elif key not in plan:
+            raise ValueError(
+                f"No images to evaluate on: give a labelled folder with --{key.split('_')[0]}, or "
+                f"`evaluation.{key}` in the config."
+            )
+    if k is not None:
+        plan["knn"] = {**plan["knn"], "k": list(k)}
+    return plan
+
+
+def build_backbone(
+    config: Config, checkpoint: str | None, *, branch: str = "auto", seed: int = 0
+) -> tuple[nn.Module, nn.Module, dict[str, Any]]:
+    """The backbone of a config with the weights of a checkpoint, and its preprocessor.
+
+    Args:
+        config: Holds `model.backbone` and maybe `model.data_preprocessor`.
+        checkpoint: A file of any layout that `load_backbone` knows; `None` for the config's own
+            initialisation (random, unless its `init_cfg` loads weights).
+        branch: `online`, `twin`, or `auto`.
+        seed: Of the random initialisation.
+
+    Returns:
+        Backbone, preprocessor, and a record of where the weights come from.
+
+    Raises:
+        ValueError: The file does not hold every tensor of the backbone.
+    """
+    model = config.get("model", {})
+    if "backbone" not in model:
+        raise ValueError(f"{config.filename} has no model.backbone to evaluate.")
+    with preserved_rng():
+        torch.manual_seed(seed)
+        backbone = MODELS.build(model["backbone"])
+        if checkpoint is None and hasattr(backbone, "init_weights"):
+            backbone.init_weights()
+    preprocessor = MODELS.build(model.get("data_preprocessor") or dict(type="ViewPreprocessor"))
+    record: dict[str, Any] = dict(checkpoint=None, branch="none", initialisation_seed=seed)
+    if checkpoint is not None:
+        report = load_backbone(backbone, checkpoint, branch=branch)
+        meta = load_weights_file(checkpoint).get("meta", {})
+        record = dict(
+            checkpoint=str(checkpoint),
+            sha256=file_sha256(checkpoint),
+            weights_checksum=report.checksum,
+            branch=report.branch,
+            epoch=meta.get("epoch"),
+            matched=len(report.matched),
+        )
+    return backbone, preprocessor, record
+
+
+def evaluate_backbone(
+    config: Config,
+    checkpoint: str | None,
+    *,
+    plan: Mapping[str, Any],
+    methods: Sequence[Method] = ("knn", "linear"),
+    branch: str = "auto",
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> dict[str, Any]:
+    """k-NN and linear accuracy of a frozen backbone; features are computed once for both.
+
+    Args:
+        config: Holds the model.
+        checkpoint: See `build_backbone`.
+        plan: See `evaluation_plan`.
+        methods: Which of the two.
+        branch: See `build_backbone`.
+        seed: Of everything random; the same call gives the same result.
+        device: Where features are computed and heads are trained.
+        progress: Show bars.
+
+    Returns:
+        A record that can be written as JSON: the results, and what a figure must not be shown
+        without (protocol, data, interpolation, branch, hash of the checkpoint).
+
+    Raises:
+        ValueError: No label in one of the sets, or classes that do not match.
+    """
+    backbone, preprocessor, weights = build_backbone(config, checkpoint, branch=branch, seed=seed)
+    backbone = backbone.to(device)
+    loading = dict(batch_size=plan.get("batch_size", 64), num_workers=plan.get("num_workers", 2))
+
+    def features(dataset: Any, title: str, epoch: int = 0) -> Features:
+        return extract_features(
+            backbone,
+            evaluation_loader(dataset, epoch=epoch, **loading),
+            stage=plan.get("stage", -1),
+            preprocessor=preprocessor,
+            progress=title if progress else "",
+        )
+
+    datasets = {name: DATASETS.build(plan[f"{name}_dataset"]) for name in ("train", "val")}
+    train = labelled(features(datasets["train"], "Features of the training images"))
+    val = labelled(features(datasets["val"], "Features of the validation images"))
+    for name, data in (("train", train), ("val", val)):
+        if not len(data.labels):
+            raise ValueError(
+                f"No image of {plan[f'{name}_dataset'].get('root', 'the dataset')} has a label; an "
+                "evaluation needs one folder per class."
+            )
+    val = match_classes(val, datasets["val"].classes, datasets["train"].classes)
+
+    results: dict[str, Any] = {}
+    if "knn" in methods:
+        accuracy = weighted_knn(
+            val.features.to(device), val.labels, train.features, train.labels, **plan["knn"]
+        )
+        results["knn"] = {str(k): value._asdict() for k, value in accuracy.items()}
+    if "linear" in methods:
+        inputs: Features | list[Features] = train
+        if plan.get("crop_views"):
+            crops = DATASETS.build({**plan["train_dataset"], "views": plan["crop_views"]})
+            epochs = plan.get("crop_epochs", 1)
+            inputs = [
+                features(crops, f"Features of random crops, {epoch + 1} of {epochs}", epoch)
+                for epoch in range(epochs)
+            ]
+        options = dict(plan["linear"])
+        results["linear"] = asdict(
+            linear_probe(
+                inputs,
+                val,
+                seed=seed,
+                device=device,
+                progress="Linear probe" if progress else "",
+                **options,
+            )
+        )
+    return dict(
+        protocol=plan["protocol"],
+        results=results,
+        weights=weights,
+        config=str(config.filename),
+        config_sha256=hashlib.sha256(config.pretty_text.encode()).hexdigest(),
+        plan=_plain(plan),
+        interpolation=sorted(set(_find(plan["val_dataset"], "interpolation"))),
+        num_train=len(train.labels),
+        num_val=len(val.labels),
+        num_classes=len(train.labels.unique()),
+        feature_dim=train.features.shape[1],
+        seed=seed,
+        versions=dict(mmssl=__version__, torch=torch.__version__),
+    )
+
+
+def evaluate_downstream(config: Config, checkpoint: str | None) -> dict[str, Any]:
+    """Metrics of a detector or segmentor of mmdet or mmseg on its test set.
+
+    Args:
+        config: A config of the family.
+        checkpoint: A complete checkpoint of this model; `None` tests it untrained.
+
+    Raises:
+        ValueError: The checkpoint lacks a tensor of the model, or holds others.
+    """
+    config.load_from = None
+    config.resume = False
+    config.runner_type = config.get("runner_type", f"{SCOPE}.Runner")
+    runner = RUNNERS.build(config)
+    if checkpoint is not None:
+        state = load_weights_file(checkpoint)
+        state = state.get("state_dict", state)
+        model = getattr(runner.model, "module", runner.model)
+        expected = set(model.state_dict())
+        missing, unexpected = sorted(expected - set(state)), sorted(set(state) - expected)
+        if missing or unexpected:
+            raise ValueError(
+                f"{checkpoint} does not fit the {type(model).__name__} of {config.filename}: "
+                f"{len(missing)} tensors missing {missing[:4]}, {len(unexpected)} unexpected "
+                f"{unexpected[:4]}. A pretrained backbone is fine-tuned by tools/train.py first."
+            )
+        model.load_state_dict(state)
+    return dict(
+        results=dict(test=runner.test()),
+        weights=dict(checkpoint=checkpoint, sha256=checkpoint and file_sha256(checkpoint)),
+        config=str(config.filename),
+        versions=dict(mmssl=__version__, torch=torch.__version__),
+    )
+
+
+def is_downstream(config: Config) -> bool:
+    """Whether a config belongs to mmdet or mmseg."""
+    return config.get("default_scope") in DOWNSTREAM_SCOPES
+
+
+def format_results(record: Mapping[str, Any]) -> str:
+    """The results as a table of text."""
+    rows = [("evaluation", "top-1 %", "top-5 %", "")]
+    results = record["results"]
+    for k, value in results.get("knn", {}).items():
+        rows.append((f"k-NN, k={k}", f"{value['top1']:.2f}", f"{value['top5']:.2f}", ""))
+    if "linear" in results:
+        value = results["linear"]
+        note = (
+            f"lr {value['lr']:g} (chosen on: {value['selected_on']}), last epoch; "
+            f"best epoch {value['best_epoch']}: {value['best_epoch_top1']:.2f}"
+        )
+        rows.append(("linear probe", f"{value['top1']:.2f}", f"{value['top5']:.2f}", note))
+    if "test" in results:
+        rows = [("metric", "value", "", "")]
+        rows += [(name, f"{float(value):.4g}", "", "") for name, value in results["test"].items()]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}".rstrip()
+        for row in rows
+    )
+
+
+def write_record(record: Mapping[str, Any], path: str | Path) -> None:
+    """Write a record as JSON."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(_plain(record), indent=2) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def _find(node: Any, key: str) -> list[str]:
+    """Every value that stands under `key` in nested dicts and lists."""
+    if isinstance(node, Mapping):
+        own = [node[key]] if key in node else []
+        return own + [found for item in node.values() for found in _find(item, key)]
+    if isinstance(node, (list, tuple)):
+        return [found for item in node for found in _find(item, key)]
+    return []

@@ -1,0 +1,76 @@
+#!/usr/bin/env python
+"""Evaluate: k-NN and linear accuracy of a pretrained backbone, or the test of a detector or segmentor.
+
+    python tools/test.py configs/care/care_resnet50_8xb128-coslr-200e_in1k.py CHECKPOINT \\
+        --knn --linear --train data/flowers/train --val data/flowers/val
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from mmengine.config import DictAction
+from mmengine.logging import MMLogger
+
+from mmssl.engine.config import load_config
+from mmssl.evaluation.evaluate import (
+    evaluate_backbone,
+    evaluate_downstream,
+    evaluation_plan,
+    format_results,
+    is_downstream,
+    write_record,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="config of the pretraining, of configs/benchmarks, or of mmdet or mmseg")
+    parser.add_argument("checkpoint", help="weights file, or 'none' for a random start")
+    parser.add_argument("--knn", action="store_true", help="weighted k-NN (both, if neither is asked for)")
+    parser.add_argument("--linear", action="store_true", help="linear probe on cached features")
+    parser.add_argument("--train", metavar="FOLDER", help="labelled images: one folder per class")
+    parser.add_argument("--val", metavar="FOLDER", help="labelled images that are classified")
+    parser.add_argument("--size", type=int, help="side of the evaluation crop of these folders; 224 if not given")
+    parser.add_argument("--branch", choices=["auto", "online", "twin"], default="auto", help="whose backbone")
+    parser.add_argument("--k", type=int, nargs="+", help="numbers of neighbours")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--work-dir", help="where the log of a detector's test goes; work_dirs/<config> if not given")
+    parser.add_argument("--out", metavar="FILE.json", help="write the results and all that they depend on")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override entries")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    config = load_config(args.config, args.cfg_options)
+    checkpoint = None if args.checkpoint == "none" else args.checkpoint
+    if is_downstream(config):
+        config.launcher = args.launcher
+        config.work_dir = args.work_dir or f"work_dirs/{Path(args.config).stem}"
+        record = evaluate_downstream(config, checkpoint)
+    else:
+        MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
+        chosen = [name for name in ("knn", "linear") if getattr(args, name)]
+        record = evaluate_backbone(
+            config,
+            checkpoint,
+            plan=evaluation_plan(config, train=args.train, val=args.val, size=args.size, k=args.k),
+            methods=chosen or ["knn", "linear"],
+            branch=args.branch,
+            seed=args.seed,
+            device=args.device,
+            progress=True,
+        )
+    print(format_results(record))
+    if args.out:
+        write_record(record, args.out)
+        print(f"Written to {args.out}.")
+
+
+if __name__ == "__main__":
+    main()
