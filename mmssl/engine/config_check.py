@@ -34,6 +34,7 @@ _REGISTRIES: dict[str, Registry] = {
     "val_evaluator": R.METRICS,
     "test_evaluator": R.METRICS,
     "visualizer": R.VISUALIZERS,
+    "vis_backends": R.VISBACKENDS,
 }
 # Keys that mmengine or the registry adds or takes away before a class is called.
 _BUILD_KEYS = {"type", "_scope_", "_delete_", "init_cfg"}
@@ -89,16 +90,14 @@ def _check(config: Config, node: Any, path: str, registry: Registry) -> None:
     if isinstance(kind, str):
         _check_type(config, node, kind, path, registry)
     for key, value in node.items():
-        below = _REGISTRIES.get(key, registry)
+        # A hook may be filed under any name, `param_scheduler` for one.
+        below = registry if path == "default_hooks" else _REGISTRIES.get(key, registry)
         if isinstance(value, (dict, list, tuple)) and not key.endswith("_cfg"):
             _check(config, value, f"{path}.{key}", below)
 
 
 def _check_type(config: Config, node: dict, kind: str, path: str, registry: Registry) -> None:
-    try:
-        cls = registry.get(kind)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{path}.type = {kind!r} cannot be imported: {error}") from error
+    cls = _find(kind, path, registry)
     if cls is None:
         names = sorted(_known_names(registry))
         near = difflib.get_close_matches(kind, names, 1)
@@ -119,6 +118,16 @@ def _check_type(config: Config, node: dict, kind: str, path: str, registry: Regi
                 + (f" Did you mean {near[0]!r}?" if near else "")
                 + f" It takes: {', '.join(sorted(set(parameters)))}."
             )
+
+
+def _find(kind: str, path: str, registry: Registry) -> Any:
+    """The class that `kind` names, in the registry of its place or, for arguments of plugins, in any."""
+    try:
+        return next(
+            (cls for place in (registry, *_REGISTRIES.values()) if (cls := place.get(kind))), None
+        )
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{path}.type = {kind!r} cannot be imported: {error}") from error
 
 
 def _known_names(registry: Registry) -> Iterator[str]:
