@@ -45,21 +45,24 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
         raise _unreadable(path, f"{error}.") from error
 
 
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error) or 'it ends early').splitlines()[0]}."
+
+
+def _is_refused(error: pickle.UnpicklingError) -> bool:
+    """Whether the safe unpickler met something it must not run, rather than damage."""
+    return "GLOBAL" in str(error) or "Unsupported class" in str(error) or "reduce" in str(error)
+
+
 def _load_pickle(path: Path, trust_pickle: bool) -> Any:
-    if trust_pickle:
-        try:
-            return torch.load(path, map_location="cpu", weights_only=False)
-        except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
-            raise _unreadable(path, f"{error}.") from error
     # Plain data that files of mmengine, DINO, EsViT and PixPro carry beside the tensors.
     allowed = [*get_torch_safe_globals(), argparse.Namespace]
     try:
         with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        message = str(error)
-        if "GLOBAL" not in message and "global" not in message:
-            raise _unreadable(path, "its pickle is damaged.") from error
+            return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
+    except Exception as error:  # a damaged pickle fails in any way that its bytes happen to spell
+        if not (isinstance(error, pickle.UnpicklingError) and _is_refused(error)):
+            raise _unreadable(path, _first_line(error)) from error
         try:
             with torch.serialization.safe_globals(allowed):
                 wants = torch.serialization.get_unsafe_globals_in_checkpoint(path)
@@ -72,8 +75,6 @@ def _load_pickle(path: Path, trust_pickle: bool) -> Any:
             "trust_pickle=True (on the command line --trust-pickle); or re-save its tensors alone: "
             "torch.save(torch.load(file, weights_only=False)['state_dict'], new_file)."
         ) from error
-    except (EOFError, RuntimeError, UnicodeDecodeError, ValueError) as error:
-        raise _unreadable(path, f"{str(error).splitlines()[0] if str(error) else 'it ends early'}.") from error
 
 
 def load_weights_file(path: str | Path, *, trust_pickle: bool = False) -> dict[str, Any]:
@@ -94,11 +95,16 @@ def load_weights_file(path: str | Path, *, trust_pickle: bool = False) -> dict[s
     file = _resolve(path)
     if not file.is_file():
         folder = file if file.is_dir() else file.parent
-        near = sorted(p.name for p in folder.glob("*") if p.suffix in (".pth", ".pt", ".safetensors"))
+        near = sorted(
+            p.name for p in folder.glob("*") if p.suffix in (".pth", ".pt", ".safetensors")
+        )
         raise FileNotFoundError(
             f"There is no weights file {file}{' (it is a folder)' if file.is_dir() else ''}. "
-            + (f"In {folder} there are: {', '.join(near[-10:])}." if near else
-               f"{folder} {'holds no weights' if folder.is_dir() else 'does not exist'}.")
+            + (
+                f"In {folder} there are: {', '.join(near[-10:])}."
+                if near
+                else f"{folder} {'holds no weights' if folder.is_dir() else 'does not exist'}."
+            )
         )
     if file.suffix == ".safetensors":
         return _load_safetensors(file)

@@ -29,7 +29,9 @@ _STEM_STRIDES = {"imagenet": 4, "cifar": 1}
 
 def _norm_layer(norm_cfg: dict) -> Callable[[int], nn.Module]:
     """The constructor `num_features -> layer` that a `norm_cfg` of the mm family describes."""
-    options = {key: value for key, value in norm_cfg.items() if key not in ("type", "requires_grad")}
+    options = {
+        key: value for key, value in norm_cfg.items() if key not in ("type", "requires_grad")
+    }
     kind = norm_cfg.get("type")
     if kind in ("BN", "BN2d"):
         return partial(nn.BatchNorm2d, **options)

@@ -1,0 +1,126 @@
+"""The ready downstream config of an exported backbone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmssl.convert.export import Export
+from mmssl.engine.config import load_config
+from mmssl.models.backbones import ResNet
+from mmssl.registry import MODELS
+
+
+def _stage_channels(backbone_config: dict[str, Any], export: Export) -> list[int]:
+    """Channels of every map that the downstream backbone returns, by stage."""
+    if isinstance(export.backbone, ResNet):
+        full = ResNet(export.backbone.depth, export.backbone.width)
+        return full.out_channels
+    return MODELS.build({**backbone_config}).out_channels
+
+
+def _backbone_changes(export: Export, leaf: dict[str, Any]) -> dict[str, Any]:
+    """What `model.backbone` of the inherited config must change to be the exported network."""
+    ours = export.metadata["build"]
+    own = leaf["type"].split(".")[-1]
+    if (
+        ours["type"].endswith(".ResNet")
+        and not ours["type"].startswith("mmssl.")
+        and own == "ResNet"
+    ):
+        num_stages = leaf.get("num_stages", 4)
+        if num_stages > ours["num_stages"]:
+            raise ValueError(
+                f"The inherited config's backbone has {num_stages} stages, the pretrained one "
+                f"{ours['num_stages']}: choose a config with fewer stages (C4)."
+            )
+        return {} if leaf["depth"] == ours["depth"] else dict(depth=ours["depth"])
+    changes = {key: value for key, value in ours.items() if value is not None}
+    if ours["type"] == "mmssl.ResNet":
+        changes["norm_cfg"] = leaf.get("norm_cfg", dict(type="BN"))
+    return dict(_delete_=True, **changes)
+
+
+def _head_changes(model: dict[str, Any], channels: list[int], depth: int | None) -> dict[str, Any]:
+    """Input channels of necks and heads, where they differ from the inherited config's."""
+
+    def inputs(part: dict[str, Any], wanted: Any) -> dict[str, Any]:
+        return {} if part.get("in_channels") in (wanted, None) else dict(in_channels=wanted)
+
+    changes: dict[str, Any] = {}
+    if "neck" in model:
+        changes["neck"] = inputs(model["neck"], list(channels))
+    for name in ("decode_head", "auxiliary_head"):
+        if isinstance(model.get(name), dict):
+            changes[name] = inputs(model[name], channels[model[name].get("in_index", -1)])
+    shared = (model.get("roi_head") or {}).get("shared_head")
+    if shared:
+        if depth is None:
+            raise ValueError(
+                "A C4 detector splits a plain ResNet between backbone and RoI head; this backbone is "
+                "another one. Choose an FPN config, for example "
+                "configs/benchmarks/coco_detection/mask-rcnn_r50-fpn_8xb2-1x_coco.py."
+            )
+        heads = {
+            name: inputs(model["roi_head"][name], channels[3])
+            for name in ("bbox_head", "mask_head")
+            if isinstance(model["roi_head"].get(name), dict)
+        }
+        if shared["depth"] != depth:
+            heads["shared_head"] = dict(depth=depth)
+        changes["rpn_head"] = {
+            **inputs(model["rpn_head"], channels[2]),
+            **({} if channels[2] == 1024 else dict(feat_channels=channels[2])),
+        }
+        changes["roi_head"] = {name: change for name, change in heads.items() if change}
+    return {name: change for name, change in changes.items() if change}
+
+
+def write_downstream_config(export: Export, transfer_config: str | Path) -> Path:
+    """Write `<export>.py`: a transfer config with the exported backbone as its start.
+
+    It inherits `transfer_config`, sets `load_from`, and adapts depth and channels where the pretrained
+    backbone differs from the inherited one.
+
+    Args:
+        export: What `export_backbone` wrote for mmdet or mmseg.
+        transfer_config: The config to inherit, one of `configs/benchmarks/`.
+
+    Returns:
+        The path of the config: the export's, with the suffix `.py`.
+
+    Raises:
+        FileNotFoundError: There is no such config.
+        ValueError: The export is for a library without configs, or the backbone does not fit.
+    """
+    if not isinstance(export.metadata["build"], dict):
+        raise ValueError(
+            f"A config needs an export to mmdet or mmseg, not {export.metadata['to']}."
+        )
+    transfer_config = Path(transfer_config)
+    leaf = load_config(transfer_config)["model"].to_dict()
+    channels = _stage_channels(export.metadata["build"], export)
+    plain = not export.metadata["build"]["type"].startswith("mmssl.")
+    depth = export.metadata["build"].get("depth") if plain else None
+    model = _head_changes(leaf, channels, depth)
+    backbone = _backbone_changes(export, leaf["backbone"])
+    if backbone:
+        model = dict(backbone=backbone, **model)
+
+    path = export.path.with_suffix(".py")
+    base = os.path.relpath(transfer_config.resolve(), path.resolve().parent)
+    lines = [
+        f'"""Fine-tunes {export.path.name}: {export.metadata["method"]}, {export.metadata["branch"]} '
+        f'network, epoch {export.metadata["epoch"]}."""',
+        "",
+        f"_base_ = {base!r}",
+        "",
+        f"load_from = {str(export.path.resolve())!r}",
+    ]
+    if model:
+        lines.append(Config(dict(model=model)).pretty_text.strip())
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

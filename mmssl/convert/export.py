@@ -1,0 +1,260 @@
+"""Handing a pretrained backbone over to another library, with proof that it is the same network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from mmengine.utils import import_modules_from_strings
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mmssl import __version__
+from mmssl.convert.checkpoint_file import file_sha256, load_weights_file
+from mmssl.convert.config_text import read_config_text
+from mmssl.convert.export_targets import Library, Target, build_target
+from mmssl.convert.load_backbone import load_backbone
+from mmssl.convert.load_report import LoadReport, weights_checksum
+from mmssl.engine.config import load_config
+from mmssl.models.backbones import ResNet, TimmBackbone
+from mmssl.registry import MODELS, load_plugins
+
+
+class Export(NamedTuple):
+    """What `export_backbone` wrote.
+
+    Attributes:
+        path: The file.
+        metadata: The block that the file carries.
+        backbone: The pretrained backbone with its weights, in eval mode.
+        report: How its weights were found in the checkpoint.
+        left_out: Names of the target network that the file has no weights for (a classifier).
+    """
+
+    path: Path
+    metadata: dict[str, Any]
+    backbone: nn.Module
+    report: LoadReport
+    left_out: tuple[str, ...]
+
+
+def _read_config(checkpoint: dict[str, Any], config: str | Path | None) -> tuple[dict, str]:
+    """The run's config and its SHA-256: of a file, or of the text that the checkpoint carries."""
+    if config is not None:
+        loaded = load_config(config)
+        return loaded.to_dict(), hashlib.sha256(loaded.pretty_text.encode()).hexdigest()
+    meta = checkpoint.get("meta")
+    text = meta.get("cfg") if isinstance(meta, dict) else None
+    if not isinstance(text, str):
+        raise ValueError(
+            "The checkpoint carries no config (meta.cfg), so its backbone cannot be rebuilt. Name the "
+            "config of the run with --from-config PATH (from_config=...); for an official checkpoint "
+            "any config whose model.backbone is the same network."
+        )
+    return read_config_text(text), hashlib.sha256(text.encode()).hexdigest()
+
+
+def _backbone_config(config: dict[str, Any]) -> dict[str, Any]:
+    """`model.backbone` without its initialisation, returning as many maps as its weights allow."""
+    model = config.get("model")
+    backbone = model.get("backbone") if isinstance(model, dict) else None
+    if not isinstance(backbone, dict) or "type" not in backbone:
+        raise ValueError(
+            "The config has no model.backbone with a type, so nothing can be exported."
+        )
+    if "custom_imports" in config:
+        import_modules_from_strings(**config["custom_imports"])
+    load_plugins()
+    # weights come from the checkpoint: nothing to download or to look for elsewhere
+    return {
+        key: value
+        for key, value in backbone.items()
+        if key not in ("init_cfg", "pretrained", "frozen_stages")
+    }
+
+
+def _build_backbone(config: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    config = {
+        **config,
+        "type": config["type"] if "." in config["type"] else f"mmssl.{config['type']}",
+    }
+    backbone = MODELS.build({**config})
+    if isinstance(backbone, (ResNet, TimmBackbone)):
+        last = backbone.out_indices[-1]
+        stages = tuple(range(max(0, last - 3), last + 1))
+        if stages != tuple(backbone.out_indices):
+            config["out_indices"] = stages
+            backbone = MODELS.build({**config})
+    return backbone.eval(), config
+
+
+def _write(
+    path: Path, state_dict: dict[str, Tensor], metadata: dict[str, Any], suffix: str
+) -> None:
+    if suffix == ".safetensors":
+        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
+        save_file(state_dict, path, metadata=texts)
+    else:
+        torch.save(dict(state_dict=state_dict, meta=metadata), path)
+
+
+def _load_strictly(target: Target, state_dict: dict[str, Tensor]) -> tuple[str, ...]:
+    """Load a file's tensors into the target; the names that it lacks and may lack.
+
+    Raises:
+        ValueError: Anything else is missing, left over or of another shape.
+    """
+    mine = {
+        name.removeprefix(target.prefix): tensor
+        for name, tensor in state_dict.items()
+        if name.startswith(target.prefix)
+    }
+    theirs = target.network.state_dict()
+    missing = [n for n in theirs if n not in mine and not n.endswith("num_batches_tracked")]
+    left_out = tuple(n for n in missing if n in target.optional)
+    missing = [n for n in missing if n not in target.optional]
+    unexpected = sorted(set(mine) - set(theirs)) + [
+        name for name in state_dict if not name.startswith(target.prefix)
+    ]
+    shapes = [n for n in mine if n in theirs and mine[n].shape != theirs[n].shape]
+    if not mine or missing or unexpected or shapes:
+        raise ValueError(
+            f"The export does not fit {target.build}: {len(missing)} missing {missing[:4]}, "
+            f"{len(unexpected)} unexpected {unexpected[:4]}, {len(shapes)} of another shape "
+            f"{shapes[:4]}. Nothing was written."
+        )
+    target.network.load_state_dict(mine, strict=False)
+    return left_out
+
+
+@torch.no_grad()
+def feature_difference(
+    backbone: nn.Module, target: Target, image_size: tuple[int, int]
+) -> tuple[float, float]:
+    """The largest difference of two networks' feature maps on one image.
+
+    The image is standard normal noise from a fixed seed, which reaches all channels.
+
+    Args:
+        backbone: The pretrained one.
+        target: The network that has loaded the export.
+        image_size: (height, width) in pixels.
+
+    Returns:
+        The largest absolute difference, and the largest absolute feature.
+
+    Raises:
+        ValueError: Other numbers or shapes of maps, or non-finite features.
+    """
+    backbone.eval()
+    target.network.eval()
+    image = torch.randn(1, 3, *image_size, generator=torch.Generator().manual_seed(0))
+    ours, theirs = tuple(backbone(image)), tuple(target.features(image))
+    shapes = [[tuple(m.shape) for m in maps] for maps in (ours, theirs)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"The pretrained backbone returns {shapes[0]}, {target.build} {shapes[1]}."
+        )
+    if not all(m.isfinite().all() for m in (*ours, *theirs)):
+        raise ValueError(
+            "Features are not finite: the pretrained weights are damaged (NaN or Inf)."
+        )
+    difference = max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
+    return difference, max(float(m.abs().max()) for m in ours)
+
+
+def _input_size(backbone: nn.Module) -> tuple[int, int]:
+    size = backbone.model_args.get("img_size", 224) if isinstance(backbone, TimmBackbone) else 224
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def export_backbone(
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    to: Library,
+    branch: Literal["online", "twin"] = "online",
+    from_config: str | Path | None = None,
+    image_size: tuple[int, int] | None = None,
+    tolerance: float = 1e-4,
+    trust_pickle: bool = False,
+) -> Export:
+    """Write a checkpoint's backbone for another library, after running both networks on one image.
+
+    The file appears under its name only when every tensor arrived and the features agree.
+
+    Args:
+        checkpoint: A checkpoint of a run (or an official one together with `from_config`).
+        out: `.pth` (a dict of `state_dict` and `meta`, loadable with `weights_only=True`) or
+            `.safetensors` (metadata as texts). Names carry the prefix `backbone.` for mmdet and mmseg,
+            none for torchvision and timm, whose classifier is not in the file.
+        to: The library.
+        branch: The `online` network or its momentum `twin`.
+        from_config: A config whose `model.backbone` is the network, for checkpoints without one.
+        image_size: (height, width) of the compared image; default 224, or the model's own size.
+        tolerance: Largest accepted difference, as a share of the largest feature (at least 1).
+        trust_pickle: Allow a pickle to run code.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        PermissionError: The checkpoint is a pickle that wants more than tensors.
+        ValueError: Any doubt: unreadable file, incomplete match, no equal network, other features.
+    """
+    out = Path(out)
+    if out.suffix not in (".pth", ".safetensors"):
+        raise ValueError(f"The export is written as .pth or .safetensors, got {out.name!r}.")
+    content = load_weights_file(checkpoint, trust_pickle=trust_pickle)
+    config, config_hash = _read_config(content, from_config)
+    backbone, backbone_config = _build_backbone(_backbone_config(config))
+    report = load_backbone(backbone, content, branch=branch)
+    target = build_target(to, backbone, backbone_config)
+
+    state = backbone.state_dict()
+    state_dict = {target.file_name(n): state[n].detach().clone().contiguous() for n in state}
+    meta = content["meta"] if isinstance(content.get("meta"), dict) else content
+    preprocessor = config["model"].get("data_preprocessor") or {}
+    metadata: dict[str, Any] = dict(
+        method=str(config["model"].get("type")),
+        branch=branch,
+        to=to,
+        build=target.build,
+        epoch=meta.get("epoch") if isinstance(meta.get("epoch"), int) else None,
+        iter=meta.get("iter") if isinstance(meta.get("iter"), int) else None,
+        source=Path(checkpoint).name,
+        source_sha256=file_sha256(checkpoint),
+        config_sha256=config_hash,
+        weights_sha256=weights_checksum(state_dict),
+        mmssl_version=__version__,
+        channel_order="RGB",
+        mean=preprocessor.get("mean"),
+        std=preprocessor.get("std"),
+    )
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.stem}.partial{out.suffix}")
+    try:
+        _write(partial, state_dict, metadata, out.suffix)
+        left_out = _load_strictly(target, load_weights_file(partial)["state_dict"])
+        size = image_size or _input_size(backbone)
+        difference, largest = feature_difference(backbone, target, size)
+        if not difference <= tolerance * max(1.0, largest):
+            raise ValueError(
+                f"{target.build} with the exported weights gives other features than the pretrained "
+                f"backbone: largest difference {difference:.3g}, largest feature {largest:.3g}, "
+                f"accepted {tolerance:.3g} of it. Nothing was written."
+            )
+        metadata |= dict(
+            max_difference=difference,
+            max_feature=largest,
+            image_size=list(size),
+            verified_with=target.verified_with,
+        )
+        _write(partial, state_dict, metadata, out.suffix)
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Export(out, metadata, backbone, report, left_out)

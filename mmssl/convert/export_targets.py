@@ -1,0 +1,211 @@
+"""The networks of other libraries that an exported backbone is written for."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import timm
+from mmengine.registry import MODELS as ROOT_MODELS
+from torch import Tensor, nn
+from torchvision import models as torchvision_models
+
+from mmssl.models.backbones import ResNet, TimmBackbone
+
+Library = Literal["mmdet", "mmseg", "torchvision", "timm"]
+LIBRARIES: tuple[Library, ...] = ("mmdet", "mmseg", "torchvision", "timm")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A network of another library, and how our names become its names.
+
+    Attributes:
+        network: The network, at random weights.
+        features: Images (B, 3, H, W) -> the same maps as the pretrained backbone's.
+        build: How a user builds it: a config dict (mmdet, mmseg) or a call.
+        prefix: What is written before each name in the file.
+        drop_prefix: What is removed from our names.
+        optional: Names of the network that an export has no weights for (a classifier).
+        verified_with: The library whose network stood for the target's.
+    """
+
+    network: nn.Module
+    features: Callable[[Tensor], tuple[Tensor, ...]]
+    build: dict[str, Any] | str
+    verified_with: str
+    prefix: str = ""
+    drop_prefix: str = ""
+    optional: frozenset[str] = field(default_factory=frozenset)
+
+    def file_name(self, name: str) -> str:
+        """The name in the file of the tensor that our backbone calls `name`."""
+        return self.prefix + name.removeprefix(self.drop_prefix)
+
+
+def _is_plain(backbone: nn.Module) -> bool:
+    """Whether mmdet's and mmseg's own ResNet is this network."""
+    return (
+        type(backbone) is ResNet
+        and backbone.width == 1
+        and backbone.stem == "imagenet"
+        and isinstance(backbone.bn1, nn.modules.batchnorm._BatchNorm)
+    )
+
+
+def mm_config(backbone: nn.Module, config: dict[str, Any], library: str) -> dict[str, Any]:
+    """The `model.backbone` of mmdet or mmseg for a pretrained backbone.
+
+    What their own classes cannot express (wide or small-image ResNets, timm models, plugins) is
+    reached there as `mmssl.<class>`.
+
+    Args:
+        backbone: The pretrained backbone.
+        config: The config that it was built from.
+        library: `mmdet` or `mmseg`.
+    """
+    if _is_plain(backbone):
+        assert isinstance(backbone, ResNet)
+        num_stages = backbone.out_indices[-1] + 1
+        return dict(
+            type=f"{library}.ResNet",
+            depth=backbone.depth,
+            num_stages=num_stages,
+            strides=(1, 2, 2, 2)[:num_stages],
+            dilations=(1, 1, 1, 1)[:num_stages],
+            out_indices=backbone.out_indices,
+            style="pytorch",
+            frozen_stages=-1,
+            norm_cfg=dict(type="BN", requires_grad=True),
+            norm_eval=False,
+        )
+    kind = config["type"]
+    return {**config, "type": kind if "." in kind else f"mmssl.{kind}"}
+
+
+def _torchvision_name(backbone: nn.Module, library: str) -> str:
+    """The name under which torchvision and timm know a ResNet of ours."""
+    if isinstance(backbone, ResNet) and isinstance(backbone.bn1, nn.modules.batchnorm._BatchNorm):
+        name = {1: "resnet{}", 2: "wide_resnet{}_2"}.get(backbone.width, "").format(backbone.depth)
+        if backbone.stem == "imagenet" and hasattr(torchvision_models, name):
+            if backbone.out_indices[-1] == 3:
+                return name
+            raise ValueError(
+                f"{library} has {name} with four stages only; this backbone was pretrained with "
+                f"{backbone.out_indices[-1] + 1}. Export it to mmdet or mmseg (num_stages=...)."
+            )
+    what = f"{type(backbone).__name__}"
+    if isinstance(backbone, ResNet):
+        what = (
+            f"ResNet(depth={backbone.depth}, width={backbone.width}, stem={backbone.stem!r}, "
+            f"norm_cfg={backbone.norm_cfg})"
+        )
+    others = "timm, mmdet or mmseg" if isinstance(backbone, TimmBackbone) else "mmdet or mmseg"
+    raise ValueError(f"{library} has no network equal to {what}. Export it to {others}.")
+
+
+def _torchvision_features(network: nn.Module, stages: tuple[int, ...]) -> Callable:
+    def features(images: Tensor) -> tuple[Tensor, ...]:
+        x = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+        maps = []
+        for stage in range(stages[-1] + 1):
+            x = getattr(network, f"layer{stage + 1}")(x)
+            maps.append(x)
+        return tuple(maps[stage] for stage in stages)
+
+    return features
+
+
+def _timm_features(network: nn.Module, indices: list[int]) -> Callable:
+    def features(images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(
+            network.forward_intermediates(
+                images, indices=indices, output_fmt="NCHW", intermediates_only=True
+            )
+        )
+
+    return features
+
+
+def _mm_target(library: str, backbone: nn.Module, config: dict[str, Any]) -> Target:
+    build = mm_config(backbone, config, library)
+    scope = build["type"].split(".")[0]
+    verified_with = scope
+    if scope not in ("mmdet", "mmseg") or importlib.util.find_spec(scope):
+        network = ROOT_MODELS.build({**build})
+        features = network.forward
+    elif isinstance(backbone, ResNet):
+        warnings.warn(
+            f"{scope} is not installed, so its ResNet cannot be run. torchvision's, which has the same "
+            "names and shapes, stands in for the check. pip install 'mmssl[downstream]' gives the "
+            "real one.",
+            stacklevel=3,
+        )
+        verified_with = "torchvision"
+        network = getattr(torchvision_models, f"resnet{backbone.depth}")()
+        del network.fc
+        for stage in range(backbone.out_indices[-1] + 1, 4):
+            delattr(network, f"layer{stage + 1}")
+        features = _torchvision_features(network, backbone.out_indices)
+    else:
+        raise ModuleNotFoundError(
+            f"The backbone is {build['type']}, but {scope} is not installed. Install it with "
+            "pip install 'mmssl[downstream]'."
+        )
+    return Target(network, features, build, verified_with, prefix="backbone.")
+
+
+def build_target(library: Library, backbone: nn.Module, config: dict[str, Any]) -> Target:
+    """The network of `library` that equals `backbone`.
+
+    Args:
+        library: `mmdet`, `mmseg`, `torchvision` or `timm`.
+        backbone: The pretrained backbone.
+        config: The config that it was built from.
+
+    Raises:
+        ValueError: The library has no such network; says which one has.
+        ModuleNotFoundError: A borrowed backbone's library is not installed.
+    """
+    if library in ("mmdet", "mmseg"):
+        return _mm_target(library, backbone, config)
+    if library == "torchvision":
+        name = _torchvision_name(backbone, library)
+        network = getattr(torchvision_models, name)()
+        return Target(
+            network,
+            _torchvision_features(network, backbone.out_indices),
+            f"torchvision.models.{name}()",
+            library,
+            optional=frozenset({"fc.weight", "fc.bias"}),
+        )
+    if library != "timm":
+        raise ValueError(f"to must be one of {', '.join(LIBRARIES)}, got {library!r}.")
+    if isinstance(backbone, TimmBackbone):
+        network = timm.create_model(backbone.name, num_classes=0, **backbone.model_args)
+        if backbone.out_indices[-1] != len(network.feature_info) - 1:
+            raise ValueError(
+                f"{backbone.name} of timm has {len(network.feature_info)} maps; this backbone was "
+                f"pretrained up to number {backbone.out_indices[-1]} (from 0), so the rest of the "
+                "network has no weights. Export it to mmdet or mmseg."
+            )
+        arguments = "".join(f", {key}={value!r}" for key, value in backbone.model_args.items())
+        return Target(
+            network,
+            _timm_features(network, list(backbone.out_indices)),
+            f"timm.create_model({backbone.name!r}, num_classes=0{arguments})",
+            library,
+            drop_prefix=backbone.source_prefix,
+            optional=frozenset(backbone.cut_names),
+        )
+    name = _torchvision_name(backbone, library)
+    network = timm.create_model(name, num_classes=0)
+    return Target(
+        network,
+        _timm_features(network, [stage + 1 for stage in backbone.out_indices]),
+        f"timm.create_model({name!r}, num_classes=0)",
+        library,
+    )

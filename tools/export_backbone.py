@@ -1,0 +1,78 @@
+"""Write the backbone of a checkpoint for mmdet, mmseg, torchvision or timm, and prove that it is the same.
+
+python tools/export_backbone.py work_dirs/run/epoch_100.pth backbone.pth --to mmdet
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmssl.convert.downstream_config import write_downstream_config
+from mmssl.convert.export import export_backbone
+from mmssl.convert.export_targets import LIBRARIES
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "configs" / "benchmarks"
+DEFAULT_CONFIGS = {
+    "mmdet": BENCHMARKS / "coco_detection" / "mask-rcnn_r50-fpn_8xb2-1x_coco.py",
+    "mmseg": BENCHMARKS / "voc_segmentation" / "fcn_r50-d8_4xb4-20k_voc12aug-512x512.py",
+}
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "checkpoint", help="checkpoint of a run, or an official one (--from-config)"
+    )
+    parser.add_argument("out", help="file to write: .pth or .safetensors")
+    parser.add_argument("--to", required=True, choices=LIBRARIES)
+    parser.add_argument("--branch", default="online", choices=("online", "twin"))
+    parser.add_argument("--from-config", help="config of the run, if the checkpoint carries none")
+    parser.add_argument(
+        "--config",
+        nargs="?",
+        const="",
+        metavar="TRANSFER_CONFIG",
+        help="also write OUT.py, a ready config that inherits this one (default: COCO Mask R-CNN "
+        "for mmdet, VOC FCN for mmseg)",
+    )
+    parser.add_argument("--tolerance", type=float, default=1e-4, help="of the largest feature")
+    parser.add_argument("--trust-pickle", action="store_true", help="let the file run its code")
+    args = parser.parse_args()
+    if args.config is not None and args.to not in DEFAULT_CONFIGS:
+        parser.error(f"--config is for --to mmdet and --to mmseg, not for --to {args.to}")
+    return args
+
+
+def main() -> None:
+    """Export, and print the proof."""
+    args = parse_args()
+    try:
+        export = export_backbone(
+            args.checkpoint,
+            args.out,
+            to=args.to,
+            branch=args.branch,
+            from_config=args.from_config,
+            tolerance=args.tolerance,
+            trust_pickle=args.trust_pickle,
+        )
+        lines = [
+            str(export.report),
+            f"Wrote {export.path} for {export.metadata['build']}",
+            f"Largest feature difference {export.metadata['max_difference']:.3g} (largest feature "
+            f"{export.metadata['max_feature']:.3g}), run with {export.metadata['verified_with']}; "
+            f"not in the file: {', '.join(export.left_out) or 'nothing'}",
+        ]
+        if args.config is not None:
+            config = write_downstream_config(export, args.config or DEFAULT_CONFIGS[args.to])
+            lines.append(f"Wrote {config}: python tools/train.py {config}")
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"Not exported. {error}")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
