@@ -112,7 +112,7 @@ def check(path: Path) -> list[str]:
     """The faults of one file, each with its line."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found: list[tuple[int, str]] = []
-    if ast.get_docstring(tree) is None and tree.body:
+    if ast.get_docstring(tree) is None and path.name != "__init__.py":
         found.append((1, "the module has no docstring"))
 
     def visit(node: ast.AST, inside_class: bool) -> None:
