@@ -17,8 +17,8 @@ Field = np.ndarray
 LATTICE = 16
 # Object axes: the body fills about the unit circle, y points up. Where a spot sits on each body:
 SPOT_AT = {"star": (0.0, 0.0), "heart": (0.0, 0.1), "moon": (-0.6, 0.0), "clover": (0.0, 0.0)}
-SPOT_RADIUS = 0.25
-RIM_WIDTH = 0.15
+SPOT_RADIUS = 0.29
+RIM_WIDTH = 0.14
 
 
 def clip01(x: Field) -> Field:
@@ -76,22 +76,20 @@ def clover_contour(x: Field, y: Field) -> Field:
 
 def striped_texture(x: Field, y: Field) -> Field:
     """Bars across the body, 1 on a bar and 0 between."""
-    return clip01((wave(y * np.float32(2.1)) - np.float32(0.5)) * np.float32(3) + np.float32(0.5))
+    return clip01((wave(y * np.float32(2.0)) - np.float32(0.5)) * np.float32(3) + np.float32(0.5))
 
 
 def dotted_texture(x: Field, y: Field) -> Field:
     """Round dots on a square grid, 1 on a dot."""
-    cells = np.float32(2.0)
+    cells = np.float32(1.9)
     u, v = x * cells, y * cells
     distance = norm(u - np.floor(u) - np.float32(0.5), v - np.floor(v) - np.float32(0.5))
     return clip01((np.float32(0.33) - distance) * np.float32(6) + np.float32(0.5))
 
 
-def checked_texture(x: Field, y: Field) -> Field:
-    """A chessboard, 1 on every other square."""
-    rate = np.float32(1.25)
-    product = (wave(x * rate) - np.float32(0.5)) * (wave(y * rate) - np.float32(0.5))
-    return clip01(product * np.float32(10) + np.float32(0.5))
+def plain_texture(x: Field, y: Field) -> Field:
+    """No texture: 0 everywhere."""
+    return np.zeros_like(x)
 
 
 CONTOURS: dict[str, Callable[[Field, Field], Field]] = {
@@ -101,9 +99,9 @@ CONTOURS: dict[str, Callable[[Field, Field], Field]] = {
     "clover": clover_contour,
 }
 BODY_TEXTURES: dict[str, Callable[[Field, Field], Field]] = {
+    "plain": plain_texture,
     "striped": striped_texture,
     "dotted": dotted_texture,
-    "checked": checked_texture,
 }
 
 

@@ -44,7 +44,7 @@ GROUND_COLOURS = (
     (190, 184, 168),
 )
 MIN_VISIBLE = 0.5
-DIFFICULTIES = {"easy": 0.25, "default": 0.5, "hard": 0.8}
+DIFFICULTIES = {"easy": 0.0, "default": 0.12, "hard": 0.5}
 
 
 class SceneObject(NamedTuple):
@@ -77,14 +77,14 @@ def difficulty_value(difficulty: float | str) -> float:
     """Return the difficulty as a number.
 
     Args:
-        difficulty: ``easy`` (0.25), ``default`` (0.5), ``hard`` (0.8) or a number in [0, 1].
+        difficulty: ``easy`` (0), ``default`` (0.12), ``hard`` (0.5) or a number in [0, 1].
 
     Raises:
         ValueError: for another name or a number outside [0, 1].
 
     Example:
         >>> difficulty_value("hard")
-        0.8
+        0.5
     """
     if isinstance(difficulty, str):
         if difficulty not in DIFFICULTIES:
@@ -250,7 +250,7 @@ def _expose(
     uneven = np.float32(draws.uniform(0.0, 0.9) * difficulty)
     gain = np.float32(1 + draws.uniform(-0.4, 0.3) * difficulty)
     canvas = canvas * ((np.float32(1) + slope * uneven) * gain)[..., None]
-    canvas = soften(canvas, draws.integer(0, int(3 * difficulty + 0.5)))
+    canvas = soften(canvas, draws.integer(0, int(3 * difficulty + 0.9)))
     flat = np.float32(1 - draws.uniform(0.0, 0.5) * difficulty)
     canvas = (canvas - np.float32(128)) * flat + np.float32(128)
     grain = draws.array(height, width, 3) + draws.array(height, width, 3) - np.float32(1)
@@ -280,7 +280,7 @@ def _compose(
     def clear_enough(seen: np.ndarray, full: np.ndarray) -> bool:
         return np.count_nonzero(seen) >= MIN_VISIBLE * np.count_nonzero(full)
 
-    for _ in range(draws.integer(0, int(4 * difficulty + 0.5))):
+    for _ in range(draws.integer(0, int(4 * difficulty + 0.9))):
         cover, tone = _blade(draws, size, size, difficulty)
         left = [seen & ~(cover > 0.5) for seen in visible]
         if all(clear_enough(*pair) for pair in zip(left, whole, strict=True)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 FAMILIES = ("star", "heart", "moon", "clover")
-TEXTURES = ("striped", "dotted", "checked")
+TEXTURES = ("plain", "striped", "dotted")
 DETAILS = ("rimmed", "spotted")
 LEVELS = ("family", "species", "variety")
 
@@ -45,7 +45,7 @@ class Leaf(NamedTuple):
 
         Example:
             >>> LEAVES[0].at("species")
-            'star_striped'
+            'star_plain'
         """
         if level not in LEVELS:
             raise ValueError(f"expected a level among {LEVELS}, got {level!r}")
