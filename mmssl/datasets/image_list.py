@@ -106,11 +106,10 @@ def _json_row(line: str, number: int, file: str) -> Row:
 def _csv_rows(table: list[list[str]], file: str) -> list[Row]:
     table = [row for row in table if any(cell.strip() for cell in row)]
     header = [cell.strip().lower() for cell in table[0]] if table else []
-    path_at = _pick_position(header, _PATH_NAMES)
-    if path_at is None:
-        path_at, label_at = 0, 1
-    else:
-        label_at, table = _pick_position(header, _LABEL_NAMES), table[1:]
+    path_at, label_at = 0, 1 if len(header) > 1 else None
+    named = _pick_position(header, _PATH_NAMES)
+    if named is not None:
+        path_at, label_at, table = named, _pick_position(header, _LABEL_NAMES), table[1:]
     rows = []
     for row in table:
         if len(row) <= path_at or not row[path_at].strip():

@@ -59,7 +59,7 @@ class CounterSampler(Sampler):
         self.epoch = 0
         self._skip = 0
         if getattr(dataset, "seed", 0) is None:
-            dataset.seed = self.seed
+            setattr(dataset, "seed", self.seed)  # noqa: B010 - `Sized` declares no such attribute
         if len(self) == 0:
             raise ValueError(
                 f"The dataset has {self.length} images, too few for {self.world_size} processes."

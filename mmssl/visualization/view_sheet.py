@@ -1,0 +1,162 @@
+"""One picture of what the augmentations do: sources with their crop boxes, and their views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from PIL import Image, ImageDraw, ImageFont
+
+from mmssl.datasets.decode import read_image
+from mmssl.datasets.transforms import MultiView, ViewRandom, apply_photometric
+from mmssl.datasets.transforms.base import Picture, picture_size
+
+_COLOURS = (
+    (230, 75, 53),
+    (52, 120, 200),
+    (0, 150, 110),
+    (240, 160, 30),
+    (140, 80, 180),
+    (90, 190, 220),
+    (200, 80, 140),
+    (120, 120, 40),
+    (80, 90, 100),
+    (160, 110, 70),
+)
+_MARGIN = 8
+_BORDER = 3
+_CAPTION = 16
+
+
+class SheetRow(NamedTuple):
+    """A source image of a sheet.
+
+    Attributes:
+        path: The file.
+        position: Its position in the dataset: part of the address of its views.
+    """
+
+    path: str
+    position: int
+
+
+def find_views(config: Config | dict[str, Any]) -> dict[str, Any]:
+    """The view set of a config: of its training dataset, or the only one at its top level.
+
+    Raises:
+        ValueError: The config has none, or several and no training dataset.
+    """
+    dataset = config.get("train_dataloader", {}).get("dataset", {})
+    if "views" in dataset:
+        return dict(dataset["views"])
+    found = [
+        name
+        for name, value in config.items()
+        if isinstance(value, dict) and value.get("type") in ("MultiView", "mmssl.MultiView")
+    ]
+    if len(found) != 1:
+        raise ValueError(
+            "Expected a config with train_dataloader.dataset.views or with one MultiView at its top "
+            f"level, found {found or 'none'}. View sets are in configs/_base_/views."
+        )
+    return dict(config[found[0]])
+
+
+def render_view(
+    views: MultiView, view: int, image: Picture, *, seed: int, epoch: int, index: int
+) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    """One view by its address, with its photometric half on either path.
+
+    Returns:
+        The view (H, W, 3) uint8 and its box: pixel edges in the source, left > right if mirrored.
+    """
+    size = picture_size(image)
+    drawn = views.draw(view, size, ViewRandom(seed, epoch, index, view))
+    rendered = np.asarray(views.render(view, image, drawn))
+    if views.on_device:
+        batch = torch.from_numpy(rendered.transpose(2, 0, 1).copy())[None]
+        batch = apply_photometric(batch, torch.tensor([views.pack(view, drawn)]))
+        rendered = batch[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
+    return rendered, views.box(view, size, drawn)
+
+
+def view_sheet(
+    rows: Sequence[SheetRow], views: MultiView, *, seed: int = 0, epoch: int = 0, cell: int = 176
+) -> Image.Image:
+    """Draw a row per source: the source with one frame per view, then the views.
+
+    The frame of a view has the colour of its border and number; a dashed left side marks a mirrored
+    view.
+
+    Args:
+        rows: The sources.
+        views: The view pipeline.
+        seed: Seed of the run.
+        epoch: Epoch of the views.
+        cell: Side of the cells in pixels; the largest view fills one, smaller ones keep their ratio.
+    """
+    if not rows:
+        raise ValueError("A sheet needs at least one image.")
+    font = ImageFont.load_default(12)
+    width = _MARGIN + (1 + len(views)) * (cell + _MARGIN)
+    height = _MARGIN + len(rows) * (cell + _CAPTION + _MARGIN)
+    sheet = Image.new("RGB", (width, height), (255, 255, 255))
+    for number, row in enumerate(rows):
+        top = _MARGIN + number * (cell + _CAPTION + _MARGIN)
+        image = read_image(row.path, views.backend)
+        address = dict(seed=seed, epoch=epoch, index=row.position)
+        rendered = [render_view(views, view, image, **address) for view in range(len(views))]
+        source = _framed_source(image, [box for _, box in rendered], cell)
+        caption = f"{row.path.rsplit('/', 1)[-1]}  (seed {seed}, epoch {epoch}, index {row.position})"
+        ImageDraw.Draw(sheet).text((_MARGIN, top), caption, (60, 60, 60), font)
+        _paste(sheet, source, _MARGIN, top + _CAPTION, cell)
+        largest = max(max(view.shape[:2]) for view, _ in rendered)
+        for position, (view, _) in enumerate(rendered):
+            left = _MARGIN + (position + 1) * (cell + _MARGIN)
+            framed = _framed_view(view, position, (cell - 2 * _BORDER) / largest, font)
+            _paste(sheet, framed, left, top + _CAPTION, cell)
+    return sheet
+
+
+def _paste(sheet: Image.Image, image: Image.Image, left: int, top: int, cell: int) -> None:
+    sheet.paste(image, (left + (cell - image.width) // 2, top + (cell - image.height) // 2))
+
+
+def _framed_view(
+    view: np.ndarray, position: int, scale: float, font: ImageFont.FreeTypeFont
+) -> Image.Image:
+    image = Image.fromarray(view)
+    size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
+    image = image.resize(size, Image.Resampling.BICUBIC)
+    colour = _COLOURS[position % len(_COLOURS)]
+    framed = Image.new("RGB", (size[0] + 2 * _BORDER, size[1] + 2 * _BORDER), colour)
+    framed.paste(image, (_BORDER, _BORDER))
+    draw = ImageDraw.Draw(framed)
+    draw.rectangle((0, 0, 15, 15), fill=colour)
+    draw.text((4, 1), str(position), (255, 255, 255), font)
+    return framed
+
+
+def _framed_source(
+    image: Picture, boxes: Sequence[tuple[float, float, float, float]], cell: int
+) -> Image.Image:
+    source = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    scale = cell / max(source.size)
+    size = (max(round(source.width * scale), 1), max(round(source.height * scale), 1))
+    source = source.resize(size, Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(source)
+    for position, (x0, y0, x1, y1) in enumerate(boxes):
+        colour = _COLOURS[position % len(_COLOURS)]
+        left, right = min(x0, x1) * scale, max(x0, x1) * scale - 1
+        top, bottom = y0 * scale, y1 * scale - 1
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        draw.line(corners, fill=colour, width=2)
+        pieces = 7 if x0 > x1 else 1
+        for piece in range(0, pieces, 2):
+            low = top + (bottom - top) * piece / pieces
+            high = top + (bottom - top) * (piece + 1) / pieces
+            draw.line([(left, low), (left, high)], fill=colour, width=2)
+    return source
