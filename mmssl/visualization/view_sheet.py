@@ -101,28 +101,31 @@ def view_sheet(
     if not rows:
         raise ValueError("A sheet needs at least one image.")
     font = ImageFont.load_default(12)
-    width = _MARGIN + (1 + len(views)) * (cell + _MARGIN)
-    height = _MARGIN + len(rows) * (cell + _CAPTION + _MARGIN)
-    sheet = Image.new("RGB", (width, height), (255, 255, 255))
-    for number, row in enumerate(rows):
-        top = _MARGIN + number * (cell + _CAPTION + _MARGIN)
+    captions, lines = [], []
+    for row in rows:
         image = read_image(row.path, views.backend)
         address = dict(seed=seed, epoch=epoch, index=row.position)
         rendered = [render_view(views, view, image, **address) for view in range(len(views))]
-        source = _framed_source(image, [box for _, box in rendered], cell)
-        caption = f"{row.path.rsplit('/', 1)[-1]}  (seed {seed}, epoch {epoch}, index {row.position})"
-        ImageDraw.Draw(sheet).text((_MARGIN, top), caption, (60, 60, 60), font)
-        _paste(sheet, source, _MARGIN, top + _CAPTION, cell)
         largest = max(max(view.shape[:2]) for view, _ in rendered)
-        for position, (view, _) in enumerate(rendered):
-            left = _MARGIN + (position + 1) * (cell + _MARGIN)
-            framed = _framed_view(view, position, (cell - 2 * _BORDER) / largest, font)
-            _paste(sheet, framed, left, top + _CAPTION, cell)
+        scale = (cell - 2 * _BORDER) / largest
+        framed = [
+            _framed_view(view, number, scale, font) for number, (view, _) in enumerate(rendered)
+        ]
+        lines.append([_framed_source(image, [box for _, box in rendered], cell), *framed])
+        name = row.path.rsplit("/", 1)[-1]
+        captions.append(f"{name}  (seed {seed}, epoch {epoch}, index {row.position})")
+    columns = [max(image.width for image in column) for column in zip(*lines, strict=True)]
+    width = _MARGIN + sum(columns) + _MARGIN * len(columns)
+    sheet = Image.new("RGB", (width, _MARGIN + len(rows) * (cell + _CAPTION + _MARGIN)), "white")
+    for number, (caption, line) in enumerate(zip(captions, lines, strict=True)):
+        top = _MARGIN + number * (cell + _CAPTION + _MARGIN)
+        ImageDraw.Draw(sheet).text((_MARGIN, top), caption, (60, 60, 60), font)
+        left = _MARGIN
+        for image, column in zip(line, columns, strict=True):
+            offset = (column - image.width) // 2, (cell - image.height) // 2
+            sheet.paste(image, (left + offset[0], top + _CAPTION + offset[1]))
+            left += column + _MARGIN
     return sheet
-
-
-def _paste(sheet: Image.Image, image: Image.Image, left: int, top: int, cell: int) -> None:
-    sheet.paste(image, (left + (cell - image.width) // 2, top + (cell - image.height) // 2))
 
 
 def _framed_view(

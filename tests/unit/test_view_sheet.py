@@ -50,7 +50,8 @@ def test_values_of_a_sheet(tmp_path: Path) -> None:
     views = TRANSFORMS.build(SMALL_VIEWS)
     rows = [SheetRow(str(path), index) for index, path in enumerate(paths)]
     sheet = view_sheet(rows, views, cell=16 + 6)
-    assert sheet.size == (8 + 4 * 30, 8 + 2 * 46)
+    # sources and the two views of 16 px fill a cell, the view of 8 px is half as large
+    assert sheet.size == (8 + 3 * 30 + (8 + 6) + 8, 8 + 2 * 46)
     image = ImageFolder(str(tmp_path)).image(1)
     expected, _ = render_view(views, 1, image, seed=0, epoch=0, index=1)
     shown = np.asarray(sheet)[8 + 46 + 16 + 3 :, 8 + 2 * 30 + 3 :][:16, :16]
