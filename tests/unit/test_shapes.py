@@ -127,7 +127,8 @@ def test_values_contours_and_textures():
         step = np.abs(np.diff(contour(x, y), axis=1)).max()
         assert step <= 0.01 * 1.01 + 1e-5, name
     shares = {name: float(texture(x, y).mean()) for name, texture in BODY_TEXTURES.items()}
-    # Stripes are half and half (up to the part periods at the window's ends); a dot of radius 0.33 covers 0.34 of its cell.
+    # Stripes are half and half, up to part periods at the window's ends; a dot of radius 0.33
+    # covers 0.34 of its cell.
     assert shares == pytest.approx({"plain": 0, "striped": 0.5, "dotted": 0.34}, abs=0.05)
     assert wave(np.float32([0, 0.25, 0.5, 1.0, -0.5])).tolist() == [0, 0.5, 1, 0, 1]
 
