@@ -41,17 +41,29 @@ def parse_args() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", nargs="+", required=True, help="image files or folders")
-    parser.add_argument("--checkpoint", nargs="+", required=True, help="checkpoints of tools/train.py")
-    parser.add_argument("--labels", nargs="+", help="a name per checkpoint; file names if not given")
+    parser.add_argument(
+        "--checkpoint", nargs="+", required=True, help="checkpoints of tools/train.py"
+    )
+    parser.add_argument(
+        "--labels", nargs="+", help="a name per checkpoint; file names if not given"
+    )
     parser.add_argument("--out", required=True, help="picture to write (.png or .jpg)")
     parser.add_argument("--mode", default="energy", choices=("energy", "grad-cam", "stream"))
-    parser.add_argument("--untrained", action="store_true", help="first show the first network untrained")
+    parser.add_argument(
+        "--untrained", action="store_true", help="first show the first network untrained"
+    )
     parser.add_argument("--branch", default="online", choices=("online", "twin"))
     parser.add_argument("--size", type=int, default=224, help="side of the crop, or shorter side")
-    parser.add_argument("--whole", action="store_true", help="whole images instead of central crops")
+    parser.add_argument(
+        "--whole", action="store_true", help="whole images instead of central crops"
+    )
     parser.add_argument("--stage", type=int, default=-1, help="map of the backbone, -1 is the last")
-    parser.add_argument("--norm", action="store_true", help="energy: L2 norm over channels, not mean")
-    parser.add_argument("--classifier", nargs="+", help="grad-cam: a linear classifier per checkpoint")
+    parser.add_argument(
+        "--norm", action="store_true", help="energy: L2 norm over channels, not mean"
+    )
+    parser.add_argument(
+        "--classifier", nargs="+", help="grad-cam: a linear classifier per checkpoint"
+    )
     parser.add_argument("--head", type=int, help="stream: this head only")
     parser.add_argument("--alpha", type=float, default=0.5, help="share of the colours")
     parser.add_argument("--max-images", type=int, default=8)
@@ -123,7 +135,9 @@ def main() -> None:
         images = read_images(args)
         if not images:
             sys.exit(f"error: no images in {', '.join(args.images)}")
-        sources = [(path, label, True) for path, label in zip(args.checkpoint, args.labels, strict=True)]
+        sources = [
+            (path, label, True) for path, label in zip(args.checkpoint, args.labels, strict=True)
+        ]
         if args.untrained:
             sources.insert(0, (args.checkpoint[0], "untrained", False))
         rows = {}

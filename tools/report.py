@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Write the HTML report of a run again, from the files in its work directory.
 
-    python tools/report.py work_dirs/care_resnet18
+python tools/report.py work_dirs/care_resnet18
 """
 
 from __future__ import annotations

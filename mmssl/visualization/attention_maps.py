@@ -47,7 +47,9 @@ def central_crop(image: Image.Image, size: int = 224) -> Image.Image:
 def whole_image(image: Image.Image, size: int, multiple: int = 32) -> Image.Image:
     """The whole image, its shorter side at `size`, both sides rounded to a multiple of the stride."""
     scale = size / min(image.size)
-    width, height = (max(multiple, round(side * scale / multiple) * multiple) for side in image.size)
+    width, height = (
+        max(multiple, round(side * scale / multiple) * multiple) for side in image.size
+    )
     return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
@@ -257,18 +259,21 @@ def attention_sheet(
             raise ValueError(f"{label!r} has {len(maps)} maps for {len(images)} images.")
         lines.append((label, [overlay(i, m, alpha) for i, m in zip(images, maps, strict=True)]))
     font = ImageFont.load_default(size=14)
-    margin = 12 + max(round(font.getlength(label)) for label, _ in lines)
+    margin = 16 + max(round(font.getlength(label)) for label, _ in lines)
     gap = 6
     widths = [round(cell * image.shape[1] / image.shape[0]) for image in images]
     sheet = Image.new(
         "RGB",
-        (margin + sum(widths) + gap * (len(widths) - 1), len(lines) * cell + gap * (len(lines) - 1)),
+        (
+            margin + sum(widths) + gap * (len(widths) - 1),
+            len(lines) * cell + gap * (len(lines) - 1),
+        ),
         "white",
     )
     draw = ImageDraw.Draw(sheet)
     for number, (label, pictures) in enumerate(lines):
         top, left = number * (cell + gap), margin
-        draw.text((0, top + cell // 2), label, fill=(40, 40, 48), font=font, anchor="lm")
+        draw.text((6, top + cell // 2), label, fill=(40, 40, 48), font=font, anchor="lm")
         for picture, width in zip(pictures, widths, strict=True):
             tile = Image.fromarray(picture).resize((width, cell), Image.Resampling.LANCZOS)
             sheet.paste(tile, (left, top))

@@ -190,8 +190,11 @@ def line_chart(chart: Chart) -> str:
             else:
                 shape.append("M" + "L".join(dots))
         label = escape(name)
-        values = " ".join(f"{to_x(x):.1f},{to_y(y):.1f},{x:.6g},{y:.6g}"
-                          for x, y in zip(xs, ys, strict=True) if math.isfinite(y))
+        values = " ".join(
+            f"{to_x(x):.1f},{to_y(y):.1f},{x:.6g},{y:.6g}"
+            for x, y in zip(xs, ys, strict=True)
+            if math.isfinite(y)
+        )
         parts.append(
             f'<path class="line" style="stroke:var(--line-{index % 6})" d="{"".join(shape)}" '
             f'data-name="{label}" data-values="{values}"><title>{label}</title></path>'
@@ -209,7 +212,7 @@ def line_chart(chart: Chart) -> str:
         f"<b>{short(_last_finite(ys))}</b></span>"
         for index, (name, _, ys) in enumerate(thinned)
     )
-    unit = f' <small>{escape(chart.y_label)}</small>' if chart.y_label else ""
+    unit = f" <small>{escape(chart.y_label)}</small>" if chart.y_label else ""
     scale = " <small>log scale</small>" if is_log else ""
     note = f'<p class="note">{escape(chart.note)}</p>' if chart.note else ""
     return (

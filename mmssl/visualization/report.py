@@ -65,11 +65,15 @@ class TilesSection:
 
     def body(self) -> str:
         """The tiles as HTML."""
-        return '<div class="tiles">' + "".join(
-            f'<div class="tile {tile.tone}"><span>{escape(tile.label)}</span>'
-            f"<strong>{escape(tile.value)}</strong><small>{escape(tile.detail)}</small></div>"
-            for tile in self.tiles
-        ) + "</div>"
+        return (
+            '<div class="tiles">'
+            + "".join(
+                f'<div class="tile {tile.tone}"><span>{escape(tile.label)}</span>'
+                f"<strong>{escape(tile.value)}</strong><small>{escape(tile.detail)}</small></div>"
+                for tile in self.tiles
+            )
+            + "</div>"
+        )
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,9 @@ class CodeSection:
             return block
         lines = self.code.count("\n") + 1
         caption = escape(self.caption) if self.caption else "show"
-        return f"<details><summary>{caption} <small>{lines} lines</small></summary>{block}</details>"
+        return (
+            f"<details><summary>{caption} <small>{lines} lines</small></summary>{block}</details>"
+        )
 
 
 @dataclass(frozen=True)
@@ -141,10 +147,13 @@ class TableSection:
     def body(self) -> str:
         """The table as HTML."""
         goals = self.best or [None] * len(self.columns)
-        winners = [_best_of([row[index] for row in self.rows], goal)
-                   for index, goal in enumerate(goals)]
-        is_number = [any(isinstance(row[i], int | float) for row in self.rows)
-                     for i in range(len(self.columns))]
+        winners = [
+            _best_of([row[index] for row in self.rows], goal) for index, goal in enumerate(goals)
+        ]
+        is_number = [
+            any(isinstance(row[i], int | float) for row in self.rows)
+            for i in range(len(self.columns))
+        ]
         head = "".join(
             f"<th{_number_class(number)}>{escape(name)}</th>"
             for name, number in zip(self.columns, is_number, strict=True)
@@ -161,8 +170,7 @@ class TableSection:
             lines.append(f"<tr>{''.join(cells)}</tr>")
         note = f'<p class="note">{escape(self.note)}</p>' if self.note else ""
         return (
-            f'<div class="scroll"><table>{head}'
-            f"<tbody>{''.join(lines)}</tbody></table></div>{note}"
+            f'<div class="scroll"><table>{head}<tbody>{"".join(lines)}</tbody></table></div>{note}'
         )
 
     def _text(self, cell: Cell) -> str:

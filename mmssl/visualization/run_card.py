@@ -71,7 +71,9 @@ def checkpoint_rows(
         rows.append(
             seen[key]
             if key in seen
-            else dict(zip(("file", "bytes", "modified"), key, strict=True), sha256=file_sha256(path))
+            else dict(
+                zip(("file", "bytes", "modified"), key, strict=True), sha256=file_sha256(path)
+            )
         )
     return rows
 

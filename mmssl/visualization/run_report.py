@@ -48,7 +48,7 @@ PHASE_TITLES = {
     "data": "waiting for data",
     "iteration hooks": "logging and schedulers",
     "evaluation": "evaluation at epoch ends",
-    "checkpoints": "checkpoints",
+    "checkpoints": "checkpoints and this report",
     "epoch hooks": "start of epochs",
     "start": "start-up",
     "finish": "end of the run",
@@ -259,7 +259,10 @@ def _time_section(card: dict[str, Any]) -> Section:
         f"{wait:.1f} % of the training loop (steps, data, logging) was spent waiting for data."
     )  # fmt: skip
     if wait is not None and wait > BUSY_DATA_WAIT:
-        note += " More loader workers, smaller source images or device=... augmentation help."
+        note += (
+            " More loader workers, smaller source files, or the photometric half of the views on the "
+            "training device help."
+        )
     return BarsSection("Time", [(PHASE_TITLES[name], totals[name]) for name in names], note=note)
 
 

@@ -40,7 +40,10 @@ def run(work_dir, **changes):
     runner = run_toy(
         work_dir,
         train_dataloader=dict(dataset=dict(type="ToyImages", length=24)),
-        **{"default_hooks.data_time": dict(type="DataTimeHook"), "default_hooks.logger.interval": 2},
+        **{
+            "default_hooks.data_time": dict(type="DataTimeHook"),
+            "default_hooks.logger.interval": 2,
+        },
         **changes,
     )
     return next(hook for hook in runner.hooks if isinstance(hook, DataTimeHook))

@@ -11,7 +11,6 @@ import numpy as np
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
-from PIL import Image
 
 from mmssl.datasets.decode import UnreadableImageError
 from mmssl.datasets.image_dataset import ImageDataset
@@ -21,9 +20,13 @@ from mmssl.evaluation.collapse_doctor import CAUSES
 from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.ops.collectives import rank
 from mmssl.registry import HOOKS
-from mmssl.visualization.attention_maps import attention_sheet, energy_of, central_crop
+from mmssl.visualization.attention_maps import attention_sheet, central_crop, energy_of
 from mmssl.visualization.run_card import checkpoint_rows, environment, read_card, write_card
 from mmssl.visualization.run_report import PICTURES, write_run_report
+from mmssl.visualization.view_sheet import SheetRow, view_sheet
+
+# Enough to see what the augmentations do; the page stays small.
+VIEW_ROWS = 4
 
 
 @HOOKS.register_module()
@@ -84,7 +87,7 @@ class ReportHook(Hook):
         started = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
         session = dict(started=started, first_iter=runner.iter, seconds={})
         self._card = dict(
-            name=runner.experiment_name.removesuffix(f"_{runner.timestamp}"),
+            name=Path(runner.work_dir).name,
             method=type(_bare(runner.model)).__name__,
             sessions=[*previous.get("sessions", []), session],
             settings=_settings(runner),
@@ -96,6 +99,10 @@ class ReportHook(Hook):
         if self.num_images and isinstance(dataset, ImageDataset):
             folder = Path(runner.work_dir) / PICTURES
             folder.mkdir(parents=True, exist_ok=True)
+            if dataset.views is not None:
+                rows = [SheetRow(dataset.path(i), i) for i in self._indices(dataset)[:VIEW_ROWS]]
+                sheet = view_sheet(rows, dataset.views, seed=runner.seed or 0, epoch=runner.epoch)
+                sheet.save(folder / "views.png")
             if isinstance(model, BaseAlgorithm) and runner.iter == 0:
                 images = self._images(dataset)
                 np.savez_compressed(
@@ -125,7 +132,9 @@ class ReportHook(Hook):
             self._card["data_wait"] = clock.data_wait
             step_seconds = sum(clock.seconds.get(name, 0.0) for name in ("step", "data"))
             if step_seconds:
-                seen = (runner.iter - session["first_iter"]) * self._card["settings"]["images per step"]
+                seen = (runner.iter - session["first_iter"]) * self._card["settings"][
+                    "images per step"
+                ]
                 self._card["images_per_second"] = seen / step_seconds
         self._card |= self._alarms(runner)
         self._card |= dict(
