@@ -9,8 +9,15 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 
-from mmssl.convert.transfer_load import HOW_TO_GIVE_A_BACKBONE, check_load_from, load_backbone_into
+from mmssl.convert.transfer_load import (
+    HOW_TO_GIVE_A_BACKBONE,
+    TransferLoad,
+    check_load_from,
+    load_backbone_into,
+)
+from mmssl.downstream.preflight import frozen_norms, input_faults
 from mmssl.engine.hooks.checkpoint_hook import latest_checkpoint
 from mmssl.registry import HOOKS
 
@@ -28,7 +35,9 @@ class BackboneCheckpointHook(Hook):
     ================  ==========================================================================
 
     Resumed runs, validation and testing are left alone: there `load_from` is a whole checkpoint.
-    What was loaded is written to `backbone.json` in the work directory.
+    What was loaded is written to `backbone.json` in the work directory. If the file says how the
+    backbone was pretrained, images of another channel order or range are an error; frozen batch norm
+    is a warning.
 
     Call points::
 
@@ -71,6 +80,22 @@ class BackboneCheckpointHook(Hook):
             trust_pickle = runner.cfg.get("trust_pickle", False)
             loaded = load_backbone_into(model, self._path, trust_pickle=trust_pickle)
             runner.logger.info(str(loaded))
+            self._check_fit(runner, model, loaded)
             record = loaded.record()
         if is_main_process():
             Path(runner.work_dir, "backbone.json").write_text(json.dumps(record, indent=2, default=str))
+
+    @staticmethod
+    def _check_fit(runner: Runner, model: nn.Module, loaded: TransferLoad) -> None:
+        faults = input_faults(model.data_preprocessor, loaded.meta)
+        if faults:
+            raise ValueError(
+                f"{loaded.parts['backbone'].source} does not fit this config: " + "; ".join(faults) + "."
+            )
+        frozen = frozen_norms(model.backbone)
+        if frozen:
+            runner.logger.warning(
+                f"{len(frozen)} batch norms of the backbone are frozen (backbone.{frozen[0]}, ...). "
+                "Self-supervised weights need them trained: set backbone.norm_eval=False, "
+                "backbone.frozen_stages=-1 and norm_cfg.requires_grad=True."
+            )

@@ -5,7 +5,7 @@ CARE, 200 / 400 epochs (its readme): box AP 39.4 / 39.6, mask AP 34.6 / 34.7.
     tools/dist_train.sh configs/benchmarks/coco_detection/mask-rcnn_r50-c4_8xb2-1x_coco.py 8 \
         --cfg-options load_from=backbone.pth
 
-8 GPUs x 2 images. Deviations from detectron2: see README.md.
+8 GPUs x 2 images. Deviations from detectron2: see ../README.md.
 """
 
 _base_ = [

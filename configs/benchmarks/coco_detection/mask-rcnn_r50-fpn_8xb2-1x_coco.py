@@ -6,7 +6,7 @@ Norm in backbone and FPN, plain 2-fc box head: InfoMin, PyContrast and MMSelfSup
     tools/dist_train.sh configs/benchmarks/coco_detection/mask-rcnn_r50-fpn_8xb2-1x_coco.py 8 \
         --cfg-options load_from=backbone.pth
 
-8 GPUs x 2 images. Deviations from detectron2: see README.md.
+8 GPUs x 2 images. Deviations from detectron2: see ../README.md.
 """
 
 _base_ = [

@@ -3,7 +3,8 @@
     python tools/train.py configs/benchmarks/shapes_detection/faster_rcnn_r18_fpn_shapes.py \
         --cfg-options load_from=backbone.pth
 
-Few labels: train_dataloader.dataset.indices=200 takes the first 200 images.
+Images of any size are brought to 96 px. Few labels: train_dataloader.dataset.indices=200 takes the
+first 200 images.
 """
 
 _base_ = [
@@ -42,13 +43,13 @@ model = dict(
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=256, max_per_img=64),
-        rcnn=dict(sampler=dict(num=64)),
+        rcnn=dict(sampler=dict(num=32)),
     ),
     test_cfg=dict(rpn=dict(nms_pre=256, max_per_img=64), rcnn=dict(max_per_img=20)),
 )
 
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=1,
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
@@ -88,15 +89,15 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + "annotations/instances_val.json")
 test_evaluator = val_evaluator
 
-train_cfg = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=300, val_interval=300)
+train_cfg = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=400, val_interval=400)
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=30),
-    dict(type="MultiStepLR", begin=0, end=300, by_epoch=False, milestones=[210, 270], gamma=0.1),
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=40),
+    dict(type="MultiStepLR", begin=0, end=400, by_epoch=False, milestones=[280, 360], gamma=0.1),
 ]
 optim_wrapper = dict(paramwise_cfg=dict(norm_decay_mult=0.0))
 default_hooks = dict(
     logger=dict(interval=20),
-    checkpoint=dict(by_epoch=False, interval=300, max_keep_ckpts=1),
+    checkpoint=dict(by_epoch=False, interval=400, max_keep_ckpts=1),
 )
 custom_hooks = [
     dict(type="mmssl.BackboneCheckpointHook"),

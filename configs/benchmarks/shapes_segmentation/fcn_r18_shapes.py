@@ -3,7 +3,8 @@
     python tools/train.py configs/benchmarks/shapes_segmentation/fcn_r18_shapes.py \
         --cfg-options load_from=backbone.pth
 
-Few labels: train_dataloader.dataset.indices=200 takes the first 200 images.
+Images of any size are brought to about 96 px. Few labels: train_dataloader.dataset.indices=200
+takes the first 200 images.
 """
 
 _base_ = [
@@ -36,7 +37,7 @@ model = dict(
 )
 
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=1,
     dataset=dict(
         _delete_=True,
@@ -63,19 +64,20 @@ val_dataloader = dict(
         metainfo=dict(classes=_base_.shapes_segments, palette=_base_.shapes_segment_palette),
         pipeline=[
             dict(type="LoadImageFromFile"),
-            dict(type="LoadAnnotations"),
+            dict(type="Resize", scale=(96, 96), keep_ratio=True),
+            dict(type="LoadAnnotations"),  # after Resize: the metric is at the images' own size
             dict(type="PackSegInputs"),
         ],
     ),
 )
 test_dataloader = val_dataloader
 
-train_cfg = dict(max_iters=300, val_interval=300)
+train_cfg = dict(max_iters=200, val_interval=200)
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=30),
-    dict(type="PolyLR", eta_min=1e-4, power=0.9, begin=30, end=300, by_epoch=False),
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=20),
+    dict(type="PolyLR", eta_min=1e-4, power=0.9, begin=20, end=200, by_epoch=False),
 ]
 optim_wrapper = dict(optimizer=dict(lr=0.02))
 default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=300, max_keep_ckpts=1)
+    logger=dict(interval=20), checkpoint=dict(interval=200, max_keep_ckpts=1)
 )

@@ -7,7 +7,7 @@ initialisation in MoCo's paper: 33.8 / 60.2 / 33.1.
         --cfg-options load_from=backbone.pth
 
 8 GPUs x 2 images. In the log, mAP is AP (IoU .5 to .95), beside AP50 and AP75. Deviations from
-detectron2: see README.md.
+detectron2: see ../README.md.
 """
 
 _base_ = [

@@ -1,0 +1,134 @@
+"""What the transfer leaves say, against the protocols of the papers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.utils import import_modules_from_strings
+
+from mmssl.engine.config import load_config
+from tests.helpers.transfer import BENCHMARKS, LEAVES
+
+pytestmark = [pytest.mark.integration, pytest.mark.downstream]
+
+C4 = [leaf for leaf in LEAVES if "-c4_" in leaf]
+COCO = [leaf for leaf in LEAVES if leaf.startswith("coco_detection")]
+SEGMENTATION = [leaf for leaf in LEAVES if "segmentation" in leaf]
+
+
+@pytest.fixture(scope="module")
+def configs():
+    return {leaf: load_config(BENCHMARKS / leaf) for leaf in LEAVES}
+
+
+def test_values_every_leaf_asks_for_a_backbone_and_trains_it(configs):
+    assert len(LEAVES) == 13
+    for leaf, config in configs.items():
+        backbone = config.model.backbone
+        hooks = [hook.type for hook in config.custom_hooks]
+        assert config.load_from == "REQUIRED", leaf
+        assert hooks[0] == "mmssl.BackboneCheckpointHook", leaf
+        assert ("mmssl.PreciseBNHook" in hooks) == ("detection" in leaf), leaf
+        assert backbone.type == "ResNet", leaf
+        assert backbone.get("init_cfg") is None, leaf
+        assert config.model.get("pretrained") is None, leaf
+        assert backbone.get("frozen_stages", -1) == -1, leaf
+        assert (backbone.style, backbone.norm_eval) == ("pytorch", False), leaf
+        assert backbone.norm_cfg.requires_grad, leaf
+        assert backbone.norm_cfg.type == ("BN" if leaf.startswith("shapes") else "SyncBN"), leaf
+        preprocessor = config.model.data_preprocessor
+        assert preprocessor.bgr_to_rgb, leaf
+        assert list(preprocessor.mean) == [123.675, 116.28, 103.53], leaf
+        assert list(preprocessor.std) == [58.395, 57.12, 57.375], leaf
+
+
+def test_values_every_leaf_survives_a_dump(configs):
+    for leaf, config in configs.items():
+        again = Config.fromstring(config.pretty_text, ".py")
+        assert again.to_dict() == config.to_dict(), leaf
+
+
+def test_values_c4(configs):
+    for leaf in C4:
+        model = configs[leaf].model
+        head = model.roi_head.shared_head
+        assert (model.backbone.num_stages, list(model.backbone.out_indices)) == (3, [2]), leaf
+        assert (head.type, head.depth, head.stage) == ("mmssl.ResLayerExtraNorm", 50, 3), leaf
+        assert head.norm_cfg == dict(type="SyncBN", requires_grad=True), leaf
+        assert (head.style, head.norm_eval, head.init_cfg) == ("pytorch", False, None), leaf
+        assert model.train_cfg.rpn.allowed_border == -1, leaf
+        assert configs[leaf].optim_wrapper.paramwise_cfg.norm_decay_mult == 0, leaf
+        assert configs[leaf].optim_wrapper.optimizer.lr == 0.02, leaf
+
+
+def test_values_voc_detection(configs):
+    (leaf,) = [leaf for leaf in LEAVES if leaf.startswith("voc_detection")]
+    config = configs[leaf]
+    assert config.train_cfg.max_iters == 24000
+    warmup, steps = config.param_scheduler
+    assert (warmup.start_factor, warmup.end) == (0.001, 100)
+    assert (steps.milestones, steps.end) == ([18000, 22000], 24000)
+    thresholds = [round(100 * threshold) for threshold in config.val_evaluator.iou_thrs]
+    assert thresholds == list(range(50, 100, 5))
+    assert config.val_evaluator.eval_mode == "11points"
+    parts = config.train_dataloader.dataset.datasets
+    assert [part.data_prefix.sub_data_root for part in parts] == ["VOC2007/", "VOC2012/"]
+    for part in parts:
+        assert (part.type, part.difficult) == ("mmssl.VOCDetection", "use")
+        assert "bbox_min_size" not in part.filter_cfg
+        assert [s[1] for s in part.pipeline[2].scales] == list(range(480, 801, 32))
+    assert config.train_dataloader.batch_sampler.type == "AspectRatioBatchSampler"
+    assert config.model.roi_head.bbox_head.num_classes == 20
+
+
+def test_values_coco_schedules_and_scales(configs):
+    for leaf in COCO:
+        config = configs[leaf]
+        twice = "2x" in leaf
+        warmup, steps = config.param_scheduler
+        assert (warmup.start_factor, warmup.end) == (0.001, 1000), leaf
+        assert steps.milestones == ([16, 22] if twice else [8, 11]), leaf
+        assert config.train_cfg.max_epochs == (24 if twice else 12), leaf
+        pipeline = config.train_dataloader.dataset.pipeline
+        assert [s[1] for s in pipeline[2].scales] == list(range(640, 801, 32)), leaf
+        assert pipeline[1].with_mask, leaf
+        assert config.optim_wrapper.paramwise_cfg.norm_decay_mult == 0, leaf
+        if "fpn" in leaf:
+            assert config.model.neck.norm_cfg.type == "SyncBN", leaf
+            plain = "4conv1fc" not in leaf
+            head = config.model.roi_head.bbox_head
+            assert head.type == ("Shared2FCBBoxHead" if plain else "Shared4Conv1FCBBoxHead"), leaf
+            assert ("norm_cfg" in config.model.roi_head.mask_head) != plain, leaf
+
+
+def test_values_fcn16s_of_moco(configs):
+    for leaf in SEGMENTATION:
+        if "d16" not in leaf:
+            continue
+        config = configs[leaf]
+        backbone, head = config.model.backbone, config.model.decode_head
+        assert (backbone.strides, backbone.dilations) == ((1, 2, 2, 1), (1, 1, 1, 2)), leaf
+        assert (head.channels, head.num_convs, head.dilation) == (256, 2, 6), leaf
+        assert config.model.auxiliary_head is None, leaf
+        voc = leaf.startswith("voc")
+        optimizer = config.optim_wrapper.optimizer
+        assert (optimizer.lr, optimizer.weight_decay) == (0.003 if voc else 0.01, 1e-4), leaf
+        assert config.train_cfg.max_iters == (30000 if voc else 90000), leaf
+        milestones = config.param_scheduler[0].milestones
+        assert [m / config.train_cfg.max_iters for m in milestones] == [0.7, 0.9], leaf
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_values_every_leaf_builds(configs, leaf):
+    config = configs[leaf]
+    import_modules_from_strings(**config.custom_imports)
+    with DefaultScope.overwrite_default_scope(config.default_scope), torch.device("meta"):
+        model = MODELS.build(config.model)
+    trained = [p.requires_grad for p in model.parameters()]
+    assert all(trained)
+    norms = [m for m in model.backbone.modules() if hasattr(m, "running_mean")]
+    model.train()
+    assert norms and all(norm.training for norm in norms)
