@@ -68,12 +68,12 @@ class Spread(NamedTuple):
 
 
 class LossWindow(NamedTuple):
-    """A loss term over the iterations since the last check: `count` values."""
+    """A loss term over the iterations since the last check: `num_values` of them."""
 
     mean: float
     low: float
     high: float
-    count: int
+    num_values: int
 
 
 class TwinState(NamedTuple):
@@ -249,7 +249,9 @@ class CollapseDoctor:
             return []
         if now.spread < self.min_spread or (now.spread < low and not rising):
             patience = 2 if now.spread < self.min_spread else 3
-            text = f"all images look the same, spread {now.spread:.2g} (healthy: near 1, constant: 0)"
+            text = (
+                f"all images look the same, spread {now.spread:.2g} (healthy: near 1, constant: 0)"
+            )
             return [_Sign("constant embedding", name, text, patience)]
         # A handful of rows spans few dimensions by itself.
         if now.rows >= 8 and now.rank < self.min_rank:
@@ -272,9 +274,9 @@ class CollapseDoctor:
             signs.append(_Sign("uniform prediction", name, text, 3))
         elif any(abs(now.mean - floor) < self.flat * max(1.0, scale) for floor in self.floors):
             signs.append(_Sign("loss at its floor", name, f"mean {now.mean:.2e}", 3))
-        elif now.count >= 10 and now.high - now.low < 0.01 * self.flat * scale:
+        elif now.num_values >= 10 and now.high - now.low < 0.01 * self.flat * scale:
             signs.append(_Sign("loss that does not move", name, _flat_text(now.mean), 3))
-        if _size(now) > self.jump * scale:
+        if now.high > self.jump * scale:
             text = f"{now.high:.4g}, after at most {peak:.4g} before"
             return [*signs, _Sign("loss jump", name, text, 1)]
         if uniform is None and first > 0 and low < 0.3 * first and now.mean > 0.9 * first:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from mmengine.dataset import default_collate
@@ -86,7 +86,7 @@ def evaluation_loader(
         dataset: A dataset of mmssl or its config.
         batch_size: Images per batch and rank.
         num_workers: Worker processes.
-        limit: Use this many images, spread evenly over the dataset; `None` uses all.
+        limit: Use this many images, always the same random ones; `None` uses all.
         epoch: Epoch of the views; only random views (crops for training) depend on it.
 
     Raises:
@@ -99,7 +99,9 @@ def evaluation_loader(
     count = total if limit is None else min(limit, total)
     if count < world_size():
         raise ValueError(f"{count} image(s) cannot be spread over {world_size()} processes.")
-    positions = [number * total // count for number in range(count)]
+    # Drawn, not every n-th: a list that goes through its classes in turn would lose some of them.
+    drawn = torch.randperm(total, generator=torch.Generator().manual_seed(0))
+    positions = sorted(drawn[:count].tolist())
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -108,6 +110,11 @@ def evaluation_loader(
         collate_fn=default_collate,
         generator=torch.Generator().manual_seed(0),
     )
+
+
+def bare_model(model: nn.Module) -> nn.Module:
+    """The module without its wrapper for distributed training."""
+    return cast(nn.Module, model.module) if is_model_wrapper(model) else model
 
 
 def select_backbone(network: nn.Module, branch: Branch) -> nn.Module:
@@ -225,8 +232,7 @@ def extract_features(
         ValueError: No such branch or stage, or the loader yields nothing.
         RuntimeError: The backbone changed its statistics in eval mode.
     """
-    if is_model_wrapper(network):
-        network = network.module
+    network = bare_model(network)
     backbone = select_backbone(network, branch)
     if isinstance(network, BaseAlgorithm):
         preprocessor = network.data_preprocessor

@@ -100,18 +100,22 @@ class LinearHeads:
 
     @torch.no_grad()
     def accuracy(self, features: Tensor, labels: Tensor, chunk: int = 8192) -> Tensor:
-        """(H, 2) top-1 and top-5 accuracy in per cent."""
+        """(H, 3): top-1 and top-5 accuracy in per cent, and the mean cross-entropy."""
         device = self.weight.device
-        hits = torch.zeros(self.bias.shape[0], 2, dtype=torch.double)
+        hits = torch.zeros(self.bias.shape[0], 3, dtype=torch.double)
         for rows, truth in zip(features.split(chunk), labels.split(chunk), strict=True):
             logits = self.logits(rows.to(device))
             best = logits.topk(min(5, logits.shape[2]), dim=2).indices
-            right = best == truth.to(device).view(-1, 1, 1)
+            truth = truth.to(device).view(-1, 1, 1)
+            right = best == truth
             # A head that diverged is wrong everywhere, whatever topk makes of its numbers.
             right &= logits.isfinite().all(dim=2, keepdim=True)
             hits[:, 0] += right[..., 0].sum(dim=0).cpu()
             hits[:, 1] += right.any(dim=2).sum(dim=0).cpu()
-        return hits * 100 / len(labels)
+            likelihood = logits.double().log_softmax(dim=2)
+            picked = likelihood.gather(2, truth.expand(-1, logits.shape[1], 1))
+            hits[:, 2] -= picked.nan_to_num(nan=-math.inf)[..., 0].sum(dim=0).cpu()
+        return hits * torch.tensor([100.0, 100.0, 1.0]) / len(labels)
 
 
 @dataclass
@@ -213,6 +217,13 @@ def _fit(
     return curve
 
 
+def _best(scores: Tensor) -> int:
+    """The head with the best top-1; a few images make ties, which the lower cross-entropy breaks."""
+    return max(
+        range(len(scores)), key=lambda head: (scores[head, 0].item(), -scores[head, 2].item())
+    )
+
+
 def linear_probe(
     train: Features | Sequence[Features],
     val: Features,
@@ -276,7 +287,9 @@ def linear_probe(
             "images have one. Put the images into one folder per class."
         )
     if not all(torch.equal(data.labels, labels) for data in sets):
-        raise ValueError("The sets of training features must show the same images in the same order.")
+        raise ValueError(
+            "The sets of training features must show the same images in the same order."
+        )
     unknown = sorted(set(val.labels.tolist()) - set(labels.tolist()))
     if unknown:
         raise ValueError(
@@ -316,9 +329,9 @@ def linear_probe(
             evaluate_every=epochs,
             progress=progress and f"{progress}: {len(lrs)} learning rates",
             **options,
-        )[-1][1][:, 0]
-        sweep = dict(zip(map(float, lrs), scores.tolist(), strict=True))
-        lrs = [lrs[int(scores.argmax())]]
+        )[-1][1]
+        sweep = dict(zip(map(float, lrs), scores[:, 0].tolist(), strict=True))
+        lrs = [lrs[_best(scores)]]
     curve = _fit(
         heads(lrs),
         inputs,
@@ -330,7 +343,7 @@ def linear_probe(
         **options,
     )
     last = curve[-1][1]
-    chosen = int(last[:, 0].argmax())
+    chosen = _best(last)
     if len(lrs) > 1:
         sweep = dict(zip(map(float, lrs), last[:, 0].tolist(), strict=True))
     points = [(epoch, scores[chosen, 0].item()) for epoch, scores in curve]

@@ -144,14 +144,17 @@ def weighted_knn(
     Raises:
         ValueError: No query, an empty bank, a label below 0, or no k.
     """
-    if len(queries) == 0 or len(k) == 0:
-        raise ValueError(f"k-NN needs at least one query and one k, got {len(queries)} and {k}.")
-    if len(bank_labels) and min(int(query_labels.min()), int(bank_labels.min())) < 0:
+    if len(queries) == 0 or len(bank) == 0 or len(k) == 0:
+        raise ValueError(
+            f"k-NN needs at least one query, one labelled row and one k, got {len(queries)}, "
+            f"{len(bank)} and {k}."
+        )
+    if min(int(query_labels.min()), int(bank_labels.min())) < 0:
         raise ValueError(
             "k-NN needs a label for every image; drop the ones with label -1 "
             "(mmssl.evaluation.labelled does it)."
         )
-    if num_classes is None and len(bank_labels):
+    if num_classes is None:
         num_classes = int(max(query_labels.max(), bank_labels.max())) + 1
     similarities, positions = nearest_neighbors(
         F.normalize(queries.float(), dim=1),

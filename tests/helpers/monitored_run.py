@@ -22,6 +22,7 @@ def monitored_runner(
     hooks: list[dict[str, Any]] = (),
     dataset: Gratings | None = None,
     resume: bool = False,
+    checkpoints: bool = True,
 ) -> Runner:
     """A runner over 2 iterations of 32 images per epoch; not started yet."""
     torch.manual_seed(seed)
@@ -42,7 +43,7 @@ def monitored_runner(
             timer=None,
             sampler_seed=None,
             logger=dict(type="LoggerHook", interval=1000),
-            checkpoint=dict(type="CheckpointHook", interval=1),
+            checkpoint=dict(type="CheckpointHook", interval=1) if checkpoints else None,
             progress=dict(type="ProgressHook"),
             momentum_update=dict(type="MomentumUpdateHook"),
             step_seed=dict(type="StepSeedHook"),

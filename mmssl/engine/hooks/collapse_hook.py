@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from mmssl.evaluation.collapse_doctor import (
@@ -19,6 +18,7 @@ from mmssl.evaluation.collapse_doctor import (
     TwinState,
     measure_spread,
 )
+from mmssl.evaluation.features import bare_model
 from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.models.momentum_twin import MomentumTwin
 from mmssl.ops.collectives import any_rank
@@ -113,9 +113,7 @@ class CollapseHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Put the memory into the checkpoint."""
-        checkpoint[STATE] = dict(
-            iter=checkpoint["meta"]["iter"], doctor=self.doctor.state_dict()
-        )
+        checkpoint[STATE] = dict(iter=checkpoint["meta"]["iter"], doctor=self.doctor.state_dict())
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Remember it; `before_train` decides whether this run continues that one."""
@@ -199,7 +197,7 @@ class CollapseHook(Hook):
 
 
 def _algorithm(runner) -> BaseAlgorithm | None:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner.model)
     return model if isinstance(model, BaseAlgorithm) else None
 
 
@@ -253,4 +251,6 @@ def _twin_states(algorithm: BaseAlgorithm, total: int) -> dict[str, TwinState]:
 def _norms_and_sums(tensors: list[Tensor]) -> list[Tensor]:
     """Norm, sum, norm, sum, ... of the tensors."""
     norms = torch._foreach_norm(tensors)
-    return [value for norm, tensor in zip(norms, tensors, strict=True) for value in (norm, tensor.sum())]
+    return [
+        value for norm, tensor in zip(norms, tensors, strict=True) for value in (norm, tensor.sum())
+    ]

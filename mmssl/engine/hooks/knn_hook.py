@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmssl.evaluation.features import (
     Branch,
     Features,
+    bare_model,
     evaluation_loader,
     extract_features,
     labelled,
@@ -19,7 +19,7 @@ from mmssl.evaluation.features import (
 from mmssl.evaluation.linear_probe import hold_out
 from mmssl.evaluation.rng import preserved_rng
 from mmssl.ops.knn import weighted_knn
-from mmssl.registry import HOOKS
+from mmssl.registry import DATASETS, HOOKS, build_module
 
 STATE = "knn_hook"
 
@@ -49,8 +49,8 @@ class KNNHook(Hook):
         temperature: Of their votes.
         branch: Whose backbone: `online`, `twin` or `both`.
         stage: Which of the backbone's maps is pooled.
-        num_train: Use at most this many images of `train`, spread evenly.
-        num_val: Use at most this many images of `val`.
+        num_train: Use at most this many images of `train`, always the same random ones.
+        num_val: The same for `val`.
         batch_size: Images per batch.
         num_workers: Worker processes of each loader.
         at_start: Evaluate before the first iteration, too.
@@ -98,12 +98,12 @@ class KNNHook(Hook):
         Raises:
             ValueError: The model lacks the branch.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         for branch in self.branches:
-            select_backbone(model, branch)
+            select_backbone(bare_model(runner.model), branch)
         loaded, self._loaded = self._loaded, None
-        resumed = loaded is not None and loaded["iter"] == runner.iter
-        self.history = list(loaded["history"]) if resumed else []
+        self.history = []
+        if loaded is not None and loaded["iter"] == runner.iter:
+            self.history = list(loaded["history"])
         with preserved_rng():
             self._loaders = self._build_loaders(runner)
         if self.at_start and runner.iter == 0:
@@ -132,8 +132,9 @@ class KNNHook(Hook):
         ):
             if config is None:
                 continue
-            loader = evaluation_loader(config, limit=limit, **self._loading)
-            if max(loader.dataset.labels, default=-1) < 0:
+            dataset = build_module(DATASETS, config)
+            loader = evaluation_loader(dataset, limit=limit, **self._loading)
+            if max(dataset.labels, default=-1) < 0:
                 runner.logger.warning(
                     f"KNNHook is idle: no image of its {name} dataset has a label. Put the images "
                     "into one folder per class, or name a labelled folder; label-free measures "
@@ -150,7 +151,9 @@ class KNNHook(Hook):
         with preserved_rng():
             for branch in self.branches:
                 sets = [
-                    labelled(extract_features(runner.model, loader, branch=branch, stage=self.stage))
+                    labelled(
+                        extract_features(runner.model, loader, branch=branch, stage=self.stage)
+                    )
                     for loader in self._loaders
                 ]
                 if len(sets) == 1:

@@ -1,0 +1,141 @@
+"""Evaluation of a checkpoint on folders, as tools/test.py does it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from mmssl.engine.config import load_config
+from mmssl.evaluation.evaluate import (
+    build_backbone,
+    evaluate_backbone,
+    evaluation_plan,
+    format_results,
+    write_record,
+)
+from mmssl.registry import MODELS
+from tests.helpers.monitored import Gratings, TinyBackbone
+
+if "MonitoredBackbone" not in MODELS.module_dict:
+    MODELS.register_module(name="MonitoredBackbone", module=TinyBackbone)
+
+PLAN = dict(num_workers=0, knn=dict(k=[3, 5]), linear=dict(lrs=[0.1, 1.0], epochs=3, held_out=0.25))
+
+
+def config(**changes: Any) -> Config:
+    return Config(
+        dict(
+            default_scope="mmssl",
+            model=dict(
+                type="BYOL",
+                backbone=dict(type="MonitoredBackbone", dim=8),
+                data_preprocessor=dict(type="ViewPreprocessor"),
+            ),
+            evaluation=PLAN,
+        )
+        | changes
+    )
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    root, data = tmp_path_factory.mktemp("labelled"), Gratings(40)
+    for index in range(len(data)):
+        part = "val" if index % 5 == 0 else "train"
+        name = data.classes[data.labels[index]]
+        if part == "val" and name == "class1":
+            continue  # a class that is missing here shifts the numbers of the others
+        folder = root / part / name
+        folder.mkdir(parents=True, exist_ok=True)
+        image = data[index]["inputs"].images[0].permute(1, 2, 0).numpy()
+        Image.fromarray(image).save(folder / f"{index}.png")
+    return str(root / "train"), str(root / "val")
+
+
+def evaluate(folders: tuple[str, str], checkpoint: str | None, **options: Any) -> dict[str, Any]:
+    cfg = config()
+    plan = evaluation_plan(cfg, train=folders[0], val=folders[1], size=16)
+    return evaluate_backbone(cfg, checkpoint, plan=plan, **options)
+
+
+def test_values_record(folders: tuple[str, str], tmp_path: Path) -> None:
+    record = evaluate(folders, None)
+    assert record["results"]["knn"].keys() == {"3", "5"}
+    assert record["interpolation"] == ["bilinear"]
+    assert (record["num_train"], record["num_val"], record["num_classes"]) == (32, 6, 4)
+    assert record["weights"]["checkpoint"] is None
+    write_record(record, tmp_path / "out" / "results.json")
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["seed"] == 0
+    table = format_results(record)
+    assert "k-NN, k=3" in table
+    assert "held_out" in table
+    assert evaluate(folders, None) == record  # the same call, the same figures
+
+
+def test_values_checkpoint_and_branches(folders: tuple[str, str], tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    online, twin = TinyBackbone(8), TinyBackbone(8)
+    state = {f"backbone.{key}": value for key, value in online.state_dict().items()}
+    state |= {f"twin.backbone.{key}": value for key, value in twin.state_dict().items()}
+    path = tmp_path / "run.pth"
+    torch.save(dict(state_dict=state, meta=dict(epoch=7)), path)
+    for branch, expected in (("online", online), ("twin", twin)):
+        backbone, _, record = build_backbone(config(), str(path), branch=branch)
+        assert all(map(torch.equal, backbone.state_dict().values(), expected.state_dict().values()))
+        assert record["branch"] == branch
+        assert record["epoch"] == 7
+    assert len(evaluate(folders, str(path), methods=["knn"])["weights"]["sha256"]) == 64
+
+
+def test_raises_on_an_incomplete_checkpoint(tmp_path: Path) -> None:
+    state = {f"backbone.{key}": value for key, value in TinyBackbone(8).state_dict().items()}
+    del state["backbone.layers.3.weight"]
+    torch.save(dict(state_dict=state), tmp_path / "bad.pth")
+    with pytest.raises(ValueError, match=r"layers\.3\.weight"):
+        build_backbone(config(), str(tmp_path / "bad.pth"))
+
+
+def test_raises_without_images_or_classes(folders: tuple[str, str]) -> None:
+    with pytest.raises(ValueError, match="--train"):
+        evaluation_plan(config())
+    train, val = folders
+    with pytest.raises(ValueError, match="no training images: class1"):
+        evaluate((val, train), None, methods=["knn"])
+
+
+def test_values_random_crops(folders: tuple[str, str]) -> None:
+    crop = dict(type="RandomResizedCrop", size=16)
+    views = dict(type="MultiView", boxes=None, views=[dict(num=1, transforms=[crop])])
+    cfg = config(evaluation=PLAN | dict(crop_views=views, crop_epochs=2))
+    plan = evaluation_plan(cfg, train=folders[0], val=folders[1], size=16)
+    record = evaluate_backbone(cfg, None, plan=plan, methods=["linear"])
+    assert record["results"]["linear"]["num_train"] == 32
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "imagenet_knn/resnet50_knn_in1k",
+        "imagenet_linear/resnet50_sweep_in1k",
+        "imagenet_linear/resnet50_care_in1k",
+        "shapes_classification/resnet18_shapes",
+    ],
+)
+def test_values_benchmark_configs(name: str) -> None:
+    root = Path(__file__).resolve().parents[2] / "configs/benchmarks"
+    cfg = load_config(root / f"{name}.py")
+    plan = evaluation_plan(cfg, k=[20])
+    assert plan["knn"] == dict(k=[20], temperature=0.07)
+    assert plan["train_dataset"]["views"]["type"] == "MultiView"
+    with torch.device("meta"):
+        backbone = MODELS.build(cfg.model.backbone)
+    assert backbone.out_channels[-1] in (512, 2048)
+    if "care" in name:
+        assert plan["linear"]["batch_norm"]
+        assert plan["linear"]["lrs"] == [0.2]
