@@ -40,7 +40,7 @@ install: setup ## Set up the environment (compiles mmcv once: some minutes)
 	@$(BIN)/python tools/setup_env.py --venv "$(VENV)" --extras "$(EXTRAS)" --check
 
 demo: setup ## Pretrain, evaluate and fine-tune on drawn images; DEMO=quick for a short one
-	$(BIN)/python tools/demo.py $(if $(filter quick,$(DEMO)),--quick)
+	$(BIN)/python tools/demo.py $(DEMO)
 
 test: setup ## Run the tests, without slow ones and those for a GPU
 	$(PYTEST) $(PARALLEL) -m "not slow and not gpu"

@@ -3,6 +3,7 @@ default_scope = "mmssl"
 default_hooks = dict(
     runtime_info=dict(type="RuntimeInfoHook"),
     timer=dict(type="IterTimerHook"),
+    data_time=dict(type="DataTimeHook"),
     logger=dict(type="LoggerHook", interval=50),
     param_scheduler=dict(type="ParamSchedulerHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
@@ -12,6 +13,8 @@ default_hooks = dict(
     finite_loss=dict(type="FiniteLossHook"),
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
     preemption=dict(type="PreemptionHook"),
+    collapse=dict(type="CollapseHook"),
+    report=dict(type="ReportHook"),
 )
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -40,7 +40,7 @@ class FiniteLossHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Look at the loss terms of the iteration."""
-        parts = {name: float(value) for name, value in (outputs or {}).items() if "loss" in name}
+        parts = {name: float(value.detach()) for name, value in (outputs or {}).items() if "loss" in name}
         if not any_rank(not all(math.isfinite(value) for value in parts.values())):
             return
         hub = runner.message_hub
