@@ -7,7 +7,7 @@ so that one view can be rendered again from its address alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -28,6 +28,8 @@ def picture_size(image: Picture) -> Size:
 
 class GeometricTransform(ABC):
     """Moves pixels: (image, box) -> (image, box)."""
+
+    moves_pixels: ClassVar[bool] = True
 
     @abstractmethod
     def draw(self, rng: ViewRandom, size: Size) -> Any:
@@ -57,6 +59,8 @@ class PhotometricTransform(ABC):
     Args:
         prob: Probability with which the image is changed.
     """
+
+    moves_pixels: ClassVar[bool] = False
 
     def __init__(self, prob: float = 1.0) -> None:
         if not 0.0 <= prob <= 1.0:

@@ -108,7 +108,7 @@ class MultiView:
         for transform in self.pipelines[view]:
             params = transform.draw(rng, size)
             drawn.append(params)
-            if isinstance(transform, GeometricTransform):
+            if transform.moves_pixels:
                 size = transform.output_size(size, params)
         return drawn
 
@@ -116,7 +116,7 @@ class MultiView:
         """What a drawn view shows, as pixel edges of the source image of `size`."""
         box = (0.0, 0.0, float(size[0]), float(size[1]))
         for transform, params in zip(self.pipelines[view], drawn, strict=True):
-            if isinstance(transform, GeometricTransform):
+            if transform.moves_pixels:
                 box = transform.move_box(box, size, params)
                 size = transform.output_size(size, params)
         return box
@@ -124,8 +124,8 @@ class MultiView:
     def render(self, view: int, image: Picture, drawn: Sequence[Any]) -> Picture:
         """Apply drawn parameters; on the device path the geometric ones only."""
         for transform, params in zip(self.pipelines[view], drawn, strict=True):
-            on_device = self.on_device and isinstance(transform, PhotometricTransform)
-            if params is not None and not on_device:
+            here = transform.moves_pixels or not self.on_device
+            if here and params is not None:
                 image = transform.apply(image, params)
         return image
 

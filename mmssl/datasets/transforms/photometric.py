@@ -145,23 +145,22 @@ def _adjust_cv2(image: np.ndarray, params: Jitter) -> np.ndarray:
         factor = params.factors[op]
         if op == HUE:
             image = _shift_hue_cv2(image, int(factor * 255) % 256)
-        elif factor != 1.0:
-            image = cv2.transform(image, _blend_matrix(image, op, factor))
+        elif factor == 1.0:
+            continue
+        elif op == SATURATION:
+            matrix = np.empty((3, 4), np.float32)
+            matrix[:, :3] = (1.0 - factor) * _LUMA_ROW
+            matrix[_DIAGONAL] += factor
+            matrix[:, 3] = -_ROUND_DOWN
+            image = cv2.transform(image, matrix)
+        else:
+            offset = -_ROUND_DOWN
+            if op == CONTRAST:
+                mean = int(cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0] + 0.5)
+                offset += (1.0 - factor) * mean
+            # The quickest way to scale and shift with saturation at both ends
+            image = cv2.addWeighted(image, factor, image, 0.0, offset)
     return image
-
-
-def _blend_matrix(image: np.ndarray, op: int, factor: float) -> np.ndarray:
-    """(3, 4) of factor * pixel + (1 - factor) * reference: black, the mean luma or the own luma."""
-    matrix = np.zeros((3, 4), np.float32)
-    if op == SATURATION:
-        matrix[:, :3] = (1.0 - factor) * _LUMA_ROW
-    elif op == CONTRAST:
-        red, green, blue, _ = cv2.mean(image)
-        mean = int(LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue + 0.5)
-        matrix[:, 3] = (1.0 - factor) * mean
-    matrix[_DIAGONAL] += factor
-    matrix[:, 3] -= _ROUND_DOWN
-    return matrix
 
 
 def _shift_hue_cv2(image: np.ndarray, shift: int) -> np.ndarray:
