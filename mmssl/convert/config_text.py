@@ -9,9 +9,13 @@ from typing import Any
 def _value(node: ast.expr) -> Any:
     """A literal, or a call of `dict` with keyword arguments, anywhere inside containers."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
-        if node.args or any(word.arg is None for word in node.keywords):
-            raise ValueError("dict(...) takes keyword arguments only")
-        return {str(word.arg): _value(word.value) for word in node.keywords}
+        # keys that are no identifiers are written as dict({'a.b': 1})
+        start = [_value(item) for item in node.args]
+        if len(start) > 1 or not all(isinstance(item, dict) for item in start):
+            raise ValueError("dict(...) takes one dictionary and keyword arguments")
+        if any(word.arg is None for word in node.keywords):
+            raise ValueError("** is not a plain value")
+        return {**dict(*start), **{str(word.arg): _value(word.value) for word in node.keywords}}
     if isinstance(node, ast.Dict):
         if any(key is None for key in node.keys):
             raise ValueError("** is not a plain value")

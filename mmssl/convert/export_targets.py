@@ -107,7 +107,7 @@ def _torchvision_name(backbone: nn.Module, library: str) -> str:
     raise ValueError(f"{library} has no network equal to {what}. Export it to {others}.")
 
 
-def _torchvision_features(network: nn.Module, stages: tuple[int, ...]) -> Callable:
+def _torchvision_features(network: nn.Module, stages: Any) -> Callable:
     def features(images: Tensor) -> tuple[Tensor, ...]:
         x = network.maxpool(network.relu(network.bn1(network.conv1(images))))
         maps = []

@@ -16,10 +16,10 @@ from safetensors import safe_open
 from mmssl import __version__
 from mmssl.convert.config_text import read_config_text
 from mmssl.convert.export import export_backbone
+from mmssl.convert.export_targets import build_target
 from mmssl.convert.load_report import weights_checksum
 from mmssl.models.backbones import ResNet
 from mmssl.registry import MODELS
-
 from tools.export_backbone import main
 
 SIZE = (64, 64)
@@ -119,8 +119,6 @@ def test_values_twin_is_exported_on_request(run):
 @pytest.mark.parametrize(
     ("backbone", "to", "build"),
     [
-        (dict(type="mmssl.ResNet", depth=50, width=2), "torchvision", "wide_resnet50_2()"),
-        (dict(type="mmssl.ResNet", depth=50, width=2), "timm", "'wide_resnet50_2'"),
         (dict(type="mmssl.ResNet", depth=18, norm_cfg=dict(type="SyncBN")), "timm", "'resnet18'"),
         (dict(type="mmssl.TimmBackbone", name="test_convnext"), "timm", "'test_convnext'"),
         (dict(type="mmssl.TimmBackbone", name="test_vit", img_size=64), "timm", "img_size=64"),
@@ -131,6 +129,21 @@ def test_equivalence_with_other_networks(tmp_path, backbone, to, build):
     export = export_backbone(tmp_path / "run.pth", tmp_path / "o.pth", to=to, image_size=SIZE)
     assert build in export.metadata["build"]
     assert export.metadata["max_difference"] <= 1e-5 * export.metadata["max_feature"]
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+@pytest.mark.parametrize(
+    ("depth", "width", "name"),
+    [(50, 2, "wide_resnet50_2"), (101, 2, "wide_resnet101_2"), (152, 1, "resnet152")],
+)
+def test_state_targets_of_large_resnets_have_our_names_and_shapes(library, depth, width, name):
+    with torch.device("meta"):
+        backbone = ResNet(depth, width)
+        target = build_target(library, backbone, dict(type="mmssl.ResNet"))
+    assert name in target.build
+    ours = {target.file_name(k): v.shape for k, v in backbone.state_dict().items()}
+    theirs = {k: v.shape for k, v in target.network.state_dict().items()}
+    assert ours == {k: v for k, v in theirs.items() if k not in target.optional}
 
 
 @pytest.mark.parametrize(
@@ -157,9 +170,14 @@ def test_values_mm_libraries_get_our_class_where_theirs_cannot(tmp_path, backbon
     assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mmdet") is not None, reason="mmdet is installed")
-def test_values_without_mmdet_torchvision_stands_in(run):
+def test_values_without_mmdet_torchvision_stands_in(run, monkeypatch):
     checkpoint, out, state = run
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "mmdet" else find(name, *rest),
+    )
     with pytest.warns(UserWarning, match="torchvision's, which has the same names"):
         export = export_backbone(checkpoint, out, to="mmdet", image_size=SIZE)
     assert export.metadata["verified_with"] == "torchvision"
@@ -304,7 +322,8 @@ def test_values_config_text_equals_mmengines_reading():
         ("a = 1\nimport os", "Line 2"),
         ("a = __import__('os').system('true')", "Line 1"),
         ("a = [b]", "'b' is not a plain value"),
-        ("a = dict(**{})", "keyword arguments only"),
+        ("a = dict(**{})", "not a plain value"),
+        ("a = dict([])", "one dictionary"),
         ("a = = 1", "no Python source"),
         ("a.b = 1", "not an assignment"),
     ],

@@ -7,7 +7,7 @@ Deep Residual Learning for Image Recognition, 2015, arXiv 1512.03385; stride in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -15,9 +15,10 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torchvision.models import resnet as blocks
 
+from mmssl.models.layers import norm_layer
 from mmssl.registry import MODELS
 
-_DEPTHS: dict[int, tuple[type[nn.Module], list[int]]] = {
+_DEPTHS: dict[int, tuple[type[blocks.BasicBlock | blocks.Bottleneck], list[int]]] = {
     18: (blocks.BasicBlock, [2, 2, 2, 2]),
     34: (blocks.BasicBlock, [3, 4, 6, 3]),
     50: (blocks.Bottleneck, [3, 4, 6, 3]),
@@ -25,23 +26,6 @@ _DEPTHS: dict[int, tuple[type[nn.Module], list[int]]] = {
     152: (blocks.Bottleneck, [3, 8, 36, 3]),
 }
 _STEM_STRIDES = {"imagenet": 4, "cifar": 1}
-
-
-def _norm_layer(norm_cfg: dict) -> Callable[[int], nn.Module]:
-    """The constructor `num_features -> layer` that a `norm_cfg` of the mm family describes."""
-    options = {
-        key: value for key, value in norm_cfg.items() if key not in ("type", "requires_grad")
-    }
-    kind = norm_cfg.get("type")
-    if kind in ("BN", "BN2d"):
-        return partial(nn.BatchNorm2d, **options)
-    if kind == "SyncBN":
-        return partial(nn.SyncBatchNorm, **options)
-    if kind == "GN":
-        if "num_groups" not in options:
-            raise ValueError(f"norm_cfg of type 'GN' needs num_groups, got {norm_cfg}.")
-        return lambda channels: nn.GroupNorm(num_channels=channels, **options)
-    raise ValueError(f"norm_cfg.type must be 'BN', 'SyncBN' or 'GN', got {kind!r}.")
 
 
 @MODELS.register_module()
@@ -58,7 +42,8 @@ class ResNet(BaseModule):
             SimCLR's network, which doubles all channels.
         out_indices: Stages (0-3, ascending) whose maps are returned.
         norm_cfg: `dict(type='BN' | 'SyncBN' | 'GN', requires_grad=..., ...)`; further entries go to the
-            layer (`eps`, `momentum`, `num_groups`).
+            layer (`eps`, `momentum`, `num_groups`). torch's `SyncBN` is plain `BN` on one
+            process and needs GPUs on several.
         norm_eval: Keep every BatchNorm in eval mode while training.
         frozen_stages: Stem and stages 1..n are in eval mode without gradients; 0 is the stem alone, -1
             nothing.
@@ -128,7 +113,7 @@ class ResNet(BaseModule):
             num_blocks,
             zero_init_residual=zero_init_residual,
             width_per_group=64 * width,
-            norm_layer=_norm_layer(norm_cfg),
+            norm_layer=partial(norm_layer, norm_cfg, maps=True),
         )
         self.conv1 = network.conv1
         if stem == "cifar":
@@ -142,9 +127,6 @@ class ResNet(BaseModule):
 
         self.out_channels = [64 * 2**i * block.expansion for i in out_indices]
         self.strides = [_STEM_STRIDES[stem] * 2**i for i in out_indices]
-        if not norm_cfg.get("requires_grad", True):
-            for module in self._norms():
-                module.requires_grad_(False)
         for module in self._frozen():
             module.requires_grad_(False)
 

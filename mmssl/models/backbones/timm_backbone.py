@@ -21,7 +21,7 @@ def _suggestions(name: str) -> str:
     return f"Nearest names: {', '.join(close)}. " if close else ""
 
 
-def _create(name: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
     """The timm model without classifier, with errors in the words of our arguments."""
     if not timm.is_model(name.split(".")[0]):
         raise ValueError(
