@@ -130,7 +130,7 @@ def test_values_knn_hook(tmp_path: Path) -> None:
         "knn/online_top1", "knn/online_top5", "knn/twin_top1", "knn/twin_top5",
     }  # fmt: skip
     assert history[0]["knn/online_top1"] == history[0]["knn/twin_top1"]  # a twin starts as a copy
-    assert history[-1]["knn/online_top5"] == 100.0  # four classes, all among the nearest
+    assert 25 < history[-1]["knn/online_top1"] <= history[-1]["knn/online_top5"]  # chance is 25
     logged = runner.message_hub.get_scalar("knn/twin_top1")
     assert logged.current() == history[-1]["knn/twin_top1"]
 
