@@ -210,6 +210,14 @@ class TestUnreadableFiles:
             drawn[epoch] = int(sample.index)
         assert len(set(drawn.values())) > 2
 
+    def test_spawned_workers_share_the_count(self, tmp_path: Path) -> None:
+        """Without fork the dataset travels by pickle; the marks must stay in shared memory."""
+        paths = write_folder(tmp_path, 30)
+        spoil(paths, [4])
+        built = loader(tmp_path, workers=1, multiprocessing_context="spawn")
+        assert epochs(built, 1)[0] == epochs(loader(tmp_path), 1)[0]
+        assert built.dataset.bad_files.indices() == [4]
+
     def test_each_is_logged_once_with_its_path(self, tmp_path: Path) -> None:
         paths = write_folder(tmp_path, 30)
         spoil(paths, [4])
