@@ -15,6 +15,7 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 
 from mmssl import registry as R
+from mmssl.ops.schedules import SCHEDULES
 
 # Which registry builds the dict that stands under a key of a config.
 _REGISTRIES: dict[str, Registry] = {
@@ -37,7 +38,9 @@ _REGISTRIES: dict[str, Registry] = {
     "vis_backends": R.VISBACKENDS,
 }
 # Keys that mmengine or the registry adds or takes away before a class is called.
-_BUILD_KEYS = {"type", "_scope_", "_delete_", "init_cfg"}
+_BUILD_KEYS = {
+    "type", "_scope_", "_delete_", "init_cfg", "constructor", "paramwise_cfg", "convert_to_iter_based",
+}  # fmt: skip
 _TOP_LEVEL = set(inspect.signature(Runner.__init__).parameters) | {
     "activation_checkpointing", "compile", "custom_imports", "default_scope", "env_cfg",
     "find_unused_parameters", "launcher", "load_from", "log_level", "log_processor", "randomness",
@@ -122,6 +125,8 @@ def _check_type(config: Config, node: dict, kind: str, path: str, registry: Regi
 
 def _find(kind: str, path: str, registry: Registry) -> Any:
     """The class that `kind` names, in the registry of its place or, for arguments of plugins, in any."""
+    if registry is R.MODELS and kind in SCHEDULES:
+        return SCHEDULES[kind]
     try:
         return next(
             (cls for place in (registry, *_REGISTRIES.values()) if (cls := place.get(kind))), None

@@ -64,7 +64,7 @@ class LinearWarmup:
         return self.start + (self.end - self.start) * step / self.num_steps
 
 
-_SCHEDULES = {kind.__name__: kind for kind in (Constant, Cosine, LinearWarmup)}
+SCHEDULES = {kind.__name__: kind for kind in (Constant, Cosine, LinearWarmup)}
 
 
 def build_schedule(schedule: Schedule | dict | float) -> Schedule:
@@ -78,7 +78,7 @@ def build_schedule(schedule: Schedule | dict | float) -> Schedule:
     if isinstance(schedule, dict):
         arguments = dict(schedule)
         kind = arguments.pop("type")
-        if kind not in _SCHEDULES:
-            raise KeyError(f"Unknown schedule {kind!r}; choose one of {sorted(_SCHEDULES)}.")
-        return _SCHEDULES[kind](**arguments)
+        if kind not in SCHEDULES:
+            raise KeyError(f"Unknown schedule {kind!r}; choose one of {sorted(SCHEDULES)}.")
+        return SCHEDULES[kind](**arguments)
     return schedule

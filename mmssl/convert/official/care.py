@@ -109,7 +109,8 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
         raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
     plain = _plain(state)
     if any(key.startswith("classifier.") for key in plain):
-        return rename_keys(plain, LINEAR_RULES)
+        # its encoder carries a projector that is never used
+        return rename_keys(plain, LINEAR_RULES, dropped=[r"encoder\.fc\..*"])
     if not any(key.startswith(("student_encoder.", "teacher_encoder.")) for key in plain):
         return rename_keys(plain, encoder_rules())
     ours = rename_keys(plain, RULES)

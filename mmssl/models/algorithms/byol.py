@@ -83,5 +83,5 @@ class BYOL(BaseAlgorithm):
         return dict(
             loss=loss,
             similarity=1 - loss.detach() / 4,
-            embedding_std=prediction1.detach().std(dim=0).mean(),
+            embedding_std=prediction1.detach().std(dim=0, correction=0).mean(),
         )

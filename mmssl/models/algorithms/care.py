@@ -174,7 +174,7 @@ class CARE(BaseAlgorithm):
         losses = dict(
             loss_c=self.loss_weight_c * loss_c,
             similarity_c=1 - loss_c.detach() / 4,
-            embedding_std=q1.detach().std(dim=0).mean(),
+            embedding_std=q1.detach().std(dim=0, correction=0).mean(),
         )
         if self.t_stream is None:
             return losses
@@ -193,6 +193,6 @@ class CARE(BaseAlgorithm):
             loss_att=self.lambda_att * loss_att,
             similarity_t=1 - loss_t.detach() / 4,
             similarity_streams=(q1.detach() * tq1.detach()).sum(dim=1).mean(),
-            embedding_std_t=tq1.detach().std(dim=0).mean(),
+            embedding_std_t=tq1.detach().std(dim=0, correction=0).mean(),
         )
         return losses
