@@ -88,6 +88,7 @@ def voc_masks_on_shapes(root: Path) -> dict[str, Any]:
         ("val_dataloader.dataset", "val"),
     ):
         options |= {
+            f"{name}.type": "BaseSegDataset",  # PascalVOCDataset takes VOC's classes only
             f"{name}.data_root": str(root / "voc"),
             f"{name}.ann_file": f"ImageSets/Segmentation/{split}.txt",
             f"{name}.data_prefix": folders,

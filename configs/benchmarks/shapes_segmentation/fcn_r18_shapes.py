@@ -41,7 +41,7 @@ train_dataloader = dict(
     num_workers=1,
     dataset=dict(
         _delete_=True,
-        type="PascalVOCDataset",
+        type="BaseSegDataset",  # PascalVOCDataset takes subsets of VOC's classes only
         data_root=data_root,
         data_prefix=dict(img_path="JPEGImages", seg_map_path="SegmentationClass"),
         ann_file="ImageSets/Segmentation/train.txt",
@@ -60,6 +60,7 @@ val_dataloader = dict(
     batch_size=16,
     num_workers=1,
     dataset=dict(
+        type="BaseSegDataset",
         data_root=data_root,
         metainfo=dict(classes=_base_.shapes_segments, palette=_base_.shapes_segment_palette),
         pipeline=[
