@@ -206,23 +206,23 @@ def test_values_loss_and_gradients_of_given_embeddings():
     shapes = {key: torch.empty(shape, device="meta") for key, shape in official_keys("care")[RELEASED]}
     golden = Golden("care", "care_loss_b6_d256")
     for dtype in (torch.float32, torch.float64):
-        vectors = {
-            i["name"].split("/")[1]: image(i["name"], i["shape"]).to(dtype)
+        raw = {
+            i["name"].split("/")[1]: image(i["name"], i["shape"]).to(dtype).requires_grad_()
             for i in golden.entry["inputs"]
         }
-        leaves = {name: unit_norm(value).requires_grad_() for name, value in vectors.items()}
+        unit = {name: unit_norm(value) for name, value in raw.items()}
         with torch.device("meta"):
             model = MODELS.build(model_config(from_official(shapes), norm="BN"))
         model.progress = Progress(0, 1000, 0, 1)
         view1, view2 = torch.zeros(6, 3, 8, 8), torch.ones(6, 3, 8, 8)
         online = {id(view1): ("q1", "tq1"), id(view2): ("q2", "tq2")}
         twin = {id(view2): ("k1", "tk1"), id(view1): ("k2", "tk2")}
-        model.embed = lambda images: tuple(leaves[name] for name in online[id(images)])
-        model.twin_embed = lambda images: tuple(leaves[name] for name in twin[id(images)])
+        model.embed = lambda images: tuple(unit[name] for name in online[id(images)])
+        model.twin_embed = lambda images: tuple(unit[name] for name in twin[id(images)])
         rows = loss_rows(model(views_of([view1, view2]), mode="loss"))
         golden.check("losses", rows)
         names = ["q1", "q2", "tq1", "tq2"]
-        gradients = torch.autograd.grad(rows[0], [leaves[name] for name in names])
+        gradients = torch.autograd.grad(rows[0], [raw[name] for name in names])
         for name, gradient in zip(names, gradients):
             golden.check(f"grad/{name}", gradient)
 

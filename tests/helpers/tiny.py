@@ -1,0 +1,128 @@
+"""One row per method: a tiny model whose every property can be tested in a moment."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmssl.models.algorithms import BYOL, CARE, BaseAlgorithm
+from mmssl.structures import Progress, ViewBatch
+
+NORM = dict(type="BN1d")
+
+
+class TinyBackbone(BaseModule):
+    """Four stages of one convolution each; the stages of `out_indices` are returned.
+
+    Args:
+        out_indices: Stages whose maps are returned.
+        norm: Put a BatchNorm behind each convolution.
+    """
+
+    def __init__(self, out_indices: tuple[int, ...] = (2, 3), norm: bool = True) -> None:
+        super().__init__()
+        self.out_indices = out_indices
+        channels = [3, 4, 4, 8, 16]
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels[i], channels[i + 1], 3, stride=2, padding=1, bias=not norm),
+                nn.BatchNorm2d(channels[i + 1]) if norm else nn.Identity(),
+                nn.ReLU(),
+            )
+            for i in range(4)
+        )
+        self.out_channels = [channels[i + 1] for i in out_indices]
+        self.strides = [2 ** (i + 1) for i in out_indices]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Maps of the stages of `out_indices`."""
+        maps, x = [], images
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index in self.out_indices:
+                maps.append(x)
+        return tuple(maps)
+
+
+def tiny_stack(**options) -> dict:
+    """An AttentionStack for the 4x4 map that TinyBackbone makes of 32 px at stage 2."""
+    return dict(
+        type="AttentionStack", fmap_size=4, num_blocks=2, num_heads=2, head_dim=4
+    ) | options
+
+
+def tiny_care(**options) -> CARE:
+    """CARE on a TinyBackbone; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone(),
+        t_stream=tiny_stack(),
+        projector=dict(hid_channels=16, out_channels=8, norm_cfg=NORM),
+        predictor=dict(hid_channels=16, norm_cfg=NORM),
+    )
+    return CARE(**(arguments | options))
+
+
+def tiny_byol(**options) -> BYOL:
+    """BYOL on a TinyBackbone; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(
+            type="MLPNeck", hid_channels=16, out_channels=8, last_bias=False, norm_cfg=NORM
+        ),
+        head=dict(type="MLPPredictor", hid_channels=16, last_bias=False, norm_cfg=NORM),
+    )
+    return BYOL(**(arguments | options))
+
+
+TINY = {
+    "byol": tiny_byol,
+    "care": tiny_care,
+    "care_absolute": lambda: tiny_care(t_stream=tiny_stack(pos_enc="absolute")),
+    "care_c_stream": lambda: tiny_care(t_stream=None),
+}
+
+
+def tiny_model(name: str, seed: int = 0) -> BaseAlgorithm:
+    """The tiny model of a row, initialised from `seed`, ready for `mode='loss'`."""
+    torch.manual_seed(seed)
+    model = TINY[name]()
+    model.init_weights()
+    model.progress = Progress(0, 10, 0, 1)
+    return model.train()
+
+
+def tiny_views(seed: int = 0, size: int = 4, pixels: int = 32, num: int = 2) -> ViewBatch:
+    """`num` views of `size` random images."""
+    generator = torch.Generator().manual_seed(seed)
+    return ViewBatch(
+        [torch.randn(size, 3, pixels, pixels, generator=generator) for _ in range(num)],
+        torch.arange(size),
+        [],
+        torch.full((size,), -1),
+        [],
+    )
+
+
+def total_loss(losses: dict[str, Tensor]) -> Tensor:
+    """The sum that mmengine minimises."""
+    return sum(value for name, value in losses.items() if "loss" in name)
+
+
+def train_step(model: BaseAlgorithm, optimizer: torch.optim.Optimizer, step: int) -> float:
+    """One step with its twin update at the moment the method declares; returns the loss."""
+    if step and model.twin.update_at == "before_forward":
+        model.twin.update(model, step, 10)
+    loss = total_loss(model(tiny_views(step), mode="loss"))
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    if model.twin.update_at == "after_step":
+        model.twin.update(model, step, 10)
+    return loss.item()
+
+
+def sgd(model: BaseAlgorithm) -> torch.optim.Optimizer:
+    """SGD on the trainable parameters."""
+    online = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.SGD(online, lr=0.05, momentum=0.9)

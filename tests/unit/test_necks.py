@@ -1,0 +1,74 @@
+"""Projectors, predictors, pooling, the linear classifier and norm layers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mmssl.models.heads import LinearHead, MLPPredictor
+from mmssl.models.layers import norm_layer
+from mmssl.models.necks import AvgPool, MLPNeck
+
+
+def test_values_mlp_is_linear_norm_relu_linear():
+    torch.manual_seed(0)
+    neck = MLPNeck(5, 7, 3, norm_cfg=dict(type="BN")).train()
+    feats = torch.randn(6, 5)
+    hidden = neck.layers[0](feats)
+    hidden = (hidden - hidden.mean(0)) / (hidden.var(0, correction=0) + 1e-5).sqrt()
+    expected = hidden.clamp(min=0) @ neck.layers[3].weight.T + neck.layers[3].bias
+    torch.testing.assert_close(neck(feats), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "kinds"),
+    [
+        (dict(norm_cfg=dict(type="BN1d")), ["Linear", "BatchNorm1d", "ReLU", "Linear"]),
+        (dict(), ["Linear", "ReLU", "Linear"]),
+        (dict(num_layers=1), ["Linear"]),
+        (
+            dict(num_layers=3, norm_cfg=dict(type="LN"), last_norm_cfg=dict(type="BN", affine=False)),
+            ["Linear", "LayerNorm", "ReLU"] * 2 + ["Linear", "BatchNorm1d"],
+        ),
+    ],
+)
+def test_values_mlp_options(options, kinds):
+    predictor = MLPPredictor(4, 6, 4, bias=False, last_bias=False, **options)
+    assert [type(layer).__name__ for layer in predictor.layers] == kinds
+    assert all(layer.bias is None for layer in predictor.layers if isinstance(layer, nn.Linear))
+    assert predictor(torch.randn(3, 4)).shape == (3, 4)
+
+
+def test_raises_single_image_with_batch_norm_in_train_mode():
+    neck = MLPNeck(5, 7, 3, norm_cfg=dict(type="BN"))
+    with pytest.raises(ValueError, match="batch of one image"):
+        neck(torch.randn(1, 5))
+    assert neck.eval()(torch.randn(1, 5)).shape == (1, 3)
+    with pytest.raises(ValueError, match="num_layers"):
+        MLPNeck(5, num_layers=0)
+
+
+def test_values_avg_pool_takes_the_last_map():
+    maps = torch.arange(8.0).reshape(1, 2, 2, 2)
+    torch.testing.assert_close(AvgPool()(maps), torch.tensor([[1.5, 5.5]]))
+    torch.testing.assert_close(AvgPool()((torch.zeros(1, 3, 4, 4), maps)), AvgPool()(maps))
+
+
+def test_values_linear_head_initialisation_and_norm():
+    torch.manual_seed(0)
+    head = LinearHead(64, 100, norm=True)
+    assert head.fc.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert head.fc.bias.abs().max() == 0
+    logits = head.train()(torch.randn(50, 64))
+    torch.testing.assert_close(logits.mean(0), torch.zeros(100), atol=1e-5, rtol=0)
+    assert isinstance(LinearHead(4, 2).norm, nn.Identity)
+
+
+def test_raises_norm_layer():
+    with pytest.raises(ValueError, match="for vectors"):
+        norm_layer(dict(type="BN2d"), 4, maps=False)
+    with pytest.raises(ValueError, match="num_groups"):
+        norm_layer(dict(type="GN"), 4, maps=True)
+    frozen = norm_layer(dict(type="BN", requires_grad=False), 4, maps=True)
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())

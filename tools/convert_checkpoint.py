@@ -1,0 +1,46 @@
+"""Convert a checkpoint between the layout of a method's authors and ours.
+
+    python tools/convert_checkpoint.py last_epoch.pth.tar care_ours.pth
+    python tools/convert_checkpoint.py work_dirs/run/epoch_100.pth official.pth --to official
+
+Towards ours the model config that the file implies is written beside it (care_ours.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mmssl.convert.convert_care import convert_file
+
+
+def main() -> None:
+    """Parse the arguments and convert."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", help="checkpoint to read")
+    parser.add_argument("target", help="checkpoint to write (.pth)")
+    parser.add_argument("--method", choices=["care"], default="care")
+    parser.add_argument("--to", choices=["ours", "official"], default="ours")
+    parser.add_argument(
+        "--iters-per-epoch",
+        type=int,
+        default=1251,
+        help="of the official run, to place the teacher's momentum (ImageNet, batch 1024: 1251)",
+    )
+    parser.add_argument(
+        "--trust-pickle", action="store_true", help="read a file that runs code when unpickled"
+    )
+    arguments = parser.parse_args()
+    for line in convert_file(
+        arguments.source,
+        arguments.target,
+        to=arguments.to,
+        iters_per_epoch=arguments.iters_per_epoch,
+        trust_pickle=arguments.trust_pickle,
+    ):
+        print(line)
+
+
+if __name__ == "__main__":
+    main()
