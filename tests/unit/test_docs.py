@@ -68,8 +68,8 @@ def commands() -> list[tuple[str, str]]:
         for block in blocks(page, "shell", "bash", "sh", ""):
             found += [(name_of(page), line) for line in logical_lines(block.text)]
         # Markdown's indented blocks, and commands quoted in a sentence.
-        text = page.read_text(encoding="utf-8")
-        found += [(name_of(page), line) for line in re.findall(r"^ {4}(\S.*)$", text, re.M)]
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+        found += [(name_of(page), line) for line in logical_lines(text)]
         found += [(name_of(page), line) for line in re.findall(r"`(python tools/[^`]+)`", text)]
     for config in ROOT.glob("configs/**/*.py"):
         header = ast.get_docstring(ast.parse(config.read_text(encoding="utf-8"))) or ""
@@ -148,9 +148,9 @@ def test_commands_parse(tool, monkeypatch):
     read: dict[str, set[str]] = {}
     for where, line in commands():
         script, rest = COMMAND.match(line).groups()
-        arguments, target = shlex.split(re.sub(r"[\[\]]", "", rest or "")), tool
         if script != name_of(tool):
             continue
+        arguments, target = shlex.split(re.sub(r"[\[\]]", "", rest or "")), tool
         if tool.suffix == ".sh":
             launched, own = LAUNCHERS.get(tool.name, ("train.py", 3))
             assert len(arguments) >= own, f"{where}: {line} has too few arguments"
@@ -196,7 +196,10 @@ def test_every_tool_and_option_is_documented(tool):
     page = (ROOT / "docs/tools.md").read_text(encoding="utf-8")
     section = re.search(rf"^## tools/{tool.name}\n(.*?)(?=^## |\Z)", page, re.M | re.S)
     assert section, f"docs/tools.md has no section on {tool.name}"
-    options = re.findall(r"\"(--[a-z][a-z-]+)\"", tool.read_text(encoding="utf-8"))
+    added = re.findall(
+        r'add_argument\(\s*"(--[\w-]+)"(?:, "(--[\w-]+)")?', tool.read_text(encoding="utf-8")
+    )
+    options = [option for names in added for option in names if option]
     missing = [option for option in options if option not in section[1]]
     assert not missing, f"docs/tools.md does not mention {missing} of {tool.name}"
 
