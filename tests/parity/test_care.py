@@ -17,7 +17,6 @@ from mmssl.convert.official.care import (
 )
 from mmssl.losses import unit_norm
 from mmssl.models.heads import LinearHead
-from mmssl.ops.schedules import Cosine
 from mmssl.registry import MODELS
 from mmssl.structures import Progress, ViewBatch
 from tests.helpers.fill import fill, fill_keys, image
@@ -25,7 +24,10 @@ from tests.helpers.goldens import Golden, official_keys
 
 pytestmark = pytest.mark.parity
 
-RELEASED = "CARE(0.99, total_iters) [ResNet-50, the released model]; a released file has each key prefixed with module."
+RELEASED = (
+    "CARE(0.99, total_iters) [ResNet-50, the released model]; a released file has each key prefixed "
+    "with module."
+)
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmssl.engine.optimizers import LARS, ParamGroupConstructor
@@ -14,7 +17,7 @@ from tests.helpers.tiny import tiny_model
 
 def groups_of(model, paramwise_cfg=None, **optimizer) -> list[dict]:
     config = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=1.0, weight_decay=0.1) | optimizer)
-    return ParamGroupConstructor(config, paramwise_cfg)(model).param_groups
+    return ParamGroupConstructor(config, paramwise_cfg)(model).optimizer.param_groups
 
 
 def test_values_one_group_of_all_online_parameters_by_default():
@@ -29,7 +32,9 @@ def test_values_one_group_of_all_online_parameters_by_default():
 def test_values_kinds_of_care():
     model = tiny_model("care")
     exclude = ("bias", "norm", "position")
-    groups = groups_of(model, dict(no_decay=exclude, lars_exclude=exclude), type="LARS")
+    # the scope that a runner sets
+    with DefaultScope.overwrite_default_scope("mmssl"):
+        groups = groups_of(model, dict(no_decay=exclude, lars_exclude=exclude), type="LARS")
     assert len(groups) == 2
     weights, excluded = groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -115,7 +120,7 @@ def test_state_lars_resumes():
     run(range(2), optimizer, weight)
     other = nn.Parameter(weight.detach().clone())
     resumed = LARS([other], lr=0.5)
-    resumed.load_state_dict(optimizer.state_dict())
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     run(range(2, 4), optimizer, weight)
     run(range(2, 4), resumed, other)
     assert torch.equal(weight, other)

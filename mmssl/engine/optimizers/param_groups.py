@@ -61,7 +61,7 @@ class ParamGroupConstructor(DefaultOptimWrapperConstructor):
         >>> config = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=1.0, weight_decay=0.1))
         >>> model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
         >>> wrapper = ParamGroupConstructor(config, dict(no_decay=("bias", "norm")))(model)
-        >>> [(len(group["params"]), group["weight_decay"]) for group in wrapper.param_groups]
+        >>> [(len(group["params"]), group["weight_decay"]) for group in wrapper.optimizer.param_groups]
         [(1, 0.1), (3, 0.0)]
     """
 

@@ -21,6 +21,8 @@ from mmssl.structures import ViewBatch
 
 from .base import BaseAlgorithm
 
+MOMENTUM = Cosine(0.996, 1.0)
+
 
 @MODELS.register_module()
 class BYOL(BaseAlgorithm):
@@ -46,7 +48,7 @@ class BYOL(BaseAlgorithm):
         neck: nn.Module | dict,
         head: nn.Module | dict,
         *,
-        momentum: Schedule | dict | float = Cosine(0.996, 1.0),
+        momentum: Schedule | dict | float = MOMENTUM,
         data_preprocessor: nn.Module | dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:

@@ -23,6 +23,8 @@ from mmssl.structures import ViewBatch
 
 from .base import BaseAlgorithm
 
+MOMENTUM = Cosine(0.99, 1.0)
+
 
 @MODELS.register_module()
 class CARE(BaseAlgorithm):
@@ -76,7 +78,7 @@ class CARE(BaseAlgorithm):
         loss_weight_c: float = 1.0,
         loss_weight_t: float = 1.0,
         detach_t_input: bool = False,
-        momentum: Schedule | dict | float = Cosine(0.99, 1.0),
+        momentum: Schedule | dict | float = MOMENTUM,
         average_buffers: bool = False,
         data_preprocessor: nn.Module | dict | None = None,
         init_cfg: dict | list[dict] | None = None,

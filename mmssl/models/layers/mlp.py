@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from .norm import norm_layer
 
