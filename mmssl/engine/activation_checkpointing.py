@@ -19,13 +19,16 @@ def _untracked_statistics(module: nn.Module) -> Iterator[None]:
         for layer in module.modules()
         if isinstance(layer, _BatchNorm) and layer.track_running_stats
     ]
+    kept = [(layer, layer.momentum, layer.num_batches_tracked) for layer in tracked]
+    # with momentum 0 the averages stay what they are; without them other tensors would be saved for
+    # the backward pass than in the forward pass
     for layer in tracked:
-        layer.track_running_stats = False
+        layer.momentum, layer.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for layer in tracked:
-            layer.track_running_stats = True
+        for layer, momentum, count in kept:
+            layer.momentum, layer.num_batches_tracked = momentum, count
 
 
 def checkpoint_activations(model: nn.Module, names: Sequence[str]) -> None:
