@@ -36,12 +36,8 @@ OPTIM_WRAPPERS = _child("optim wrapper", root.OPTIM_WRAPPERS, "mmssl.engine.opti
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     "optim wrapper constructor", root.OPTIM_WRAPPER_CONSTRUCTORS, "mmssl.engine.optimizers"
 )
-PARAM_SCHEDULERS = _child(
-    "parameter scheduler", root.PARAM_SCHEDULERS, "mmssl.engine.schedulers"
-)
-WEIGHT_INITIALIZERS = _child(
-    "weight initializer", root.WEIGHT_INITIALIZERS, "mmssl.convert"
-)
+PARAM_SCHEDULERS = _child("parameter scheduler", root.PARAM_SCHEDULERS, "mmssl.engine.schedulers")
+WEIGHT_INITIALIZERS = _child("weight initializer", root.WEIGHT_INITIALIZERS, "mmssl.convert")
 MODEL_WRAPPERS = _child("model wrapper", root.MODEL_WRAPPERS)
 LOG_PROCESSORS = _child("log processor", root.LOG_PROCESSORS)
 VISBACKENDS = _child("visualization backend", root.VISBACKENDS)

@@ -88,15 +88,23 @@ class Demo:
         log, start = self.folder / f"{name}.log", time.monotonic()
         with open(log, "w") as file:
             process = subprocess.Popen(
-                [sys.executable, *words], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=environment()
+                [sys.executable, *words],
+                cwd=ROOT,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment(),
             )
             while process.poll() is None:
                 time.sleep(0.5)
-                print(f"\r  {time.monotonic() - start:5.0f} s  {last_line(log)}", end="", flush=True)
+                print(
+                    f"\r  {time.monotonic() - start:5.0f} s  {last_line(log)}", end="", flush=True
+                )
         print("\r" + " " * 118 + "\r", end="")
         if process.returncode:
             print(log.read_text()[-3000:])
-            sys.exit(f"The step {name!r} failed with status {process.returncode}; its output is in {log}.")
+            sys.exit(
+                f"The step {name!r} failed with status {process.returncode}; its output is in {log}."
+            )
         seconds = time.monotonic() - start
         self.results[name] = {**read(), "seconds": round(seconds, 1)}
         shown = ", ".join(f"{key} {value:.4g}" for key, value in self.results[name].items())
@@ -209,8 +217,14 @@ def attention(demo: Demo) -> Path:
 def table(results: dict) -> list[list]:
     """Rows of the final table: what was measured, from each start."""
     rows = [
-        ["k-NN accuracy, 24 classes (%)", *(results[f"probe {s}"]["knn"] for s in ("random", "BYOL", "CARE"))],
-        ["linear accuracy, 24 classes (%)", *(results[f"probe {s}"]["linear"] for s in ("random", "BYOL", "CARE"))],
+        [
+            "k-NN accuracy, 24 classes (%)",
+            *(results[f"probe {s}"]["knn"] for s in ("random", "BYOL", "CARE")),
+        ],
+        [
+            "linear accuracy, 24 classes (%)",
+            *(results[f"probe {s}"]["linear"] for s in ("random", "BYOL", "CARE")),
+        ],
     ]
     for title, task, name, factor in (
         ("detection, box AP (%)", "detect", "coco/bbox_mAP", 100),
@@ -226,7 +240,12 @@ def show(rows: list[list]) -> None:
     """Print the table."""
     print(f"\n{'':34}{'random init':>12}{'BYOL':>10}{'CARE':>10}")
     for title, *values in rows:
-        print(f"{title:34}" + "".join("-".rjust(w) if v is None else f"{v:{w}.1f}" for v, w in zip(values, (12, 10, 10))))
+        print(
+            f"{title:34}"
+            + "".join(
+                "-".rjust(w) if v is None else f"{v:{w}.1f}" for v, w in zip(values, (12, 10, 10))
+            )
+        )
 
 
 def write(demo: Demo, rows: list[list], picture: Path) -> Path:
@@ -255,8 +274,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("mode", nargs="?", default="full", choices=BUDGETS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work-dir", type=Path, help="work_dirs/demo/<mode>_seed<seed> if not given")
-    parser.add_argument("--data", type=Path, help="where Shapes is drawn; data/shapes or data/shapes_quick")
+    parser.add_argument(
+        "--work-dir", type=Path, help="work_dirs/demo/<mode>_seed<seed> if not given"
+    )
+    parser.add_argument(
+        "--data", type=Path, help="where Shapes is drawn; data/shapes or data/shapes_quick"
+    )
     args = parser.parse_args()
     quick = args.mode == "quick"
     demo = Demo(

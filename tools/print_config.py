@@ -13,8 +13,12 @@ from mmssl.engine.config import load_config
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="overrides")
-    parser.add_argument("--out", metavar="FILE", help="write the flat config here (.py, .yml or .json)")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="overrides"
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", help="write the flat config here (.py, .yml or .json)"
+    )
     args = parser.parse_args()
     config = load_config(args.config, args.cfg_options)
     print(config.pretty_text)

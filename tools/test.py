@@ -27,19 +27,29 @@ from mmssl.evaluation.evaluate import (
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", help="of the pretraining, of configs/benchmarks, of mmdet or mmseg")
+    parser.add_argument(
+        "config", help="of the pretraining, of configs/benchmarks, of mmdet or mmseg"
+    )
     parser.add_argument("checkpoint", help="weights file, or 'none' for a random start")
-    parser.add_argument("--knn", action="store_true", help="weighted k-NN (both, if neither is asked for)")
+    parser.add_argument(
+        "--knn", action="store_true", help="weighted k-NN (both, if neither is asked for)"
+    )
     parser.add_argument("--linear", action="store_true", help="linear probe on cached features")
     parser.add_argument("--train", metavar="FOLDER", help="labelled images: one folder per class")
     parser.add_argument("--val", metavar="FOLDER", help="labelled images that are classified")
     parser.add_argument("--size", type=int, help="side of the evaluation crop; 224 if not given")
-    parser.add_argument("--branch", choices=["auto", "online", "twin"], default="auto", help="whose backbone")
+    parser.add_argument(
+        "--branch", choices=["auto", "online", "twin"], default="auto", help="whose backbone"
+    )
     parser.add_argument("--k", type=int, nargs="+", help="numbers of neighbours")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--work-dir", help="log of a detector's test; work_dirs/<config> if not given")
-    parser.add_argument("--out", metavar="FILE.json", help="write the results and all that they depend on")
+    parser.add_argument(
+        "--work-dir", help="log of a detector's test; work_dirs/<config> if not given"
+    )
+    parser.add_argument(
+        "--out", metavar="FILE.json", help="write the results and all that they depend on"
+    )
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     return parser.parse_args()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Train a model: self-supervised pretraining, or a detector or segmentor on pretrained weights.
 
-    python tools/train.py configs/care/care_resnet50_8xb128-coslr-200e_in1k.py
+python tools/train.py configs/care/care_resnet50_8xb128-coslr-200e_in1k.py
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from pathlib import Path
 from mmengine.config import DictAction
 from mmengine.registry import RUNNERS
 
+from mmssl.convert.transfer_load import check_load_from
 from mmssl.engine.config import load_config
+from mmssl.engine.hooks import latest_checkpoint
 from mmssl.engine.switches import (
     set_accumulation,
     set_activation_checkpointing,
@@ -25,24 +27,39 @@ from mmssl.engine.switches import (
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", help="config file")
-    parser.add_argument("--work-dir", help="where logs and checkpoints go; work_dirs/<config> if not given")
+    parser.add_argument(
+        "--work-dir", help="where logs and checkpoints go; work_dirs/<config> if not given"
+    )
     parser.add_argument(
         "--resume", nargs="?", const="auto", metavar="auto|PATH",
-        help="go on with the newest checkpoint of the work directory, or with the given one",
+        help="go on with the newest checkpoint of the work directory, if there is one, or with the given one",
     )  # fmt: skip
-    parser.add_argument("--amp", nargs="?", const="bf16", choices=["bf16", "fp16"], help="mixed precision")
-    parser.add_argument("--accumulate", type=int, metavar="N", help="step the optimizer every N batches")
+    parser.add_argument(
+        "--amp", nargs="?", const="bf16", choices=["bf16", "fp16"], help="mixed precision"
+    )
+    parser.add_argument(
+        "--accumulate", type=int, metavar="N", help="step the optimizer every N batches"
+    )
     parser.add_argument(
         "--activation-checkpointing", nargs="+", metavar="MODULE",
         help="recompute the activations of these modules, e.g. backbone.layer1",
     )  # fmt: skip
     parser.add_argument(
-        "--compile", nargs="*", metavar="MODULE", help="torch.compile these modules; the backbone if none is named"
+        "--compile",
+        nargs="*",
+        metavar="MODULE",
+        help="torch.compile these modules; the backbone if none is named",
     )
-    parser.add_argument("--auto-scale-lr", action="store_true", help="scale the learning rate with the batch size")
+    parser.add_argument(
+        "--auto-scale-lr", action="store_true", help="scale the learning rate with the batch size"
+    )
     parser.add_argument("--no-validate", action="store_true", help="no validation during training")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override entries of the config"
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="override entries of the config",
     )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
@@ -55,7 +72,9 @@ def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
     config.launcher = args.launcher
-    config.work_dir = args.work_dir or config.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
+    config.work_dir = (
+        args.work_dir or config.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
+    )
     config.runner_type = config.get("runner_type", "mmssl.Runner")
     if args.amp:
         set_precision(config, args.amp)
@@ -67,14 +86,18 @@ def main() -> None:
         set_compile(config, args.compile or ["backbone"])
     if args.auto_scale_lr:
         if "base_batch_size" not in config.get("auto_scale_lr", {}):
-            raise SystemExit("--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config.")
+            raise SystemExit(
+                "--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in the config."
+            )
         config.auto_scale_lr.enable = True
     if args.no_validate:
         for key in ("val_cfg", "val_dataloader", "val_evaluator"):
             config[key] = None
-    if args.resume:
-        config.resume = True
-        config.load_from = None if args.resume == "auto" else args.resume
+    checkpoint = latest_checkpoint(config.work_dir) if args.resume == "auto" else args.resume
+    if checkpoint:
+        config.resume, config.load_from = True, str(checkpoint)
+    else:
+        check_load_from(config.get("load_from"))
     RUNNERS.build(config).train()
 
 

@@ -1,6 +1,6 @@
 """CARE, ResNet-152, 200 epochs. Published linear evaluation, top-1 / top-5: 76.58 / 93.63.
 
-    tools/dist_train.sh configs/care/care_resnet152_8xb128-coslr-200e_in1k.py 8 --amp fp16
+tools/dist_train.sh configs/care/care_resnet152_8xb128-coslr-200e_in1k.py 8 --amp fp16
 """
 
 _base_ = "care_resnet152_8xb128-coslr-100e_in1k.py"

@@ -1,6 +1,6 @@
 """CARE, ResNet-50, 400 epochs. Published linear evaluation, top-1 / top-5: 74.68 / 91.97.
 
-    tools/dist_train.sh configs/care/care_resnet50_8xb128-coslr-400e_in1k.py 8 --amp fp16
+tools/dist_train.sh configs/care/care_resnet50_8xb128-coslr-400e_in1k.py 8 --amp fp16
 """
 
 _base_ = "care_resnet50_8xb128-coslr-100e_in1k.py"

@@ -1,6 +1,6 @@
 """CARE, ResNet-50 (2x), which is wide_resnet50_2, 400 epochs. Published linear evaluation, top-1 / top-5: 76.48 / 92.99.
 
-    tools/dist_train.sh configs/care/care_wide-resnet50-2_8xb128-coslr-400e_in1k.py 8 --amp fp16
+tools/dist_train.sh configs/care/care_wide-resnet50-2_8xb128-coslr-400e_in1k.py 8 --amp fp16
 """
 
 _base_ = "care_wide-resnet50-2_8xb128-coslr-100e_in1k.py"

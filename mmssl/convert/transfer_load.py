@@ -87,12 +87,18 @@ def load_backbone_into(
     """
     backbone = getattr(model, "backbone", None)
     if not isinstance(backbone, nn.Module):
-        raise ValueError(f"{type(model).__name__} has no `backbone` that {path} could be loaded into.")
+        raise ValueError(
+            f"{type(model).__name__} has no `backbone` that {path} could be loaded into."
+        )
     parts = {"backbone": load_backbone(backbone, path, trust_pickle=trust_pickle)}
     shared_head = getattr(getattr(model, "roi_head", None), "shared_head", None)
     if shared_head is not None:
         stages = nn.ModuleDict(
-            {name: child for name, child in shared_head.named_children() if name.startswith("layer")}
+            {
+                name: child
+                for name, child in shared_head.named_children()
+                if name.startswith("layer")
+            }
         )
         parts["roi_head.shared_head"] = load_backbone(stages, path, trust_pickle=trust_pickle)
     placed = {name for report in parts.values() for name in report.matched}

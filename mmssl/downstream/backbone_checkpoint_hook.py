@@ -83,14 +83,18 @@ class BackboneCheckpointHook(Hook):
             self._check_fit(runner, model, loaded)
             record = loaded.record()
         if is_main_process():
-            Path(runner.work_dir, "backbone.json").write_text(json.dumps(record, indent=2, default=str))
+            Path(runner.work_dir, "backbone.json").write_text(
+                json.dumps(record, indent=2, default=str)
+            )
 
     @staticmethod
     def _check_fit(runner: Runner, model: nn.Module, loaded: TransferLoad) -> None:
         faults = input_faults(model.data_preprocessor, loaded.meta)
         if faults:
             raise ValueError(
-                f"{loaded.parts['backbone'].source} does not fit this config: " + "; ".join(faults) + "."
+                f"{loaded.parts['backbone'].source} does not fit this config: "
+                + "; ".join(faults)
+                + "."
             )
         frozen = frozen_norms(model.backbone)
         if frozen:

@@ -123,7 +123,9 @@ class PreciseBNHook(Hook):
                 "Remove the hook from custom_hooks."
             )
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
         """Estimate when this iteration is followed by an evaluation, or is the last."""
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
             return

@@ -36,16 +36,17 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
     config = Config.fromfile(str(path))
     if overrides:
         config.merge_from_dict(overrides)
-    check_config(config, overrides or {})
+    check_config(config)
     return config
 
 
 def _resolve_family_configs() -> None:
-    """Let `_base_ = 'mmseg::...'` find its package under whatever distribution it was installed.
+    """Let `_base_ = 'mmseg::...'` and `'mmssl::...'` find their packages, however installed.
 
-    mmengine looks for a distribution called `mmsegmentation`; the maintained fork is called
+    mmengine knows no `mmssl`, and it looks for a distribution called `mmsegmentation`; the maintained fork is called
     otherwise, but mmengine also finds packages by their import name.
     """
+    MODULE2PACKAGE.setdefault("mmssl", "mmssl")
     for module, package in list(MODULE2PACKAGE.items()):
         try:
             distribution(package)

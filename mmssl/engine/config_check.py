@@ -52,7 +52,7 @@ class ConfigError(ValueError):
     """A config names something that does not exist."""
 
 
-def check_config(config: Config, overrides: dict[str, Any]) -> None:
+def check_config(config: Config) -> None:
     """Refuse keys and types of a config that nothing would read.
 
     Checks every dict whose class is one of mmssl's scope against the signature of that class, and
@@ -61,7 +61,6 @@ def check_config(config: Config, overrides: dict[str, Any]) -> None:
 
     Args:
         config: A parsed config.
-        overrides: Dotted keys that came from the command line: they must exist already.
 
     Raises:
         ConfigError: See above; the message holds the dotted key, the file and line, and the nearest
@@ -72,7 +71,9 @@ def check_config(config: Config, overrides: dict[str, Any]) -> None:
     for key in config:
         near = difflib.get_close_matches(key, _TOP_LEVEL, 1, cutoff=0.86)
         if key not in _TOP_LEVEL and near:
-            raise ConfigError(f"Unknown key {key!r}{_place(config, key)}. Did you mean {near[0]!r}?")
+            raise ConfigError(
+                f"Unknown key {key!r}{_place(config, key)}. Did you mean {near[0]!r}?"
+            )
     for key, registry in _REGISTRIES.items():
         if key in config:
             _check(config, config[key], key, registry)
@@ -160,7 +161,9 @@ def _files(path: Path) -> Iterator[Path]:
     if path.suffix != ".py" or not path.is_file():
         return
     yield path
-    bases = re.search(r"^_base_\s*=\s*(\[.*?\]|['\"].*?['\"])", path.read_text(encoding="utf-8"), re.S | re.M)
+    bases = re.search(
+        r"^_base_\s*=\s*(\[.*?\]|['\"].*?['\"])", path.read_text(encoding="utf-8"), re.S | re.M
+    )
     if bases:
         for base in re.findall(r"['\"]([^'\"]+)['\"]", bases.group(1)):
             if "::" not in base:

@@ -20,8 +20,16 @@ class EpochLoop(EpochBasedTrainLoop):
         ValueError: The loader yields no batch at all.
     """
 
-    def __init__(self, runner, dataloader, max_epochs: int, **kwargs) -> None:
-        super().__init__(runner, dataloader, max_epochs, **kwargs)
+    def __init__(
+        self,
+        runner,
+        dataloader,
+        max_epochs: int,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
         if not len(self.dataloader):
             raise ValueError(
                 f"The training loader yields no batch: {len(self.dataloader.dataset)} images, batch "

@@ -14,6 +14,7 @@ from mmengine.runner import Runner as _Runner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model as load_checkpoint_to_model
 
 from mmssl.convert.checkpoint_file import load_weights_file
+from mmssl.engine.activation_checkpointing import checkpoint_activations
 from mmssl.engine.hooks.checkpoint_hook import latest_checkpoint
 from mmssl.engine.hooks.resume_state_hook import ResumeStateHook, pending_gradients
 from mmssl.engine.loops import EpochLoop
@@ -83,12 +84,22 @@ class Runner(_Runner):
                 os.fsync(file.fileno())
             os.replace(partial, partial.with_name(filename))
 
+    def train(self):
+        """Train; modules of `activation_checkpointing` are recomputed our way, not mmengine's."""
+        names = self.cfg.pop("activation_checkpointing", None)
+        if names:
+            checkpoint_activations(self._bare_model, names)
+            self.logger.info(f"Activations are recomputed in {', '.join(names)}.")
+        return super().train()
+
     def load_or_resume(self) -> None:
         """Resume the newest checkpoint of the work directory or a given one, or load weights."""
         if self._resume and self._load_from is None and not self._has_loaded:
             self._load_from = latest_checkpoint(self.work_dir)
             if self._load_from is None:
-                self.logger.info(f"No checkpoint in {self.work_dir}: training starts at iteration 0.")
+                self.logger.info(
+                    f"No checkpoint in {self.work_dir}: training starts at iteration 0."
+                )
                 self._resume = False
             else:
                 self.logger.info(f"Resuming {self._load_from}.")

@@ -108,7 +108,8 @@ class MomentumTwin(BaseModule):
                     mine.copy_(theirs)
         twins = [mine for mine, _ in pairs]
         torch._foreach_mul_(twins, momentum)
-        torch._foreach_add_(twins, torch._foreach_mul([theirs for _, theirs in pairs], 1 - momentum))
+        torch._foreach_add_(
+            twins, torch._foreach_mul([theirs for _, theirs in pairs], 1 - momentum)
+        )
         self.num_updates += 1
         return momentum
-

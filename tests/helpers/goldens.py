@@ -77,7 +77,9 @@ class Golden:
                 [flat.mean(), flat.std()], stats, rtol=rtol, atol=tolerance, err_msg=name
             )
             flat = flat[:: int(sampling.group(1))]
-        assert flat.size == expected.size, f"{self.case} {name}: {flat.size} values, {expected.size}"
+        assert flat.size == expected.size, (
+            f"{self.case} {name}: {flat.size} values, {expected.size}"
+        )
         deviation = float(np.abs(flat - expected.astype(np.float64).ravel()).max(initial=0.0))
         assert deviation <= tolerance, (
             f"{self.case} {name}: differs by {deviation:.3g}, tolerance {tolerance:.3g}"

@@ -43,6 +43,34 @@ def toy_config(work_dir: Path, **changes: Any) -> Config:
     return config
 
 
+def care_config(work_dir: Path) -> Config:
+    """A run of 2 epochs of 4 iterations of CARE on timm's smallest ResNet."""
+    return toy_config(
+        work_dir,
+        model=dict(
+            type="CARE",
+            _delete_=True,
+            backbone=dict(type="TimmBackbone", name="test_resnet", out_indices=(2, 3)),
+            t_stream=dict(
+                type="AttentionStack",
+                in_stage=2,
+                fmap_size=8,
+                num_blocks=2,
+                num_heads=2,
+                head_dim=8,
+            ),
+            projector=dict(hid_channels=32, out_channels=16),
+            predictor=dict(hid_channels=32),
+        ),
+        **{
+            "train_dataloader.batch_size": 8,
+            "train_dataloader.dataset.length": 32,
+            "train_dataloader.dataset.size": 64,
+            "train_cfg.max_epochs": 2,
+        },
+    )
+
+
 def run_toy(work_dir: Path, **changes: Any) -> Runner:
     """Build and train `toy_config`; the runner afterwards."""
     runner = Runner.from_cfg(toy_config(work_dir, **changes))

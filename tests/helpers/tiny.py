@@ -47,9 +47,7 @@ class TinyBackbone(BaseModule):
 
 def tiny_stack(**options) -> dict:
     """An AttentionStack for the 4x4 map that TinyBackbone makes of 32 px at stage 2."""
-    return dict(
-        type="AttentionStack", fmap_size=4, num_blocks=2, num_heads=2, head_dim=4
-    ) | options
+    return dict(type="AttentionStack", fmap_size=4, num_blocks=2, num_heads=2, head_dim=4) | options
 
 
 def tiny_care(**options) -> CARE:
@@ -67,9 +65,7 @@ def tiny_byol(**options) -> BYOL:
     """BYOL on a TinyBackbone; `options` replace arguments."""
     arguments = dict(
         backbone=TinyBackbone((3,)),
-        neck=dict(
-            type="MLPNeck", hid_channels=16, out_channels=8, last_bias=False, norm_cfg=NORM
-        ),
+        neck=dict(type="MLPNeck", hid_channels=16, out_channels=8, last_bias=False, norm_cfg=NORM),
         head=dict(type="MLPPredictor", hid_channels=16, last_bias=False, norm_cfg=NORM),
     )
     return BYOL(**(arguments | options))

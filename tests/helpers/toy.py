@@ -69,8 +69,8 @@ class ToyImages(Dataset):
 
     metainfo: dict = {}
 
-    def __init__(self, length: int = 24, seed: int = 0) -> None:
-        self.length, self.seed = length, seed
+    def __init__(self, length: int = 24, size: int = 8, seed: int = 0) -> None:
+        self.length, self.size, self.seed = length, size, seed
 
     def __len__(self) -> int:
         return self.length
@@ -81,5 +81,6 @@ class ToyImages(Dataset):
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, ViewBatch]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         rng = np.random.default_rng((self.seed, epoch, index))
-        images = [torch.from_numpy(rng.integers(0, 256, (3, 8, 8), dtype=np.uint8)) for _ in range(2)]
+        shape = (3, self.size, self.size)
+        images = [torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8)) for _ in range(2)]
         return dict(inputs=ViewBatch(images, torch.tensor(index), [], torch.tensor(-1), []))

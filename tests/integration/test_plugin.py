@@ -25,7 +25,9 @@ def images(tmp_path):
     folder.mkdir()
     rng = np.random.default_rng(0)
     for number in range(20):
-        Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+        Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(
+            folder / f"{number}.png"
+        )
     return folder
 
 
@@ -41,7 +43,9 @@ def test_custom_imports(tmp_path, images, monkeypatch):
     runner.train()
     # 20 images in batches of 8, the incomplete one dropped: 16 of them per epoch, 2 epochs.
     assert runner.message_hub.get_info("num_images") == 32
-    assert all(not torch.equal(value, before[key]) for key, value in runner.model.state_dict().items())
+    assert all(
+        not torch.equal(value, before[key]) for key, value in runner.model.state_dict().items()
+    )
     for name in ("TinyVICReg", "TinyNet", "MeanNeck", "CountImagesHook"):
         assert name in runner.cfg.pretty_text
 

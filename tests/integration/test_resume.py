@@ -118,7 +118,9 @@ def test_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
         torch.save(checkpoint, path)
 
     monkeypatch.setattr(module, "save_checkpoint", failing)
-    options = {"default_hooks.checkpoint": dict(type="CheckpointHook", interval=1, max_keep_ckpts=1)}
+    options = {
+        "default_hooks.checkpoint": dict(type="CheckpointHook", interval=1, max_keep_ckpts=1)
+    }
     with pytest.raises(OSError, match="No space left"):
         run_toy(tmp_path / "run", **options)
     monkeypatch.undo()
@@ -135,7 +137,9 @@ def test_latest_checkpoint_survives_a_moved_folder(tmp_path):
 
 
 def test_accumulation_moves_the_twin_once_per_step(tmp_path):
-    runner = Runner.from_cfg(toy_config(tmp_path / "run", **{"optim_wrapper.accumulative_counts": 4}))
+    runner = Runner.from_cfg(
+        toy_config(tmp_path / "run", **{"optim_wrapper.accumulative_counts": 4})
+    )
     runner.train()
     # 18 iterations: 4 full groups and the remainder at the end.
     assert int(runner.model.twin.num_updates) == 5

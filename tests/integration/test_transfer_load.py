@@ -32,7 +32,9 @@ class Detector(nn.Module):
         self.backbone = _backbone(num_stages)
         if shared_head:
             self.roi_head = nn.Module()
-            self.roi_head.shared_head = nn.ModuleDict(dict(layer4=_stage(4), norm=nn.BatchNorm2d(4)))
+            self.roi_head.shared_head = nn.ModuleDict(
+                dict(layer4=_stage(4), norm=nn.BatchNorm2d(4))
+            )
 
 
 @pytest.fixture
@@ -76,7 +78,9 @@ def test_raises_a_tensor_that_the_file_lacks(export):
 
 
 def test_raises_placeholder_says_how_to_export():
-    with pytest.raises(ValueError, match=r"tools/export_backbone\.py .* --to mmdet[\s\S]*load_from=None"):
+    with pytest.raises(
+        ValueError, match=r"tools/export_backbone\.py .* --to mmdet[\s\S]*load_from=None"
+    ):
         check_load_from(REQUIRED)
     check_load_from(None)
     check_load_from("backbone.pth")

@@ -108,7 +108,9 @@ def test_values_extra_norm_of_the_roi_head():
     out = head(torch.randn(4, 256, 6, 6))
     assert out.shape == (4, 512, 3, 3)
     torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(512), atol=1e-5, rtol=0)
-    torch.testing.assert_close(out.var((0, 2, 3), unbiased=False), torch.ones(512), atol=2e-2, rtol=0)
+    torch.testing.assert_close(
+        out.var((0, 2, 3), unbiased=False), torch.ones(512), atol=2e-2, rtol=0
+    )
     names = {name.split(".")[0] for name in head.state_dict()}
     assert names == {"layer4", "norm"}
 

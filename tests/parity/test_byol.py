@@ -69,7 +69,10 @@ def test_values_three_steps():
             group["lr"] = rate
         views = ViewBatch(
             [vectors(f"byola/a{step}"), vectors(f"byola/b{step}")],
-            torch.arange(8), [], torch.full((8,), -1), [],
+            torch.arange(8),
+            [],
+            torch.full((8,), -1),
+            [],
         )
         model.progress = Progress(step, total, 0, 1)
         if step == 0:
@@ -82,7 +85,10 @@ def test_values_three_steps():
         optimizer.zero_grad()
         loss.backward()
         if step == 0:
-            names = {Rename("projector.{r}", "neck.layers.{r}"), Rename("predictor.{r}", "head.layers.{r}")}
+            names = {
+                Rename("projector.{r}", "neck.layers.{r}"),
+                Rename("predictor.{r}", "head.layers.{r}"),
+            }
             parameters = rename_keys(
                 {k: v for k, v in model.named_parameters() if not k.startswith("twin.")},
                 list(names),

@@ -195,7 +195,9 @@ def test_values_twin_updates(filled):
             update, _, key = name.partition("/")
             if int(update) == index:
                 golden.check(name, after[f"teacher_encoder.{key}"].flatten()[:32])
-    changed = [name for name, value in model.twin.named_parameters() if (value != before[name]).any()]
+    changed = [
+        name for name, value in model.twin.named_parameters() if (value != before[name]).any()
+    ]
     assert len(changed) == golden.entry["teacher_parameters_changed"]
     unchanged = [k for k, v in model.twin.named_buffers() if torch.equal(v, buffers[k])]
     assert len(unchanged) == len(buffers) - 1, "only num_updates may change"
@@ -205,7 +207,9 @@ def test_values_twin_updates(filled):
 
 
 def test_values_loss_and_gradients_of_given_embeddings():
-    shapes = {key: torch.empty(shape, device="meta") for key, shape in official_keys("care")[RELEASED]}
+    shapes = {
+        key: torch.empty(shape, device="meta") for key, shape in official_keys("care")[RELEASED]
+    }
     golden = Golden("care", "care_loss_b6_d256")
     for dtype in (torch.float32, torch.float64):
         raw = {
@@ -296,7 +300,8 @@ def test_equivalence_converter_round_trip_of_the_released_layout():
         expected = {
             key: value
             for key, value in model.state_dict().items()
-            if key != "twin.num_updates" and (constructor == RELEASED or not key.startswith("twin."))
+            if key != "twin.num_updates"
+            and (constructor == RELEASED or not key.startswith("twin."))
         }
         check_complete(ours, expected)
         # the optimizer state of a released file is numbered by this order

@@ -86,9 +86,7 @@ def arguments_of(case: str) -> dict:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(
-    "case", ["attention_abs_3x9", "attention_abs_7x5", "attention_rel_7x5"]
-)
+@pytest.mark.parametrize("case", ["attention_abs_3x9", "attention_abs_7x5", "attention_rel_7x5"])
 def test_values_attention(case, dtype):
     module = BottleneckAttention(**arguments_of(case))
     golden = run_case(case, module, dtype, "blocks.0.attention.", "net.0.net.3.")

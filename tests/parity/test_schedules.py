@@ -78,9 +78,7 @@ def test_values_care_momentum():
 def test_values_byol_schedules():
     arrays = Golden("baselines", "schedules_byol").arrays
     peak = 0.3 * 4096 / 256
-    rates = [
-        warmup_cosine(i, peak=peak, start=0.0, end=0.0, warmup=7, total=60) for i in range(61)
-    ]
+    rates = [warmup_cosine(i, peak=peak, start=0.0, end=0.0, warmup=7, total=60) for i in range(61)]
     # theirs are float32
     np.testing.assert_allclose(rates, arrays["lr"], atol=1e-6 * peak)
     momenta = [Cosine(0.996, 1.0)(i, 60) for i in range(61)]

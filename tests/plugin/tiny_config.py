@@ -1,5 +1,8 @@
 # Trains the classes of tiny_plugin.py on any folder of images.
-_base_ = ["../../configs/_base_/default_runtime.py", "../../configs/_base_/datasets/image_folder.py"]
+_base_ = [
+    "../../configs/_base_/default_runtime.py",
+    "../../configs/_base_/datasets/image_folder.py",
+]
 custom_imports = dict(imports=["tiny_plugin"])
 model = dict(type="TinyVICReg", backbone=dict(type="TinyNet"), neck=dict(type="MeanNeck", dim=8))
 crop = [

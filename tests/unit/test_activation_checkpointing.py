@@ -9,7 +9,9 @@ from mmssl.engine.activation_checkpointing import checkpoint_activations
 from tests.helpers.tiny import tiny_model, tiny_views, total_loss
 
 
-@pytest.mark.parametrize("names", [["backbone"], ["t_stream"], ["backbone.stages.1", "t_stream.blocks.0"]])
+@pytest.mark.parametrize(
+    "names", [["backbone"], ["t_stream"], ["backbone.stages.1", "t_stream.blocks.0"]]
+)
 def test_equivalence(names):
     plain, sparing = tiny_model("care"), tiny_model("care")
     checkpoint_activations(sparing, names)

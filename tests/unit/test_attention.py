@@ -68,9 +68,7 @@ def test_gradcheck(pos_enc):
 @kinds
 def test_equivalence_memory_formats(pos_enc):
     torch.manual_seed(0)
-    block = AttentionBlock(
-        8, 16, (4, 6), num_heads=2, head_dim=4, downsample=True, pos_enc=pos_enc
-    )
+    block = AttentionBlock(8, 16, (4, 6), num_heads=2, head_dim=4, downsample=True, pos_enc=pos_enc)
     feats = torch.randn(3, 8, 4, 6)
     expected = block.eval()(feats)
     block.to(memory_format=torch.channels_last)
@@ -90,7 +88,9 @@ def test_values_sincos_table():
 def test_values_translation_moves_relative_logits_along():
     """A relative encoding of constant queries depends on the offset alone, key minus query."""
     position = position_encoding("relative", (3, 4), 4)
-    logits = position.logits(torch.ones(1, 1, 12, 4))[0, 0].unflatten(0, (3, 4)).unflatten(2, (3, 4))
+    logits = (
+        position.logits(torch.ones(1, 1, 12, 4))[0, 0].unflatten(0, (3, 4)).unflatten(2, (3, 4))
+    )
     torch.testing.assert_close(logits[0, 0, 1, 1], logits[1, 2, 2, 3])
     expected = (position.rel_height[2 + 1] + position.rel_width[3 + 2]).sum()
     torch.testing.assert_close(logits[0, 0, 1, 2], expected)
@@ -120,7 +120,11 @@ def test_shapes_stack(pos_enc, fmap_size, out):
     )
     height, width = stack.fmap_size
     assert stack(torch.randn(2, 8, height, width)).shape == (2, 16, *out)
-    assert [tuple(block.attention.fmap_size) for block in stack.blocks] == [(height, width), out, out]
+    assert [tuple(block.attention.fmap_size) for block in stack.blocks] == [
+        (height, width),
+        out,
+        out,
+    ]
 
 
 def test_shapes_odd_maps_in_ceil_mode():

@@ -28,7 +28,9 @@ def test_values_mlp_is_linear_norm_relu_linear():
         (dict(), ["Linear", "ReLU", "Linear"]),
         (dict(num_layers=1), ["Linear"]),
         (
-            dict(num_layers=3, norm_cfg=dict(type="LN"), last_norm_cfg=dict(type="BN", affine=False)),
+            dict(
+                num_layers=3, norm_cfg=dict(type="LN"), last_norm_cfg=dict(type="BN", affine=False)
+            ),
             ["Linear", "LayerNorm", "ReLU"] * 2 + ["Linear", "BatchNorm1d"],
         ),
     ],

@@ -16,7 +16,9 @@ from tests.helpers.tiny import tiny_model
 
 
 def groups_of(model, paramwise_cfg=None, **optimizer) -> list[dict]:
-    config = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=1.0, weight_decay=0.1) | optimizer)
+    config = dict(
+        type="OptimWrapper", optimizer=dict(type="SGD", lr=1.0, weight_decay=0.1) | optimizer
+    )
     return ParamGroupConstructor(config, paramwise_cfg)(model).optimizer.param_groups
 
 
@@ -85,9 +87,7 @@ def test_values_lars_clip_limits_to_plain_sgd():
     def step(lr: float) -> float:
         weight = nn.Parameter(torch.tensor([100.0]))
         weight.grad = torch.tensor([1.0])
-        LARS(
-            [weight], lr=lr, eta=0.01, norm_of_sum=False, zero_norm="gradient", clip=True
-        ).step()
+        LARS([weight], lr=lr, eta=0.01, norm_of_sum=False, zero_norm="gradient", clip=True).step()
         return 100.0 - weight.item()
 
     # q = 0.01 * 100 / 1 = 1: above lr = 0.5 it is cut to it, below it decides
@@ -139,7 +139,10 @@ def test_raises_lars():
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_values_scheduler_equals_the_formula(wrapped):
     sgd = torch.optim.SGD(
-        [dict(params=[nn.Parameter(torch.ones(1))]), dict(params=[nn.Parameter(torch.ones(1))], lr=0.1)],
+        [
+            dict(params=[nn.Parameter(torch.ones(1))]),
+            dict(params=[nn.Parameter(torch.ones(1))], lr=0.1),
+        ],
         lr=0.2,
     )
     target = OptimWrapper(sgd) if wrapped else sgd

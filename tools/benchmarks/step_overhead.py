@@ -69,7 +69,10 @@ class PairedLoop(EpochLoop):
         plain.train()
         for index, batch in enumerate(self.dataloader):
             times = []
-            for step in (lambda: self.run_iter(index, batch), lambda: plain_step(plain, optimizer, batch, index)):
+            for step in (
+                lambda: self.run_iter(index, batch),
+                lambda: plain_step(plain, optimizer, batch, index),
+            ):
                 synchronize()
                 start = time.perf_counter()
                 step()
@@ -162,13 +165,19 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--iters", type=int, default=15)
-    parser.add_argument("--twin-size", type=int, default=224, help="pixels in the ResNet-50 measurement")
-    parser.add_argument("--twin-batch", type=int, default=32, help="images in the ResNet-50 measurement")
+    parser.add_argument(
+        "--twin-size", type=int, default=224, help="pixels in the ResNet-50 measurement"
+    )
+    parser.add_argument(
+        "--twin-batch", type=int, default=32, help="images in the ResNet-50 measurement"
+    )
     parser.add_argument("--out", help="write the figures as JSON")
     args = parser.parse_args()
     torch.set_flush_denormal(True)
     overhead = runner_overhead(args.depth, args.size, args.batch, args.iters)
-    print(f"CARE ResNet-{args.depth}, {args.size} px, batch {args.batch}, {torch.get_num_threads()} threads")
+    print(
+        f"CARE ResNet-{args.depth}, {args.size} px, batch {args.batch}, {torch.get_num_threads()} threads"
+    )
     print(f"  in the runner  {overhead['runner'] * 1e3:8.1f} ms")
     print(f"  plain loop     {overhead['plain'] * 1e3:8.1f} ms")
     print(f"  ratio          {overhead['ratio']:8.4f}   (target: below 1.03)")

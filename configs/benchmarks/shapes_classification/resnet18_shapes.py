@@ -1,6 +1,6 @@
 """k-NN and linear probe of a ResNet-18 on the single-object crops of Shapes (64 px).
 
-    python tools/test.py configs/benchmarks/shapes_classification/resnet18_shapes.py CHECKPOINT
+python tools/test.py configs/benchmarks/shapes_classification/resnet18_shapes.py CHECKPOINT
 """
 
 default_scope = "mmssl"

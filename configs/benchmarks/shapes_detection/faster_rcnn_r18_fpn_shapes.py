@@ -35,9 +35,7 @@ model = dict(
         anchor_generator=dict(scales=[4], strides=[4, 8, 16, 32]),
     ),
     roi_head=dict(
-        bbox_roi_extractor=dict(
-            roi_layer=dict(sampling_ratio=2), out_channels=64, finest_scale=16
-        ),
+        bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=2), out_channels=64, finest_scale=16),
         bbox_head=dict(in_channels=64, fc_out_channels=128, num_classes=12),
     ),
     train_cfg=dict(

@@ -79,6 +79,4 @@ param_scheduler = [
     dict(type="PolyLR", eta_min=1e-4, power=0.9, begin=20, end=200, by_epoch=False),
 ]
 optim_wrapper = dict(optimizer=dict(lr=0.02))
-default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=200, max_keep_ckpts=1)
-)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=200, max_keep_ckpts=1))

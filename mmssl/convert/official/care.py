@@ -45,7 +45,9 @@ def stack_rules(theirs: str = "", ours: str = "") -> list[Rename]:
 def encoder_rules(theirs: str = "", ours: str = "", *, predictors: bool = True) -> list[Rename]:
     """Rules for one encoder (CNN, stack, heads) behind the given prefixes; the teacher has no predictors."""
     rules = [
-        Rename(f"{theirs}{{part:conv1|bn1|layer[1-4]}}.{{rest}}", f"{ours}backbone.{{part}}.{{rest}}"),
+        Rename(
+            f"{theirs}{{part:conv1|bn1|layer[1-4]}}.{{rest}}", f"{ours}backbone.{{part}}.{{rest}}"
+        ),
         *stack_rules(f"{theirs}trans.", f"{ours}t_stream."),
     ]
     for number, stream in (("1", "c"), ("2", "t")):
@@ -148,7 +150,9 @@ def model_config(
     Raises:
         ValueError: The backbone is no ResNet of a known depth.
     """
-    config: dict[str, Any] = dict(type="CARE", backbone=_backbone_config(state, norm), t_stream=None)
+    config: dict[str, Any] = dict(
+        type="CARE", backbone=_backbone_config(state, norm), t_stream=None
+    )
     for name in ("projector", "predictor"):
         first, last = state[f"{name}_c.layers.0.weight"], state[f"{name}_c.layers.3.weight"]
         config[name] = dict(
@@ -162,8 +166,7 @@ def model_config(
         stack = _stack_config(state, fmap_size, head_dim)
         config["t_stream"] = stack
         widths = [
-            state[key].shape[0]
-            for key in (_last_weight(state, stage) for stage in (1, 2, 3, 4))
+            state[key].shape[0] for key in (_last_weight(state, stage) for stage in (1, 2, 3, 4))
         ]
         stack["in_stage"] = widths.index(stack["in_channels"])
         config["backbone"]["out_indices"] = tuple(sorted({stack["in_stage"], 3}))

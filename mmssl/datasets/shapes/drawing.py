@@ -165,6 +165,30 @@ def cloth_material(draws: Draws, x: Field, y: Field) -> Field:
     return threads * np.float32(0.5)
 
 
+def mosaic(draws: Draws, x: Field, y: Field) -> Field:
+    """Irregular tiles: for every point a random number in [0, 1) that is constant on its tile.
+
+    Args:
+        draws: random numbers of the picture.
+        x: coordinates in tiles, any shape.
+        y: coordinates in tiles, same shape.
+    """
+    points, kinds = draws.array(2, LATTICE * LATTICE), draws.array(LATTICE * LATTICE)
+    floor_x, floor_y = np.floor(x), np.floor(y)
+    column, row = floor_x.astype(np.int32), floor_y.astype(np.int32)
+    u, v = x - floor_x, y - floor_y
+    nearest, kind = np.full_like(x, 4), np.zeros_like(x)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            cell = ((row + dy) & (LATTICE - 1)) * LATTICE + ((column + dx) & (LATTICE - 1))
+            away_x = points[0][cell] + np.float32(dx) - u
+            away_y = points[1][cell] + np.float32(dy) - v
+            away = away_x * away_x + away_y * away_y
+            closer = away < nearest
+            nearest, kind = np.where(closer, away, nearest), np.where(closer, kinds[cell], kind)
+    return kind
+
+
 MATERIALS = (cloud_material, grain_material, stone_material, cloth_material)
 
 

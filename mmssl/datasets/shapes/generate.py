@@ -23,7 +23,9 @@ from .writers import (
 )
 
 # Raised whenever the pixels or the layout change, so that folders of older versions are not reused.
-VERSION = 1
+VERSION = 2
+# Objects of an unlabelled scene: with fewer, many crops would show none.
+MIN_FLOCK = 3
 MANIFEST = "shapes.json"
 SPLITS = ("unlabelled", "classify_train", "classify_val", "scenes_train", "scenes_val")
 
@@ -44,7 +46,13 @@ def _draw_job(job: Job) -> tuple[bytes, list[dict[str, Any]]]:
     difficulty = plan["difficulty"]
     annotations: list[dict[str, Any]] = []
     if job.split == "unlabelled":
-        image, _ = draw_scene(draws, size=plan["size"], flock=plan["flock"], difficulty=difficulty)
+        image, _ = draw_scene(
+            draws,
+            size=plan["size"],
+            min_objects=MIN_FLOCK,
+            flock=plan["flock"],
+            difficulty=difficulty,
+        )
         write_jpeg(root / "unlabelled" / f"{job.index:06d}.jpg", image)
     elif job.split.startswith("classify"):
         leaf = job.index % len(LEAVES)

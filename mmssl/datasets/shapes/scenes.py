@@ -16,6 +16,7 @@ from .drawing import (
     SPOT_RADIUS,
     Field,
     clip01,
+    mosaic,
     norm,
     soften,
     value_noise,
@@ -133,22 +134,23 @@ def _material(draws: Draws, x: Field, y: Field, cell: float) -> Field:
 
 
 def _ground(draws: Draws, height: int, width: int, difficulty: float) -> Field:
-    """Two materials that meet along a wandering border, so that crops share no background."""
+    """Pavement of small tiles in all ground colours.
+
+    Every picture holds every colour, so the ground tells no picture from another and crops of one
+    picture agree in what lies on it; whatever tells pictures apart, self-supervision learns first.
+    """
     x, y = _grid(height, width)
-    strength = 0.15 + 0.9 * difficulty
-    halves = []
-    for _ in range(2):
-        first, second = (_rgb(draws.choice(GROUND_COLOURS)) for _ in range(2))
-        field = _material(draws, x, y, draws.uniform(8.0, 15.0)) - np.float32(0.5)
-        tone = _mix(first, second, clip01(field + np.float32(0.5)))
-        halves.append(tone + field[..., None] * np.float32(110 * strength))
-    cell = np.float32(1 / draws.uniform(28.0, 48.0))
-    border = value_noise(draws.array(LATTICE, LATTICE), x * cell, y * cell) - np.float32(0.5)
-    return _mix(halves[0], halves[1], clip01(border * np.float32(12) + np.float32(0.5)))
+    rate = np.float32(1 / draws.uniform(13.0, 17.0))
+    at_x, at_y = (np.float32(draws.uniform() * LATTICE) for _ in range(2))
+    kind = mosaic(draws, x * rate + at_x, y * rate + at_y)
+    colours = np.array(GROUND_COLOURS, np.float32)
+    tiles = colours[(kind * np.float32(len(colours))).astype(np.int32)]
+    fine = value_noise(draws.array(LATTICE, LATTICE), x * np.float32(0.35), y * np.float32(0.35))
+    return tiles + (fine - np.float32(0.5))[..., None] * np.float32(50 + 80 * difficulty)
 
 
 def _pose(draws: Draws, x: float, y: float, radius: float, difficulty: float) -> Pose:
-    spread = min(1.0, 2 * difficulty) * 0.5
+    spread = min(0.5, 0.5 * difficulty)
     cos, sin = unit_vector(draws.uniform(-spread, spread))
     aspect = 1.0 + draws.uniform(-0.4, 0.4) * difficulty
     wide, high = radius * aspect**0.5, radius / aspect**0.5
@@ -304,15 +306,17 @@ def draw_scene(
     draws: Draws,
     *,
     size: int = 96,
+    min_objects: int = 1,
     max_objects: int = 5,
     flock: float = 1.0,
     difficulty: float | str = "default",
 ) -> tuple[np.ndarray, list[SceneObject]]:
-    """Draw a scene of 1 to ``max_objects`` objects.
+    """Draw a scene of a few objects.
 
     Args:
         draws: random numbers of this picture.
         size: height and width in pixels.
+        min_objects: smallest number of objects that are tried; crowded ones may find no room.
         max_objects: largest number of objects.
         flock: probability that all objects of the scene belong to one leaf class; otherwise each
             object draws its own.
@@ -322,10 +326,10 @@ def draw_scene(
         The image, (size, size, 3) uint8 RGB, and its objects from back to front.
     """
     value = difficulty_value(difficulty)
-    count = draws.integer(1, max_objects)
+    count = draws.integer(min_objects, max_objects)
     together = draws.happens(flock)
     leader = draws.integer(0, len(LEAVES) - 1)
-    largest = (0.36, 0.3, 0.26, 0.23, 0.21)[min(count, 5) - 1]
+    largest = (0.4, 0.34, 0.3, 0.27, 0.25)[min(count, 5) - 1]
     bodies: list[tuple[int, Pose]] = []
     for _ in range(count):
         leaf = draws.integer(0, len(LEAVES) - 1)

@@ -31,7 +31,8 @@ class FiniteLossHook(Hook):
         NonFiniteLossError: In training, after more than `max_skipped` skipped steps.
     """
 
-    priority = "ABOVE_NORMAL"
+    # Before MomentumUpdateHook: a run that stops here leaves its twin alone.
+    priority = "VERY_HIGH"
     _COUNTER = "num_skipped_steps"
 
     def __init__(self, max_skipped: int = 0, max_names: int = 64) -> None:
@@ -40,7 +41,9 @@ class FiniteLossHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Look at the loss terms of the iteration."""
-        parts = {name: float(value.detach()) for name, value in (outputs or {}).items() if "loss" in name}
+        parts = {
+            name: float(value.detach()) for name, value in (outputs or {}).items() if "loss" in name
+        }
         if not any_rank(not all(math.isfinite(value) for value in parts.values())):
             return
         hub = runner.message_hub

@@ -80,7 +80,9 @@ class LARS(Optimizer):
         if zero_norm not in ("unit", "gradient", "zero"):
             raise ValueError(f"zero_norm must be 'unit', 'gradient' or 'zero', got {zero_norm!r}.")
         if zero_norm == "zero" and norm_of_sum:
-            raise ValueError("zero_norm='zero' divides by zero with norm_of_sum=True; set it False.")
+            raise ValueError(
+                "zero_norm='zero' divides by zero with norm_of_sum=True; set it False."
+            )
         defaults = dict(
             **numbers,
             norm_of_sum=norm_of_sum,
@@ -110,9 +112,7 @@ class LARS(Optimizer):
 
     def _step_group(self, weights: list[Tensor], group: dict[str, Any]) -> None:
         gradients = [weight.grad for weight in weights]
-        decayed = torch._foreach_add(
-            gradients, torch._foreach_mul(weights, group["weight_decay"])
-        )
+        decayed = torch._foreach_add(gradients, torch._foreach_mul(weights, group["weight_decay"]))
         if group["lars_exclude"]:
             updates = decayed
         else:

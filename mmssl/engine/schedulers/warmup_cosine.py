@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 from mmssl.registry import PARAM_SCHEDULERS
 
 
-def warmup_cosine(step: int, *, peak: float, start: float, end: float, warmup: int, total: int) -> float:
+def warmup_cosine(
+    step: int, *, peak: float, start: float, end: float, warmup: int, total: int
+) -> float:
     """Learning rate of the optimizer step that follows `step` finished ones.
 
         step <= warmup: start + (peak - start) * step / warmup

@@ -31,7 +31,9 @@ def norm_layer(norm_cfg: dict, num_features: int, *, maps: bool) -> nn.Module:
         >>> norm_layer(dict(type="BN", eps=1e-3), 8, maps=True)
         BatchNorm2d(8, eps=0.001, momentum=0.1, affine=True, track_running_stats=True)
     """
-    options = {key: value for key, value in norm_cfg.items() if key not in ("type", "requires_grad")}
+    options = {
+        key: value for key, value in norm_cfg.items() if key not in ("type", "requires_grad")
+    }
     kind = norm_cfg.get("type")
     layer = _KINDS.get(str(kind), (None, None))[int(maps)]
     if layer is None:

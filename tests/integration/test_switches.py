@@ -1,0 +1,82 @@
+"""Precision, accumulation, activation checkpointing and compilation, with CARE."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmssl.engine.runner import Runner
+from mmssl.engine.switches import (
+    set_accumulation,
+    set_activation_checkpointing,
+    set_compile,
+    set_precision,
+)
+from tests.helpers.runs import care_config
+
+pytestmark = pytest.mark.integration
+
+
+def train(config) -> Runner:
+    runner = Runner.from_cfg(config)
+    runner.train()
+    return runner
+
+
+def losses(runner: Runner) -> torch.Tensor:
+    values, _ = runner.message_hub.get_scalar("train/loss").data
+    return torch.tensor(values)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return train(care_config(tmp_path_factory.mktemp("plain")))
+
+
+def test_bf16_follows_float32(tmp_path, plain):
+    config = care_config(tmp_path)
+    set_precision(config, "bf16")
+    runner = train(config)
+    torch.testing.assert_close(losses(runner), losses(plain), rtol=0.05, atol=0.05)
+    assert not torch.equal(losses(runner), losses(plain))
+    assert all(p.dtype == torch.float32 for p in runner.model.parameters())
+
+
+def test_activation_checkpointing_changes_nothing_but_memory(tmp_path, plain):
+    config = care_config(tmp_path)
+    set_activation_checkpointing(config, ["backbone.network.layer1"])
+    torch.testing.assert_close(losses(train(config)), losses(plain), rtol=1e-5, atol=1e-5)
+
+
+def test_accumulation_of_the_same_batch_twice_is_the_plain_run(tmp_path):
+    """The twin moves once per step: two runs of the same number of steps end with as many updates."""
+    config = care_config(tmp_path / "a")
+    set_accumulation(config, 2)
+    runner = train(config)
+    assert int(runner.model.twin.num_updates) == runner.iter // 2 - 1
+
+
+@pytest.mark.slow
+def test_compiled_backbone_computes_the_same(tmp_path, plain):
+    config = care_config(tmp_path)
+    set_compile(config, ["backbone"])
+    runner = train(config)
+    torch.testing.assert_close(losses(runner), losses(plain), rtol=1e-3, atol=1e-3)
+    assert runner.model.state_dict().keys() == plain.model.state_dict().keys()
+
+
+def test_raises_for_fp16_without_gpu(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    config = care_config(tmp_path)
+    set_precision(config, "fp16")
+    with pytest.raises(RuntimeError, match="bf16 on a CPU"):
+        train(config)
+
+
+def test_raises_for_nonsense(tmp_path):
+    config = care_config(tmp_path)
+    with pytest.raises(ValueError, match="fp8"):
+        set_precision(config, "fp8")
+    with pytest.raises(ValueError, match="at least 1"):
+        set_accumulation(config, 0)

@@ -1,0 +1,59 @@
+"""Planted mistakes in configs: each gets a message with the place and the name that was meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmssl.engine.config import load_config
+from mmssl.engine.config_check import ConfigError
+from tests.helpers.processes import ROOT
+
+LEAF = ROOT / "configs/care/care_resnet50_8xb128-coslr-100e_in1k.py"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"model.t_stream.num_block": 3}, ["model.t_stream.num_block", "'num_blocks'"]),
+        ({"model.backbone.depht": 18}, ["model.backbone.depht", "'depth'"]),
+        ({"model.type": "CAER"}, ["model.type = 'CAER'", "'CARE'"]),
+        ({"model.backbone.type": "Resnet"}, ["model.backbone.type", "'ResNet'"]),
+        ({"train_dataloader.dataset.rooot": "x"}, ["train_dataloader.dataset.rooot", "'root'"]),
+        ({"train_dataloader.sampler.shufle": True}, ["sampler.shufle", "'shuffle'"]),
+        ({"train_cfg.max_epoch": 5}, ["train_cfg.max_epoch", "'max_epochs'"]),
+        ({"default_hooks.checkpoint.type": "CheckpointHok"}, ["CheckpointHok", "'CheckpointHook'"]),
+        ({"default_hooks.collapse.intervall": 5}, ["collapse.intervall", "'interval'"]),
+        ({"optim_wraper": dict(type="OptimWrapper")}, ["'optim_wraper'", "'optim_wrapper'"]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_raises_and_names_the_nearest(overrides, words):
+    with pytest.raises(ConfigError) as error:
+        load_config(LEAF, overrides)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_raises_with_file_and_line(tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(f"_base_ = {str(LEAF)!r}\n\nmodel = dict(\n    lamda_att=3.0,\n)\n")
+    with pytest.raises(ConfigError, match=r"config\.py:4\).*Did you mean 'lambda_att'"):
+        load_config(config)
+
+
+def test_raises_for_a_missing_file():
+    with pytest.raises(FileNotFoundError, match=r"no_such\.py does not exist"):
+        load_config("no_such.py")
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "configs").glob("*/*.py")),
+    ids=lambda path: path.name,
+)
+def test_every_pretraining_leaf_is_correct(path):
+    """Parses, passes the check, and its dump is read back to the same dictionary."""
+    if path.parent.name == "_base_":
+        pytest.skip("a base is no whole config")
+    config = load_config(path)
+    assert type(config).fromstring(config.pretty_text, ".py").to_dict() == config.to_dict()
