@@ -19,14 +19,14 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PRETRAIN = {
-    "BYOL": "configs/byol/byol_resnet18_1xb64-coslr-10e_shapes.py",
-    "CARE": "configs/care/care_resnet18_1xb64-coslr-10e_shapes.py",
+    "BYOL": "configs/byol/byol_resnet18_1xb32-coslr-8e_shapes.py",
+    "CARE": "configs/care/care_resnet18_1xb32-coslr-8e_shapes.py",
 }
 CLASSIFY = "configs/benchmarks/shapes_classification/resnet18_shapes.py"
 DETECT = "configs/benchmarks/shapes_detection/faster_rcnn_r18_fpn_shapes.py"
@@ -45,14 +45,29 @@ class Budget:
 
 
 BUDGETS = {
-    "full": Budget(images=4000, epochs=10, labels=100, detect_iters=250, segment_iters=200),
-    "quick": Budget(images=1000, epochs=2, labels=50, detect_iters=30, segment_iters=30),
+    "full": Budget(images=4000, epochs=8, labels=100, detect_iters=250, segment_iters=200),
+    "quick": Budget(images=800, epochs=2, labels=50, detect_iters=20, segment_iters=20),
 }
 
 
 @dataclass
+class Step:
+    """A command of the demo.
+
+    Attributes:
+        name: Of the step, its log file and its results.
+        command: Words behind `python`.
+        read: Finds the metrics once the command has ended.
+    """
+
+    name: str
+    command: Sequence[str | Path]
+    read: Callable[[], dict[str, float]] = dict
+
+
+@dataclass
 class Demo:
-    """The work folder of a demo, its steps and their results.
+    """The work folder of a demo and the results of its steps.
 
     Attributes:
         folder: Where everything goes.
@@ -66,7 +81,7 @@ class Demo:
     data: Path
     budget: Budget
     seed: int
-    results: dict = field(default_factory=dict)
+    results: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -74,51 +89,71 @@ class Demo:
         if self.record.exists():
             self.results = json.loads(self.record.read_text())
 
-    def step(self, name: str, *command: str | Path, read: Callable[[], dict] = dict) -> None:
-        """Run a command unless an earlier call of the demo did; show and keep what `read` finds.
+    def run(self, *steps: Step) -> None:
+        """Run steps side by side, each on its share of the cores; skip those an earlier call finished.
 
         Raises:
-            SystemExit: The command failed; the end of its output is shown.
+            SystemExit: A step failed; the end of its output is shown.
         """
-        words = [str(word) for word in command]
-        if name in self.results:
-            print(f"[done before] {name}")
-            return
-        print(f"\n[{name}] {shlex.join(words)}", flush=True)
-        log, start = self.folder / f"{name}.log", time.monotonic()
-        with open(log, "w") as file:
-            process = subprocess.Popen(
+        start = time.monotonic()
+        open_steps = [step for step in steps if step.name not in self.results]
+        threads = max(1, (os.cpu_count() or 1) // max(1, len(open_steps)))
+        running = [(step, self._start(step, threads)) for step in open_steps]
+        try:
+            while any(process.poll() is None for _, process in running):
+                time.sleep(1)
+                lines = [
+                    last_line(self._log(step), 56)
+                    for step, process in running
+                    if process.poll() is None
+                ]
+                print(
+                    f"\r  {time.monotonic() - start:5.0f} s  " + " | ".join(lines),
+                    end="",
+                    flush=True,
+                )
+        finally:
+            for _, process in running:
+                process.terminate()
+        print("\r" + " " * 132 + "\r", end="")
+        for step, process in running:
+            if process.returncode:
+                print(self._log(step).read_text()[-3000:])
+                sys.exit(
+                    f"The step {step.name!r} failed; its whole output is in {self._log(step)}."
+                )
+            self.results[step.name] = {**step.read(), "seconds": round(time.monotonic() - start, 1)}
+            found = ", ".join(
+                f"{key} {value:.4g}" for key, value in self.results[step.name].items()
+            )
+            print(f"  {step.name}: {found}", flush=True)
+            self.record.write_text(json.dumps(self.results, indent=2))
+
+    def _log(self, step: Step) -> Path:
+        return self.folder / f"{step.name.replace(' ', '_')}.log"
+
+    def _start(self, step: Step, threads: int) -> subprocess.Popen:
+        words = [str(word) for word in step.command]
+        print(f"[{step.name}] python {shlex.join(words)}", flush=True)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])
+            ),
+            "PYTHONWARNINGS": "ignore",
+            "OMP_NUM_THREADS": str(threads),
+        }
+        with open(self._log(step), "w") as file:
+            return subprocess.Popen(
                 [sys.executable, *words],
                 cwd=ROOT,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=environment(),
+                env=environment,
             )
-            while process.poll() is None:
-                time.sleep(0.5)
-                print(
-                    f"\r  {time.monotonic() - start:5.0f} s  {last_line(log)}", end="", flush=True
-                )
-        print("\r" + " " * 118 + "\r", end="")
-        if process.returncode:
-            print(log.read_text()[-3000:])
-            sys.exit(
-                f"The step {name!r} failed with status {process.returncode}; its output is in {log}."
-            )
-        seconds = time.monotonic() - start
-        self.results[name] = {**read(), "seconds": round(seconds, 1)}
-        shown = ", ".join(f"{key} {value:.4g}" for key, value in self.results[name].items())
-        print(f"  {shown}", flush=True)
-        self.record.write_text(json.dumps(self.results, indent=2))
 
 
-def environment() -> dict[str, str]:
-    """The environment of the steps: this checkout first, quiet libraries."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
-
-
-def last_line(log: Path, width: int = 100) -> str:
+def last_line(log: Path, width: int) -> str:
     """What a running step printed last, cut and padded to `width`."""
     lines = log.read_text(errors="replace").replace("\r", "\n").split("\n")
     text = next((line for line in reversed(lines) if line.strip()), "")
@@ -140,99 +175,119 @@ def last_scalars(folder: Path, *names: str) -> dict[str, float]:
     return found
 
 
-def draw(demo: Demo) -> None:
+def draw(demo: Demo) -> Step:
     """Draw the images."""
-    demo.step("draw", "tools/make_shapes.py", demo.data, "--num-unlabelled", demo.budget.images)
+    return Step(
+        "draw", ["tools/make_shapes.py", demo.data, "--num-unlabelled", str(demo.budget.images)]
+    )
 
 
-def pretrain(demo: Demo, method: str) -> None:
+def pretrain(demo: Demo, method: str) -> Step:
     """Pretrain a method without labels; an interrupted run is resumed."""
-    demo.step(
-        f"pretrain {method}", "tools/train.py", PRETRAIN[method],
-        "--work-dir", demo.folder / method, "--resume", "--amp", "bf16",
-        "--cfg-options",
-        f"train_dataloader.dataset.root={demo.data / 'unlabelled'}",
-        f"train_cfg.max_epochs={demo.budget.epochs}",
-        f"randomness.seed={demo.seed}",
-        *(f"custom_hooks.0.{part}.root={demo.data / 'classify' / part}" for part in ("train", "val")),
-    )  # fmt: skip
+    folders = [
+        f"custom_hooks.0.{part}.root={demo.data / 'classify' / part}" for part in ("train", "val")
+    ]
+    command = [
+        "tools/train.py", PRETRAIN[method], "--work-dir", demo.folder / method, "--resume", "--amp", "bf16",
+        "--cfg-options", f"train_dataloader.dataset.root={demo.data / 'unlabelled'}",
+        f"train_cfg.max_epochs={demo.budget.epochs}", f"randomness.seed={demo.seed}", *folders,
+    ]  # fmt: skip
+    return Step(f"pretrain {method}", command)
 
 
-def probe(demo: Demo, start: str) -> None:
+def probe(demo: Demo, start: str) -> Step:
     """k-NN and linear accuracy of a backbone: random, BYOL or CARE."""
-    out = demo.folder / f"probe {start}.json"
+    out = demo.folder / f"probe_{start}.json"
 
-    def read() -> dict:
-        record = json.loads(out.read_text())["results"]
-        return dict(knn=record["knn"]["top1"], linear=record["linear"]["top1"])
+    def read() -> dict[str, float]:
+        results = json.loads(out.read_text())["results"]
+        return dict(knn=results["knn"]["top1"], linear=results["linear"]["top1"])
 
     checkpoint = "none" if start == "random" else newest(demo.folder / start)
-    demo.step(
-        f"probe {start}", "tools/test.py", CLASSIFY, checkpoint, "--seed", str(demo.seed), "--out", out,
-        "--train", demo.data / "classify/train", "--val", demo.data / "classify/val",
-        read=read,
-    )  # fmt: skip
+    command = [
+        "tools/test.py", CLASSIFY, checkpoint, "--seed", str(demo.seed), "--out", out,
+        "--train", demo.data / "classify/train", "--val", demo.data / "classify/val", "--size", "64",
+    ]  # fmt: skip
+    return Step(f"probe {start}", command, read)
 
 
-def fine_tune(demo: Demo, task: str, start: str) -> None:
-    """Fine-tune a detector or a segmentor from random or CARE weights."""
-    detect = task == "detect"
-    weights = None
-    if start != "random":
-        weights = demo.folder / f"{start}_{task}.pth"
-        library = "mmdet" if detect else "mmseg"
-        demo.step(
-            f"export {start} {library}", "tools/export_backbone.py", newest(demo.folder / start), weights,
-            "--to", library,
-        )  # fmt: skip
-    data = demo.data / ("coco" if detect else "voc")
-    iters = demo.budget.detect_iters if detect else demo.budget.segment_iters
-    folder = demo.folder / f"{task}_{start}"
-    names = ("coco/bbox_mAP", "coco/bbox_mAP_50") if detect else ("mIoU",)
-    demo.step(
-        f"{task} from {start}", "tools/train.py", DETECT if detect else SEGMENT, "--work-dir", folder,
-        "--cfg-options",
+def export(demo: Demo, library: str) -> Step:
+    """Write the CARE backbone for mmdet or mmseg, with the proof that it is the same."""
+    out = demo.folder / f"care_{library}.pth"
+    command = ["tools/export_backbone.py", newest(demo.folder / "CARE"), out, "--to", library]
+    return Step(f"export to {library}", command)
+
+
+def detect(demo: Demo, start: str) -> Step:
+    """Fine-tune a detector from random or CARE weights on few labelled images."""
+    folder, data = demo.folder / f"detect_{start}", demo.data / "coco"
+    changes = [
+        f"{part}_evaluator.ann_file={data}/annotations/instances_val.json"
+        for part in ("val", "test")
+    ]
+    command = [
+        "tools/train.py", DETECT, "--work-dir", folder, "--cfg-options",
+        *transfer_options(demo, start, "mmdet", data, demo.budget.detect_iters), *changes,
+    ]  # fmt: skip
+    return Step(
+        f"detect from {start}",
+        command,
+        lambda: last_scalars(folder, "coco/bbox_mAP", "coco/bbox_mAP_50"),
+    )
+
+
+def segment(demo: Demo, start: str) -> Step:
+    """Fine-tune a segmentor from random or CARE weights on few labelled images."""
+    folder, data = demo.folder / f"segment_{start}", demo.data / "voc"
+    command = [
+        "tools/train.py", SEGMENT, "--work-dir", folder, "--cfg-options",
+        *transfer_options(demo, start, "mmseg", data, demo.budget.segment_iters),
+    ]  # fmt: skip
+    return Step(f"segment from {start}", command, lambda: last_scalars(folder, "mIoU"))
+
+
+def transfer_options(demo: Demo, start: str, library: str, data: Path, iters: int) -> list[str]:
+    """What both kinds of transfer share: weights, data, number of labels, budget, seed."""
+    weights = None if start == "random" else demo.folder / f"care_{library}.pth"
+    return [
         f"load_from={weights}",
         f"train_cfg.max_iters={iters}",
         f"train_cfg.val_interval={iters}",
         f"randomness.seed={demo.seed}",
-        *(f"{part}_dataloader.dataset.data_root={data}/" for part in ("train", "val", "test")),
         f"train_dataloader.dataset.indices={demo.budget.labels}",
-        *([f"{part}_evaluator.ann_file={data}/annotations/instances_val.json" for part in ("val", "test")] if detect else []),
-        read=lambda: last_scalars(folder, *names),
-    )  # fmt: skip
+        *(f"{part}_dataloader.dataset.data_root={data}/" for part in ("train", "val", "test")),
+    ]
 
 
-def attention(demo: Demo) -> Path:
-    """Where BYOL and CARE look, side by side."""
-    picture = demo.folder / "attention.png"
-    demo.step(
-        "attention", "tools/attention_maps.py", "--images", demo.data / "coco/val",
+def attention(demo: Demo) -> Step:
+    """Where an untrained backbone, BYOL and CARE look, side by side."""
+    command = [
+        "tools/attention_maps.py", "--images", demo.data / "coco/val",
         "--checkpoint", newest(demo.folder / "BYOL"), newest(demo.folder / "CARE"),
-        "--labels", "without CARE", "with CARE", "--size", "128", "--untrained", "--out", picture,
-    )  # fmt: skip
-    return picture
+        "--labels", "without CARE", "with CARE", "--untrained", "--size", "128",
+        "--out", demo.folder / "attention.png",
+    ]  # fmt: skip
+    return Step("attention", command)
 
 
 def table(results: dict) -> list[list]:
     """Rows of the final table: what was measured, from each start."""
     rows = [
-        [
-            "k-NN accuracy, 24 classes (%)",
-            *(results[f"probe {s}"]["knn"] for s in ("random", "BYOL", "CARE")),
-        ],
-        [
-            "linear accuracy, 24 classes (%)",
-            *(results[f"probe {s}"]["linear"] for s in ("random", "BYOL", "CARE")),
-        ],
+        [title, *(results[f"probe {start}"][name] for start in ("random", *PRETRAIN))]
+        for title, name in (
+            ("k-NN accuracy, 24 classes (%)", "knn"),
+            ("linear accuracy, 24 classes (%)", "linear"),
+        )
     ]
     for title, task, name, factor in (
         ("detection, box AP (%)", "detect", "coco/bbox_mAP", 100),
         ("detection, box AP50 (%)", "detect", "coco/bbox_mAP_50", 100),
         ("segmentation, mIoU (%)", "segment", "mIoU", 1),
     ):
-        values = [results[f"{task} from {s}"][name] * factor for s in ("random", "CARE")]
-        rows.append([title, values[0], None, values[1]])
+        random, care = (
+            results[f"{task} from {start}"][name] * factor for start in ("random", "CARE")
+        )
+        rows.append([title, random, None, care])
     return rows
 
 
@@ -240,23 +295,18 @@ def show(rows: list[list]) -> None:
     """Print the table."""
     print(f"\n{'':34}{'random init':>12}{'BYOL':>10}{'CARE':>10}")
     for title, *values in rows:
-        print(
-            f"{title:34}"
-            + "".join(
-                "-".rjust(w) if v is None else f"{v:{w}.1f}" for v, w in zip(values, (12, 10, 10))
-            )
-        )
+        cells = ["-" if value is None else f"{value:.1f}" for value in values]
+        print(f"{title:34}{cells[0]:>12}{cells[1]:>10}{cells[2]:>10}")
 
 
-def write(demo: Demo, rows: list[list], picture: Path) -> Path:
+def write(demo: Demo, rows: list[list]) -> Path:
     """The report of the demo: table, attention maps, and the report of the CARE run."""
     from mmssl.visualization.report import ImageSection, Picture, TableSection, write_report
     from mmssl.visualization.run_report import run_sections
 
-    minutes = sum(result["seconds"] for result in demo.results.values()) / 60
     sections = [
         TableSection("What pretraining without labels changed", ["", "random init", "BYOL", "CARE"], rows),
-        ImageSection("Where the backbones look", [Picture(picture, "Energy of the last feature map.")]),
+        ImageSection("Where the backbones look", [Picture(demo.folder / "attention.png", "Last feature map.")]),
         TableSection(
             "Seconds per step", ["step", "seconds"],
             [[name, result["seconds"]] for name, result in demo.results.items()],
@@ -266,7 +316,7 @@ def write(demo: Demo, rows: list[list], picture: Path) -> Path:
     return write_report(
         demo.folder / "report.html", "CARE on Shapes", sections,
         subtitle=f"{demo.budget.images} unlabelled images, {demo.budget.epochs} epochs, "
-        f"{demo.budget.labels} labelled images for transfer, seed {demo.seed}, {minutes:.1f} minutes",
+        f"{demo.budget.labels} labelled images for transfer, seed {demo.seed}",
     )  # fmt: skip
 
 
@@ -288,19 +338,19 @@ def main() -> None:
         budget=BUDGETS[args.mode],
         seed=args.seed,
     )
-    draw(demo)
-    for method in PRETRAIN:
-        pretrain(demo, method)
-    for start in ("random", *PRETRAIN):
-        probe(demo, start)
-    for task in ("detect", "segment"):
-        for start in ("random", "CARE"):
-            fine_tune(demo, task, start)
+    start = time.monotonic()
+    demo.run(draw(demo))
+    demo.run(*(pretrain(demo, method) for method in PRETRAIN))
+    for name in ("random", *PRETRAIN):
+        demo.run(probe(demo, name))
+    demo.run(export(demo, "mmdet"), export(demo, "mmseg"))
+    demo.run(detect(demo, "random"), detect(demo, "CARE"))
+    demo.run(segment(demo, "random"), segment(demo, "CARE"))
+    demo.run(attention(demo))
     rows = table(demo.results)
-    report = write(demo, rows, attention(demo))
+    report = write(demo, rows)
     show(rows)
-    minutes = sum(result["seconds"] for result in demo.results.values()) / 60
-    print(f"\n{minutes:.1f} minutes. Report: {report}")
+    print(f"\n{(time.monotonic() - start) / 60:.1f} minutes. Report: {report}")
 
 
 if __name__ == "__main__":

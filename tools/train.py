@@ -48,10 +48,10 @@ def parse_args() -> argparse.Namespace:
         "--compile",
         nargs="*",
         metavar="MODULE",
-        help="torch.compile these modules; the backbone if none is named",
+        help="torch.compile these; default: the backbone",
     )
     parser.add_argument(
-        "--auto-scale-lr", action="store_true", help="scale the learning rate with the batch size"
+        "--auto-scale-lr", action="store_true", help="scale the lr with the batch size"
     )
     parser.add_argument("--no-validate", action="store_true", help="no validation during training")
     parser.add_argument(
@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
         nargs="+",
         action=DictAction,
         metavar="KEY=VALUE",
-        help="override entries of the config",
+        help="override entries",
     )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)

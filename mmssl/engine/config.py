@@ -43,8 +43,8 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
 def _resolve_family_configs() -> None:
     """Let `_base_ = 'mmseg::...'` and `'mmssl::...'` find their packages, however installed.
 
-    mmengine knows no `mmssl`, and it looks for a distribution called `mmsegmentation`; the maintained fork is called
-    otherwise, but mmengine also finds packages by their import name.
+    mmengine knows no `mmssl`, and it looks for a distribution called `mmsegmentation`; the maintained
+    fork is called otherwise, but mmengine also finds packages by their import name.
     """
     MODULE2PACKAGE.setdefault("mmssl", "mmssl")
     for module, package in list(MODULE2PACKAGE.items()):

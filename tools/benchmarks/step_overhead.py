@@ -16,6 +16,8 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -51,6 +53,15 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
+def seconds_of(function: Callable, *arguments: Any) -> float:
+    """Wall seconds of a call, the GPU's work included."""
+    synchronize()
+    start = time.perf_counter()
+    function(*arguments)
+    synchronize()
+    return time.perf_counter() - start
+
+
 @LOOPS.register_module()
 class PairedLoop(EpochLoop):
     """Runs every batch twice: as the runner does, and as a plain loop on a copy of the model."""
@@ -68,17 +79,9 @@ class PairedLoop(EpochLoop):
         runner.model.train()
         plain.train()
         for index, batch in enumerate(self.dataloader):
-            times = []
-            for step in (
-                lambda: self.run_iter(index, batch),
-                lambda: plain_step(plain, optimizer, batch, index),
-            ):
-                synchronize()
-                start = time.perf_counter()
-                step()
-                synchronize()
-                times.append(time.perf_counter() - start)
-            self.seconds.append((times[0], times[1]))
+            framework = seconds_of(self.run_iter, index, batch)
+            by_hand = seconds_of(plain_step, plain, optimizer, batch, index)
+            self.seconds.append((framework, by_hand))
         return runner.model
 
 
