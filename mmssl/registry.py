@@ -20,8 +20,8 @@ SCOPE = "mmssl"
 PLUGIN_GROUP = "mmssl.plugins"
 
 
-def _child(name: str, parent: Registry, *locations: str) -> Registry:
-    return Registry(name, parent=parent, scope=SCOPE, locations=list(locations))
+def _child(name: str, parent: Registry, location: str = __name__) -> Registry:
+    return Registry(name, parent=parent, scope=SCOPE, locations=[location])
 
 
 MODELS = _child("model", root.MODELS, "mmssl.models")

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from PIL import Image
 
 from mmssl.datasets.shapes import (
@@ -355,3 +356,9 @@ def test_equivalence_package_needs_no_torch():
     package = Path(__file__).parents[2] / "mmssl" / "datasets" / "shapes"
     for file in package.glob("*.py"):
         assert "import torch" not in file.read_text(), file
+
+
+def test_equivalence_transfer_configs_name_the_drawn_classes():
+    """The classes of the transfer configs are those of the default detection level, in their order."""
+    path = Path(__file__).parents[2] / "configs/benchmarks/_base_/shapes_classes.py"
+    assert Config.fromfile(str(path)).shapes_classes == tuple(categories("species"))

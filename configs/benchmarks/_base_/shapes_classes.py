@@ -1,9 +1,8 @@
 """The 12 species of Shapes (contour and texture) in the order of their ids, with colours to show."""
 
 shapes_classes = (
-    "star_striped", "star_dotted", "star_checked", "heart_striped", "heart_dotted", "heart_checked",
-    "moon_striped", "moon_dotted", "moon_checked", "clover_striped", "clover_dotted",
-    "clover_checked",
+    "star_plain", "star_striped", "star_dotted", "heart_plain", "heart_striped", "heart_dotted",
+    "moon_plain", "moon_striped", "moon_dotted", "clover_plain", "clover_striped", "clover_dotted",
 )  # fmt: skip
 shapes_palette = [
     (220, 20, 60), (119, 11, 32), (255, 77, 255), (0, 0, 142), (0, 0, 230), (106, 0, 228),

@@ -35,8 +35,9 @@ class BYOL(BaseAlgorithm):
 
     Args:
         backbone: Returns feature maps; the last one is pooled.
-        neck: Projector, (B, C) -> (B, D). `in_channels` of a config may be left out.
-        head: Predictor, (B, D) -> (B, D). `in_channels` and `out_channels` may be left out.
+        neck: Projector, (B, C) -> (B, D). A config may leave out `in_channels`, and `norm_cfg`, which
+            then is BatchNorm.
+        head: Predictor, (B, D) -> (B, D). A config may leave out channels and `norm_cfg`.
         momentum: Momentum of the twin, a number or a schedule; default cosine 0.996 -> 1.
         data_preprocessor: Default `ViewPreprocessor()`.
         init_cfg: Weight initialisation of the mm family.
@@ -54,11 +55,13 @@ class BYOL(BaseAlgorithm):
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
         if isinstance(neck, dict):
-            neck = dict(in_channels=self.backbone.out_channels[-1]) | neck
+            # Without norms in its heads BYOL collapses, so they are not left to the config.
+            norm = dict(norm_cfg=dict(type="BN1d"))
+            neck = dict(in_channels=self.backbone.out_channels[-1]) | norm | neck
         self.neck = build_module(MODELS, neck)
         if isinstance(head, dict):
             dim = self.neck.out_channels
-            head = dict(in_channels=dim, out_channels=dim) | head
+            head = dict(in_channels=dim, out_channels=dim, norm_cfg=dict(type="BN1d")) | head
         self.head = build_module(MODELS, head)
         self.pool = AvgPool()
         self.twin = MomentumTwin(

@@ -46,8 +46,10 @@ class CARE(BaseAlgorithm):
         backbone: Returns at least the maps of `t_stream.in_stage` and of the last stage.
         t_stream: An `AttentionStack`; `in_channels` and `out_channels` of a config may be left out: they
             follow the backbone. `None` trains the C-stream alone (BYOL with this recipe).
-        projector: Config for both streams' projectors, (B, C) -> (B, D); `in_channels` may be left out.
-        predictor: Config for both streams' predictors; `in_channels`, `out_channels` may be left out.
+        projector: Config for both streams' projectors, (B, C) -> (B, D); `in_channels` may be left out,
+            and `norm_cfg`, which then is BatchNorm.
+        predictor: Config for both streams' predictors; `in_channels`, `out_channels` and `norm_cfg` may
+            be left out.
         lambda_att: Weight of the guidance of the C-stream by the T-stream.
         att_reduction: `element` (released code) or `sample`; see `mmssl.losses.guidance`.
         detach_target: Stop the gradient of the guidance at the T-stream.
@@ -130,12 +132,14 @@ class CARE(BaseAlgorithm):
 
     @staticmethod
     def _build_projector(config: dict, in_channels: int) -> nn.Module:
-        return MODELS.build(dict(type="MLPNeck", in_channels=in_channels) | config)
+        defaults = dict(type="MLPNeck", in_channels=in_channels, norm_cfg=dict(type="BN1d"))
+        return MODELS.build(defaults | config)
 
     @staticmethod
     def _build_predictor(config: dict, projector: nn.Module) -> nn.Module:
         dim = projector.out_channels
-        return MODELS.build(dict(type="MLPPredictor", in_channels=dim, out_channels=dim) | config)
+        defaults = dict(in_channels=dim, out_channels=dim, norm_cfg=dict(type="BN1d"))
+        return MODELS.build(dict(type="MLPPredictor") | defaults | config)
 
     def project(self, net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Projections (B, D) of both streams, by the online network (`self`) or by `self.twin`."""
