@@ -306,7 +306,7 @@ def write(demo: Demo, rows: list[list]) -> Path:
 
     sections = [
         TableSection("What pretraining without labels changed", ["", "random init", "BYOL", "CARE"], rows),
-        ImageSection("Where the backbones look", [Picture(demo.folder / "attention.png", "Last feature map.")]),
+        ImageSection("Where the backbones look", [Picture(demo.folder / "attention.png")]),
         TableSection(
             "Seconds per step", ["step", "seconds"],
             [[name, result["seconds"]] for name, result in demo.results.items()],
