@@ -168,7 +168,8 @@ def newest(folder: Path) -> Path:
 def last_scalars(folder: Path, *names: str) -> dict[str, float]:
     """The last value of each metric in the newest log of a run."""
     log = max(folder.glob("*/vis_data/scalars.json"), key=lambda path: path.stat().st_mtime)
-    found: dict[str, float] = {}
+    # A detector that finds no box at all gets no metric from the COCO evaluation: its AP is 0.
+    found = dict.fromkeys(names, 0.0)
     for line in log.read_text().splitlines():
         record = json.loads(line)
         found.update({name: record[name] for name in names if name in record})
@@ -201,7 +202,7 @@ def probe(demo: Demo, start: str) -> Step:
 
     def read() -> dict[str, float]:
         results = json.loads(out.read_text())["results"]
-        return dict(knn=results["knn"]["top1"], linear=results["linear"]["top1"])
+        return dict(knn=results["knn"]["20"]["top1"], linear=results["linear"]["top1"])
 
     checkpoint = "none" if start == "random" else newest(demo.folder / start)
     command = [
