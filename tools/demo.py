@@ -303,8 +303,12 @@ def show(rows: list[list]) -> None:
 def write(demo: Demo, rows: list[list]) -> Path:
     """The report of the demo: table, attention maps, and the report of the CARE run."""
     from mmssl.visualization.report import ImageSection, Picture, TableSection, write_report
+    from mmssl.visualization.run_card import read_card
+    from mmssl.visualization.run_log import read_log
     from mmssl.visualization.run_report import run_sections
 
+    run = demo.folder / "CARE"
+    card = read_card(run)
     sections = [
         TableSection("What pretraining without labels changed", ["", "random init", "BYOL", "CARE"], rows),
         ImageSection("Where the backbones look", [Picture(demo.folder / "attention.png")]),
@@ -312,7 +316,7 @@ def write(demo: Demo, rows: list[list]) -> Path:
             "Seconds per step", ["step", "seconds"],
             [[name, result["seconds"]] for name, result in demo.results.items()],
         ),
-        *run_sections(demo.folder / "CARE"),
+        *run_sections(run, card, read_log(run, card["iters_per_epoch"])),
     ]  # fmt: skip
     return write_report(
         demo.folder / "report.html", "CARE on Shapes", sections,
