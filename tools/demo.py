@@ -6,8 +6,8 @@ random, BYOL and CARE backbones, fine-tunes a detector (mmdet) and a segmentor (
 from CARE weights with few labels and equal budgets, and ends with a table and a report. Every step is
 a command that is printed and can be run by hand. A second call goes on where the first one stopped.
 
-    make demo            (about 20 minutes on two cores)
-    make demo DEMO=quick (about 5 minutes; a smoke test, its figures mean little)
+    make demo
+    make demo DEMO=quick (a smoke test, its figures mean little)
 """
 
 from __future__ import annotations
