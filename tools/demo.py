@@ -25,8 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PRETRAIN = {
-    "BYOL": "configs/byol/byol_resnet18_1xb64-coslr-6e_shapes.py",
-    "CARE": "configs/care/care_resnet18_1xb64-coslr-6e_shapes.py",
+    "BYOL": "configs/byol/byol_resnet18_1xb32-coslr-3e_shapes.py",
+    "CARE": "configs/care/care_resnet18_1xb32-coslr-3e_shapes.py",
 }
 CLASSIFY = "configs/benchmarks/shapes_classification/resnet18_shapes.py"
 DETECT = "configs/benchmarks/shapes_detection/faster_rcnn_r18_fpn_shapes.py"

@@ -24,6 +24,8 @@ class ViewPreprocessor(BaseDataPreprocessor):
     Args:
         mean: Per RGB channel, in pixel units (0..255); default ImageNet's.
         std: Per RGB channel, in pixel units (0..255); default ImageNet's.
+        channels_last: Lay the images out with channels last, which convolutions then keep: faster on
+            CPUs and with mixed precision on GPUs; results change by rounding.
     """
 
     mean: Tensor
@@ -33,8 +35,11 @@ class ViewPreprocessor(BaseDataPreprocessor):
         self,
         mean: Sequence[float] = (123.675, 116.28, 103.53),
         std: Sequence[float] = (58.395, 57.12, 57.375),
+        *,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         for name, values in (("mean", mean), ("std", std)):
             tensor = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
             self.register_buffer(name, tensor, persistent=False)
@@ -60,5 +65,8 @@ class ViewPreprocessor(BaseDataPreprocessor):
         images = views.images
         if rows:
             images = [apply_photometric(*pair) for pair in zip(images, rows, strict=True)]
-        images = [(image.float() - self.mean) / self.std for image in images]
+        images = [
+            ((image.float() - self.mean) / self.std).contiguous(memory_format=self.memory_format)
+            for image in images
+        ]
         return dict(inputs=views._replace(images=images), data_samples=None)

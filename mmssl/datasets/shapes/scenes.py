@@ -25,24 +25,18 @@ from .draws import Draws, unit_vector
 from .taxonomy import LEAVES
 
 # Palettes are shared by all images: a colour of its own would tell an image from the others, and
-# self-supervision would learn that instead of shape and texture.
-OBJECT_COLOURS = (
-    (206, 78, 58),
-    (238, 176, 72),
-    (84, 150, 84),
-    (48, 122, 160),
-    (116, 82, 150),
-    (232, 222, 196),
-    (44, 50, 68),
-    (214, 136, 160),
-)
+# self-supervision would learn that instead of shape and texture. Bodies are dark, marks light and
+# accents between, so that contour, texture and detail look alike in grey, whatever the colours.
+BODY_COLOURS = ((44, 50, 68), (64, 40, 90), (24, 74, 64), (96, 32, 40))
+MARK_COLOURS = ((232, 222, 196), (240, 200, 120), (220, 180, 200), (190, 220, 235))
+ACCENT_COLOURS = ((206, 78, 58), (214, 136, 60), (84, 150, 84), (80, 130, 190))
 GROUND_COLOURS = (
-    (146, 154, 130),
-    (176, 156, 130),
-    (122, 136, 150),
-    (152, 128, 118),
-    (104, 112, 104),
-    (190, 184, 168),
+    (148, 148, 132),
+    (157, 148, 132),
+    (140, 142, 138),
+    (149, 140, 129),
+    (135, 135, 124),
+    (161, 157, 144),
 )
 MIN_VISIBLE = 0.5
 DIFFICULTIES = {"easy": 0.0, "default": 0.12, "hard": 0.5}
@@ -97,22 +91,6 @@ def difficulty_value(difficulty: float | str) -> float:
     return float(difficulty)
 
 
-def _luma(colour: tuple[int, int, int]) -> int:
-    return (77 * colour[0] + 150 * colour[1] + 29 * colour[2]) >> 8
-
-
-# (body, texture, detail) colours whose brightness differs, so that grey pictures keep all marks.
-_TRIPLETS = tuple(
-    (a, b, c)
-    for a in OBJECT_COLOURS
-    for b in OBJECT_COLOURS
-    for c in OBJECT_COLOURS
-    if abs(_luma(a) - _luma(b)) >= 45
-    and abs(2 * _luma(c) - _luma(a) - _luma(b)) >= 50
-    and min(abs(_luma(c) - _luma(a)), abs(_luma(c) - _luma(b))) >= 25
-)
-
-
 def _rgb(colour: tuple[int, int, int]) -> np.ndarray:
     return np.array(colour, np.float32)
 
@@ -146,7 +124,7 @@ def _ground(draws: Draws, height: int, width: int, difficulty: float) -> Field:
     colours = np.array(GROUND_COLOURS, np.float32)
     tiles = colours[(kind * np.float32(len(colours))).astype(np.int32)]
     fine = value_noise(draws.array(LATTICE, LATTICE), x * np.float32(0.35), y * np.float32(0.35))
-    return tiles + (fine - np.float32(0.5))[..., None] * np.float32(50 + 80 * difficulty)
+    return tiles + (fine - np.float32(0.5))[..., None] * np.float32(20 + 80 * difficulty)
 
 
 def _pose(draws: Draws, x: float, y: float, radius: float, difficulty: float) -> Pose:
@@ -176,7 +154,8 @@ def _paint(
     top, bottom = max(0, int(pose.y - reach)), min(height, int(pose.y + reach) + 1)
     mask = np.zeros((height, width), bool)
     # Parameters are drawn before the early return: what follows must not depend on the clipping.
-    body, mark, accent = (_rgb(c) for c in draws.choice(_TRIPLETS))
+    palettes = (BODY_COLOURS, MARK_COLOURS, ACCENT_COLOURS)
+    body, mark, accent = (_rgb(draws.choice(palette)) for palette in palettes)
     contrast = np.float32(1.0 - draws.uniform(0.0, 0.8) * difficulty)
     texture_turn = unit_vector(draws.uniform(-0.2, 0.2) * difficulty)
     rate = 1.0 + draws.uniform(-0.5, 0.5) * difficulty

@@ -1,15 +1,15 @@
 """BYOL, ResNet-18, on Shapes: CARE's C-stream alone, with the recipe of the CARE demo.
 
-python tools/train.py configs/byol/byol_resnet18_1xb64-coslr-6e_shapes.py --amp bf16
+python tools/train.py configs/byol/byol_resnet18_1xb32-coslr-3e_shapes.py
 """
 
-_base_ = "../care/care_resnet18_1xb64-coslr-6e_shapes.py"
+_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
 
 model = dict(
     _delete_=True,
     type="BYOL",
-    data_preprocessor=_base_.data_preprocessor,
-    backbone=dict(type="ResNet", depth=18, out_indices=(3,)),
+    data_preprocessor=_base_.model.data_preprocessor,
+    backbone=dict(type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True),
     neck=dict(
         type="MLPNeck",
         hid_channels=1024,
@@ -18,5 +18,5 @@ model = dict(
         last_norm_cfg=dict(type="BN1d", affine=False),
     ),
     head=dict(type="MLPPredictor", hid_channels=1024, norm_cfg=dict(type="BN1d")),
-    momentum=dict(type="Cosine", start=0.99, end=1.0),
+    momentum=dict(type="Cosine", start=0.97, end=1.0),
 )
