@@ -25,8 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PRETRAIN = {
-    "BYOL": "configs/byol/byol_resnet18_1xb32-coslr-3e_shapes.py",
-    "CARE": "configs/care/care_resnet18_1xb32-coslr-3e_shapes.py",
+    "BYOL": "configs/byol/byol_resnet18_1xb32-coslr-2e_shapes.py",
+    "CARE": "configs/care/care_resnet18_1xb32-coslr-2e_shapes.py",
 }
 CLASSIFY = "configs/benchmarks/shapes_classification/resnet18_shapes.py"
 DETECT = "configs/benchmarks/shapes_detection/faster_rcnn_r18_fpn_shapes.py"
@@ -45,8 +45,8 @@ class Budget:
 
 
 BUDGETS = {
-    "full": Budget(images=4000, epochs=6, labels=100, detect_iters=250, segment_iters=200),
-    "quick": Budget(images=800, epochs=2, labels=50, detect_iters=20, segment_iters=20),
+    "full": Budget(images=4000, epochs=2, labels=100, detect_iters=150, segment_iters=150),
+    "quick": Budget(images=1000, epochs=1, labels=50, detect_iters=20, segment_iters=20),
 }
 
 
@@ -189,7 +189,7 @@ def pretrain(demo: Demo, method: str) -> Step:
         f"custom_hooks.0.{part}.root={demo.data / 'classify' / part}" for part in ("train", "val")
     ]
     command = [
-        "tools/train.py", PRETRAIN[method], "--work-dir", demo.folder / method, "--resume", "--amp", "bf16",
+        "tools/train.py", PRETRAIN[method], "--work-dir", demo.folder / method, "--resume",
         "--cfg-options", f"train_dataloader.dataset.root={demo.data / 'unlabelled'}",
         f"train_cfg.max_epochs={demo.budget.epochs}", f"randomness.seed={demo.seed}", *folders,
     ]  # fmt: skip

@@ -73,10 +73,10 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-train_cfg = dict(max_iters=200, val_interval=200)
+train_cfg = dict(max_iters=150, val_interval=150)
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=20),
-    dict(type="PolyLR", eta_min=1e-4, power=0.9, begin=20, end=200, by_epoch=False),
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=15),
+    dict(type="PolyLR", eta_min=0.0, power=0.9, begin=15, end=150, by_epoch=False),
 ]
-optim_wrapper = dict(optimizer=dict(lr=0.02))
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=200, max_keep_ckpts=1))
+optim_wrapper = dict(optimizer=dict(lr=0.1))
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=150, max_keep_ckpts=1))
