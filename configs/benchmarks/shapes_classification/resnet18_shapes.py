@@ -9,7 +9,7 @@ shapes_views = dict(
     boxes=None,
     views=[dict(num=1, transforms=[dict(type="Resize", size=[64, 64])])],
 )
-model = dict(backbone=dict(type="ResNet", depth=18, out_indices=(3,)))
+model = dict(backbone=dict(type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True))
 evaluation = dict(
     protocol="shapes-features",
     knn=dict(k=[10, 20], temperature=0.07),
