@@ -95,7 +95,7 @@ class Demo:
         Raises:
             SystemExit: A step failed; the end of its output is shown.
         """
-        start = time.monotonic()
+        start, told = time.monotonic(), 0.0
         open_steps = [step for step in steps if step.name not in self.results]
         threads = max(1, (os.cpu_count() or 1) // max(1, len(open_steps)))
         running = [(step, self._start(step, threads)) for step in open_steps]
@@ -107,15 +107,16 @@ class Demo:
                     for step, process in running
                     if process.poll() is None
                 ]
-                print(
-                    f"\r  {time.monotonic() - start:5.0f} s  " + " | ".join(lines),
-                    end="",
-                    flush=True,
-                )
+                passed = time.monotonic() - start
+                if sys.stdout.isatty() or passed - told >= 30:
+                    told = passed
+                    end = "" if sys.stdout.isatty() else "\n"
+                    print(f"\r  {passed:5.0f} s  " + " | ".join(lines), end=end, flush=True)
         finally:
             for _, process in running:
                 process.terminate()
-        print("\r" + " " * 132 + "\r", end="")
+        if sys.stdout.isatty():
+            print("\r" + " " * 132 + "\r", end="")
         for step, process in running:
             if process.returncode:
                 print(self._log(step).read_text()[-3000:])
@@ -157,7 +158,9 @@ def last_line(log: Path, width: int) -> str:
     """What a running step printed last, cut and padded to `width`."""
     lines = log.read_text(errors="replace").replace("\r", "\n").split("\n")
     text = next((line for line in reversed(lines) if line.strip()), "")
-    return text.strip()[:width].ljust(width)
+    # Of a log line the message alone: time and logger would fill the width.
+    message = " ".join(text.rpartition(" - INFO - ")[2].split())
+    return message[:width].ljust(width)
 
 
 def newest(folder: Path) -> Path:

@@ -16,6 +16,7 @@ from mmengine.runner.checkpoint import _load_checkpoint_to_model as load_checkpo
 from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.engine.activation_checkpointing import checkpoint_activations
 from mmssl.engine.hooks.checkpoint_hook import latest_checkpoint
+from mmssl.engine.hooks.report_hook import ReportHook
 from mmssl.engine.hooks.resume_state_hook import ResumeStateHook, pending_gradients
 from mmssl.engine.loops import EpochLoop
 from mmssl.models.algorithms.base import BaseAlgorithm
@@ -85,12 +86,21 @@ class Runner(_Runner):
             os.replace(partial, partial.with_name(filename))
 
     def train(self):
-        """Train; modules of `activation_checkpointing` are recomputed our way, not mmengine's."""
+        """Train; modules of `activation_checkpointing` are recomputed our way, not mmengine's.
+
+        Whatever ends the run early is named in its report and raised.
+        """
         names = self.cfg.pop("activation_checkpointing", None)
         if names:
             checkpoint_activations(self._bare_model, names)
             self.logger.info(f"Activations are recomputed in {', '.join(names)}.")
-        return super().train()
+        try:
+            return super().train()
+        except BaseException as error:
+            for hook in self._hooks:
+                if isinstance(hook, ReportHook):
+                    hook.after_interruption(self, error)
+            raise
 
     def load_or_resume(self) -> None:
         """Resume the newest checkpoint of the work directory or a given one, or load weights."""

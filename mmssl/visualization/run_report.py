@@ -139,7 +139,8 @@ def run_sections(
 def verdict_of(card: dict[str, Any], log: RunLog) -> tuple[str, Tone]:
     """The sentence that says how the run went, and its colour."""
     parts = [_state(card)]
-    tone: Tone = "good" if card.get("state") == "finished" else "plain"
+    tones: dict[str, Tone] = {"finished": "good", "interrupted": "warning"}
+    tone: Tone = tones.get(card.get("state", ""), "plain")
     for name in _knn_names(log):
         values = [value for _, value in log.curves[name] if math.isfinite(value)]
         if len(values) > 1:
@@ -198,7 +199,12 @@ def _state(card: dict[str, Any]) -> str:
     )  # fmt: skip
     spent = sum(total_seconds(card).values())
     # A run that was killed cannot say so: its card is that of a run under way.
-    words = {"finished": "Finished", "stopped": "Stopped early", "running": "Not finished"}
+    words = {
+        "finished": "Finished",
+        "stopped": "Stopped early",
+        "interrupted": f"Ended by {card.get('ended_by', 'an error')}",
+        "running": "Not finished",
+    }
     time = f" in {duration(spent)}" if spent else ""
     return f"{words[card['state']]}: {done} of {whole} {unit}{time}."
 

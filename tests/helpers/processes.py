@@ -12,18 +12,21 @@ ROOT = Path(__file__).resolve().parents[2]
 TOY = ROOT / "tests/data/configs/toy.py"
 
 
-def start(*command: str | Path, log: Path, path: tuple[Path, ...] = (ROOT,)) -> subprocess.Popen:
+def start(
+    *command: str | Path, log: Path, path: tuple[Path, ...] = (ROOT,), threads: int = 1
+) -> subprocess.Popen:
     """Start a command in the checkout, in a process group of its own.
 
     Args:
         command: Words of the command.
         log: Where its output goes.
         path: What Python can import from.
+        threads: Of torch.
     """
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(map(str, path)),
-        "OMP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": str(threads),
         "CUDA_VISIBLE_DEVICES": "",
     }
     with open(log, "w") as file:
@@ -37,9 +40,9 @@ def start(*command: str | Path, log: Path, path: tuple[Path, ...] = (ROOT,)) -> 
         )
 
 
-def train(*arguments: str | Path, log: Path, path: tuple[Path, ...] = (ROOT,)) -> subprocess.Popen:
-    """Start `tools/train.py` with the given arguments; see `start`."""
-    return start(sys.executable, "tools/train.py", *arguments, log=log, path=path)
+def train(*arguments: str | Path, **options) -> subprocess.Popen:
+    """Start `tools/train.py` with the given arguments; options as those of `start`."""
+    return start(sys.executable, "tools/train.py", *arguments, **options)
 
 
 def wait_for(text: str, log: Path, process: subprocess.Popen, seconds: float = 240) -> str:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mmssl.engine.hooks import latest_checkpoint
+from mmssl.visualization.run_card import read_card
 from tests.helpers.processes import TOY, train, wait_for
 
 pytestmark = pytest.mark.integration
@@ -45,6 +46,8 @@ def test_sigterm_saves_and_exits_cleanly(tmp_path):
     assert "SIGTERM: saved" in (tmp_path / "log").read_text()
     checkpoint = torch.load(latest_checkpoint(tmp_path / "run"), weights_only=True)
     assert 0 < checkpoint["meta"]["iter"] < 60
+    card = read_card(tmp_path / "run")
+    assert (card["state"], card["ended_by"]) == ("interrupted", "SIGTERM")
     resumed = train(TOY, "--work-dir", tmp_path / "run", "--resume", log=tmp_path / "log2")
     assert resumed.wait(240) == 0
     straight = train(TOY, "--work-dir", tmp_path / "straight", log=tmp_path / "log3")

@@ -207,6 +207,9 @@ def test_values_verdict(tmp_path):
     text, tone = verdict_of(card(alarms=[alarm]), log)
     assert text.endswith("1 alarm: frozen twin (twin).") and tone == "bad"
     assert verdict_of(card(state="running", epoch=3), log)[0].startswith("Not finished: 3 of 4")
+    ended = card(state="interrupted", ended_by="SIGTERM", epoch=3)
+    assert verdict_of(ended, log)[0].startswith("Ended by SIGTERM: 3 of 4")
+    assert verdict_of(ended, log)[1] == "warning"
     assert verdict_of({}, log)[0] == "k-NN top-1 went from 12.0 to 63.4 %."
 
 

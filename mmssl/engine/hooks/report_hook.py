@@ -16,6 +16,8 @@ from mmssl.datasets.decode import UnreadableImageError
 from mmssl.datasets.image_dataset import ImageDataset
 from mmssl.engine.hooks.collapse_hook import CollapseHook
 from mmssl.engine.hooks.data_time_hook import DataTimeHook
+from mmssl.engine.hooks.preemption_hook import Preempted
+from mmssl.engine.optimizers.optim_wrapper import BFloat16OptimWrapper
 from mmssl.evaluation.collapse_doctor import CAUSES
 from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.ops.collectives import rank
@@ -36,6 +38,7 @@ class ReportHook(Hook):
     before_train        start or continue the card; draw views; attention maps of the untrained network
     after_train_epoch   card and report, at most every `min_seconds`
     after_train         attention maps of the trained network, digests of the checkpoints, report
+    after_interruption  called by the runner on SIGTERM, Ctrl-C or an error: the report says so
 
     The report is made from files, so `tools/report.py WORK_DIR` makes it again at any time. Pictures
     need an mmssl algorithm and an mmssl dataset; without them the report has none. A report that
@@ -74,6 +77,15 @@ class ReportHook(Hook):
         """The final report."""
         if rank() == 0:
             self._guard(runner, self._finish)
+
+    def after_interruption(self, runner, error: BaseException) -> None:
+        """Say in the report what ended the run early: SIGTERM, Ctrl-C or an error."""
+        if rank() != 0 or not self._card:
+            return
+        reason = "SIGTERM" if isinstance(error, Preempted) else type(error).__name__
+        message = "" if isinstance(error, SystemExit) else str(error).partition("\n")[0]
+        self._card["ended_by"] = f"{reason}: {message}" if message else reason
+        self._guard(runner, self._write, runner.epoch, "interrupted")
 
     def _guard(self, runner, action, *args) -> None:
         try:
@@ -186,6 +198,8 @@ def _bare(model):
 
 
 def _precision(optimizer) -> str:
+    if isinstance(optimizer, BFloat16OptimWrapper):
+        return "mixed, bfloat16"
     if not isinstance(optimizer, AmpOptimWrapper):
         return "float32"
     return f"mixed, {optimizer.cast_dtype or 'float16'}".replace("torch.", "")
