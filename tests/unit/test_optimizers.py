@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmssl.engine.optimizers import LARS, ParamGroupConstructor
+from mmssl.engine.optimizers.optim_wrapper import emulates_bfloat16
 from mmssl.engine.schedulers import WarmupCosineLR, warmup_cosine
 from tests.helpers.tiny import tiny_model
 
@@ -184,3 +185,18 @@ def test_raises_scheduler():
         WarmupCosineLR(sgd, warmup=10, end=10)
     with pytest.raises(ValueError, match="known length"):
         WarmupCosineLR.build_iter_from_epoch(sgd, end=10)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "emulated"),
+    [
+        (dict(architecture="x86_64", avx512_bf16=False, amx_bf16=False), True),
+        (dict(architecture="x86_64", avx512_bf16=True, amx_bf16=False), False),
+        (dict(architecture="x86_64", avx512_bf16=False, amx_bf16=True), False),
+        (dict(architecture="aarch64"), False),
+        ({}, False),
+    ],
+)
+def test_values_emulated_bfloat16(monkeypatch, capabilities, emulated):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert emulates_bfloat16() is emulated

@@ -187,6 +187,17 @@ def test_equivalence_preprocessor_of_both_paths() -> None:
         assert float((ours - expected).abs().mean()) < 1 / 58
 
 
+def test_equivalence_channels_last_changes_the_layout_only() -> None:
+    none = torch.full((2,), -1)
+    batch = dict(inputs=ViewBatch([_as_batch(_pictures(2))], none, [], none, []))
+    plain, last = (
+        ViewPreprocessor(channels_last=flag)(batch)["inputs"].images[0] for flag in (False, True)
+    )
+    assert torch.equal(plain, last)
+    assert plain.is_contiguous()
+    assert last.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_raises_on_pipelines_that_cannot_run_on_the_device() -> None:
     with pytest.raises(ValueError, match="cannot run on the device"):
         MultiView([dict(transforms=[RandomEqualize()])], photometric="device")
