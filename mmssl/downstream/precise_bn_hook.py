@@ -59,7 +59,7 @@ def estimate_norm_statistics(
         for layer in model.modules()
         if isinstance(layer, _BatchNorm) and layer.training and layer.track_running_stats
     ]
-    sums: dict[nn.Module, tuple[Tensor, Tensor, int]] = {}
+    sums: dict[nn.Module, tuple[Tensor | float, Tensor | float, int]] = {}
 
     def collect(layer: nn.Module, *_) -> None:
         mean, var, calls = sums.get(layer, (0.0, 0.0, 0))

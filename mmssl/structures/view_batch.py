@@ -26,7 +26,7 @@ class ViewBatch(NamedTuple):
     """
 
     images: list[Tensor]
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs
     boxes: list[Tensor]
     label: Tensor
     photometric: list[Tensor]

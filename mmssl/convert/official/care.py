@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmssl.convert.key_map import Rename, rename_keys
 
-_DEPTHS = {
+_DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
     ((2, 2, 2, 2), False): 18,
     ((3, 4, 6, 3), False): 34,
     ((3, 4, 6, 3), True): 50,

@@ -35,7 +35,7 @@ class Job(NamedTuple):
 
     root: str
     split: str
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
     plan: dict[str, Any]
 
 

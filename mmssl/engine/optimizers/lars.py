@@ -94,7 +94,7 @@ class LARS(Optimizer):
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every parameter that has a gradient.
 
         Args:
@@ -112,7 +112,8 @@ class LARS(Optimizer):
 
     def _step_group(self, weights: list[Tensor], group: dict[str, Any]) -> None:
         gradients = [weight.grad for weight in weights]
-        decayed = torch._foreach_add(gradients, torch._foreach_mul(weights, group["weight_decay"]))
+        penalties = torch._foreach_mul(weights, group["weight_decay"])
+        decayed = list(torch._foreach_add(gradients, penalties))
         if group["lars_exclude"]:
             updates = decayed
         else:
@@ -148,10 +149,10 @@ class LARS(Optimizer):
         if group["clip"]:
             ratio = (ratio / group["lr"]).clamp(max=1.0)
         if group["zero_norm"] == "zero":
-            return torch._foreach_mul(decayed, list(ratio.unbind()))
+            return list(torch._foreach_mul(decayed, list(ratio.unbind())))
         usable = (weight_norm > 0) & (gradient_norm > 0)
         ratio = torch.where(usable, ratio, 1.0)
-        scaled = torch._foreach_mul(decayed, list(ratio.unbind()))
+        scaled = list(torch._foreach_mul(decayed, list(ratio.unbind())))
         if group["zero_norm"] == "gradient":
             triples = zip(usable.unbind(), scaled, gradients, strict=True)
             scaled = [torch.where(use, update, raw) for use, update, raw in triples]

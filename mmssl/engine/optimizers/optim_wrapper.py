@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import contextmanager
 
 import torch
@@ -29,6 +30,9 @@ class _FiniteGuard:
     """
 
     _dropped = False
+    _inner_count: int
+    should_update: Callable[[], bool]
+    zero_grad: Callable[[], None]
 
     def update_params(self, loss: Tensor, *args, **kwargs) -> None:
         """Backward and maybe step, unless a loss of this logical batch was not finite."""

@@ -93,6 +93,8 @@ class RelativePosition(PositionTables):
         dim: Channels of a head.
     """
 
+    rel_height: nn.Parameter
+    rel_width: nn.Parameter
     row_offsets: Tensor
     column_offsets: Tensor
 
@@ -131,7 +133,9 @@ def position_encoding(
     """
     if kind == "none":
         return None
-    kinds = dict(absolute=AbsolutePosition, relative=RelativePosition, sincos=SinCosPosition)
+    kinds: dict[str, type[AbsolutePosition | RelativePosition | SinCosPosition]] = dict(
+        absolute=AbsolutePosition, relative=RelativePosition, sincos=SinCosPosition
+    )
     if kind not in kinds:
         raise ValueError(f"pos_enc must be one of {[*kinds, 'none']}, got {kind!r}.")
     return kinds[kind](fmap_size, dim)
