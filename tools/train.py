@@ -53,7 +53,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--auto-scale-lr", action="store_true", help="scale the lr with the batch size"
     )
-    parser.add_argument("--no-validate", action="store_true", help="no validation during training")
+    parser.add_argument(
+        "--no-validate", action="store_true", help="no validation and no k-NN during training"
+    )
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -78,7 +80,7 @@ def main() -> None:
     config.runner_type = config.get("runner_type", "mmssl.Runner")
     if args.amp:
         set_precision(config, args.amp)
-    if args.accumulate:
+    if args.accumulate is not None:
         set_accumulation(config, args.accumulate)
     if args.activation_checkpointing:
         set_activation_checkpointing(config, args.activation_checkpointing)
@@ -93,6 +95,8 @@ def main() -> None:
     if args.no_validate:
         for key in ("val_cfg", "val_dataloader", "val_evaluator"):
             config[key] = None
+        hooks = config.get("custom_hooks") or []
+        config.custom_hooks = [hook for hook in hooks if "KNNHook" not in hook["type"]]
     checkpoint = latest_checkpoint(config.work_dir) if args.resume == "auto" else args.resume
     if checkpoint:
         config.resume, config.load_from = True, str(checkpoint)

@@ -12,7 +12,7 @@ import warnings
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmssl.datasets.transforms.base import Picture
 
@@ -66,6 +66,8 @@ def _decode_with_pillow(data: bytes) -> Image.Image:
                 return _to_rgb(ImageOps.exif_transpose(image))
     except MemoryError:
         raise
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError("its format is not known, or it is damaged") from error
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
         raise UnreadableImageError(f"{type(error).__name__}: {error}") from error
 

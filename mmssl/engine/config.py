@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
-from mmssl.engine.config_check import check_config
+from mmssl.engine.config_check import check_config, check_overrides
 from mmssl.registry import load_plugins
 
 
@@ -35,6 +35,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
     load_plugins()
     config = Config.fromfile(str(path))
     if overrides:
+        check_overrides(config, overrides)
         config.merge_from_dict(overrides)
     check_config(config)
     return config

@@ -6,7 +6,7 @@ import ast
 import difflib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,27 @@ _TOP_LEVEL = set(inspect.signature(Runner.__init__).parameters) | {
 
 class ConfigError(ValueError):
     """A config names something that does not exist."""
+
+
+def check_overrides(config: Config, overrides: Iterable[str]) -> None:
+    """Refuse overrides of a top-level key that neither the config nor the runner knows.
+
+    Args:
+        config: The config before the overrides.
+        overrides: Dotted keys.
+
+    Raises:
+        ConfigError: The first such key, with the nearest name.
+    """
+    known = _TOP_LEVEL | set(config)
+    for key in overrides:
+        root = key.partition(".")[0]
+        if root not in known:
+            near = difflib.get_close_matches(root, known, 1)
+            raise ConfigError(
+                f"The override {key!r} changes nothing: {config.filename} has no key {root!r}."
+                + (f" Did you mean {near[0]!r}?" if near else "")
+            )
 
 
 def check_config(config: Config) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
+from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import Runner as _Runner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model as load_checkpoint_to_model
 
@@ -58,7 +58,14 @@ class Runner(_Runner):
             self.logger.info("Denormal numbers are flushed to zero (CPU training).")
 
     def wrap_model(self, model_wrapper_cfg, model):
-        """mmengine's; without GPUs the wrapper takes no device."""
+        """mmengine's; without GPUs the wrapper takes no device, and BatchNorm is per process."""
+        synchronised = any(isinstance(layer, torch.nn.SyncBatchNorm) for layer in model.modules())
+        if synchronised and self.distributed and not torch.cuda.is_available():
+            self.logger.warning(
+                "torch synchronises BatchNorm on GPUs only: SyncBN became BatchNorm with the "
+                "statistics of each process."
+            )
+            model = revert_sync_batchnorm(model)
         if self.distributed and not torch.cuda.is_available() and model_wrapper_cfg is None:
             model_wrapper_cfg = dict(
                 type="MMDistributedDataParallel",
@@ -67,6 +74,14 @@ class Runner(_Runner):
                 find_unused_parameters=self.cfg.get("find_unused_parameters", False),
             )
         return super().wrap_model(model_wrapper_cfg, model)
+
+    @staticmethod
+    def build_dataloader(dataloader, seed=None, diff_rank_seed=False):
+        """mmengine's; options that only make sense with workers are dropped when there are none."""
+        if isinstance(dataloader, dict) and dataloader.get("num_workers") == 0:
+            only_workers = ("persistent_workers", "prefetch_factor")
+            dataloader = {k: v for k, v in dataloader.items() if k not in only_workers}
+        return _Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
     @property
     def _bare_model(self) -> torch.nn.Module:

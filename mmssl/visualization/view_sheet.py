@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from PIL import Image, ImageDraw, ImageFont
 
-from mmssl.datasets.decode import read_image
+from mmssl.datasets.decode import UnreadableImageError, read_image
 from mmssl.datasets.transforms import MultiView, ViewRandom, apply_photometric
 from mmssl.datasets.transforms.base import Picture, picture_size
 
@@ -103,7 +105,11 @@ def view_sheet(
     font = ImageFont.load_default(12)
     captions, lines = [], []
     for row in rows:
-        image = read_image(row.path, views.backend)
+        try:
+            image = read_image(row.path, views.backend)
+        except UnreadableImageError as error:
+            print_log(f"Left out {row.path}: {error}.", logger="current", level=logging.WARNING)
+            continue
         address = dict(seed=seed, epoch=epoch, index=row.position)
         rendered = [render_view(views, view, image, **address) for view in range(len(views))]
         largest = max(max(view.shape[:2]) for view, _ in rendered)
@@ -114,9 +120,13 @@ def view_sheet(
         lines.append([_framed_source(image, [box for _, box in rendered], cell), *framed])
         name = row.path.rsplit("/", 1)[-1]
         captions.append(f"{name}  (seed {seed}, epoch {epoch}, index {row.position})")
+    if not lines:
+        raise ValueError(
+            f"None of the {len(rows)} images can be read, the first is {rows[0].path}."
+        )
     columns = [max(image.width for image in column) for column in zip(*lines, strict=True)]
     width = _MARGIN + sum(columns) + _MARGIN * len(columns)
-    sheet = Image.new("RGB", (width, _MARGIN + len(rows) * (cell + _CAPTION + _MARGIN)), "white")
+    sheet = Image.new("RGB", (width, _MARGIN + len(lines) * (cell + _CAPTION + _MARGIN)), "white")
     for number, (caption, line) in enumerate(zip(captions, lines, strict=True)):
         top = _MARGIN + number * (cell + _CAPTION + _MARGIN)
         ImageDraw.Draw(sheet).text((_MARGIN, top), caption, (60, 60, 60), font)

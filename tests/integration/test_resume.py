@@ -106,6 +106,24 @@ def test_only_the_newest_are_kept(tmp_path):
     ]
 
 
+def test_checkpoints_of_another_run_stay(tmp_path):
+    """Only files of this run are pruned, and those it wrote before it was resumed."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "epoch_200.pth").write_bytes(b"weeks of work")
+    options = {
+        "default_hooks.checkpoint": dict(type="CheckpointHook", interval=1, max_keep_ckpts=1)
+    }
+    run_toy(run, **options, **{"train_cfg.max_epochs": 2})
+    assert sorted(path.name for path in run.glob("*.pth")) == ["epoch_2.pth", "epoch_200.pth"]
+    run_toy(run, resume=True, **options)
+    assert sorted(path.name for path in run.glob("*.pth")) == ["epoch_200.pth", "epoch_3.pth"]
+
+
+def test_no_workers_need_no_persistence(tmp_path):
+    assert run_toy(tmp_path / "run", **{"train_dataloader.persistent_workers": True}).iter == 18
+
+
 def test_full_disk_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
     """The write of the second checkpoint fails half-way; the first stays, and can be resumed."""
     import mmengine.runner.runner as module

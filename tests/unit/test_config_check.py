@@ -41,6 +41,12 @@ def test_raises_with_file_and_line(tmp_path):
         load_config(config)
 
 
+def test_raises_for_an_override_of_no_key():
+    with pytest.raises(ConfigError, match=r"'modle\.lambda_att' changes nothing.*mean 'model'"):
+        load_config(LEAF, {"modle.lambda_att": 3.0})
+    assert load_config(LEAF, {"find_unused_parameters": True}).find_unused_parameters
+
+
 def test_raises_for_a_missing_file():
     with pytest.raises(FileNotFoundError, match=r"no_such\.py does not exist"):
         load_config("no_such.py")

@@ -59,6 +59,17 @@ def test_values_of_a_sheet(tmp_path: Path) -> None:
     assert np.array_equal(shown[13:, 13:], expected[13:, 13:])
 
 
+def test_a_sheet_leaves_out_what_cannot_be_read(tmp_path: Path) -> None:
+    good = write_folder(tmp_path, 2)
+    bad = tmp_path / "broken.jpg"
+    bad.write_bytes(b"no picture")
+    views = TRANSFORMS.build(SMALL_VIEWS)
+    rows = [SheetRow(str(path), number) for number, path in enumerate([*good, bad])]
+    assert np.array_equal(view_sheet(rows, views), view_sheet(rows[:2], views))
+    with pytest.raises(ValueError, match=r"None of the 1 images can be read, .*broken\.jpg"):
+        view_sheet(rows[2:], views)
+
+
 def test_views_of_configs() -> None:
     config = Config(dict(train_dataloader=dict(dataset=dict(views=SMALL_VIEWS)), x=SMALL_VIEWS))
     assert find_views(config)["views"] == SMALL_VIEWS["views"]

@@ -12,6 +12,7 @@ from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmssl.registry import HOOKS
 
 LAST = "last_checkpoint"
+WRITTEN = "checkpoints_of_this_run"
 
 
 @HOOKS.register_module()
@@ -20,7 +21,8 @@ class CheckpointHook(_CheckpointHook):
 
     mmengine deletes first and writes then, so that `max_keep_ckpts=1` and a full disk leave nothing.
     Files: `epoch_<n>.pth` at epoch ends, `iter_<n>.pth` inside an epoch; the file `last_checkpoint`
-    names the newest. Both kinds resume exactly.
+    names the newest. Both kinds resume exactly. Only files that this run wrote, before it was resumed
+    or since, are ever removed: those of another run in the same directory stay.
     """
 
     _NAMES = re.compile(r"(epoch|iter)_(\d+)\.pth")
@@ -41,6 +43,11 @@ class CheckpointHook(_CheckpointHook):
 
     def _write(self, runner, name: str, meta: dict, by_epoch: bool) -> None:
         self.last_ckpt = str(Path(self.out_dir) / name)
+        # Part of the checkpoint itself, so that a resumed run knows which files are its own.
+        earlier = [other for other in runner.message_hub.get_info(WRITTEN, []) if other != name]
+        kept = self.max_keep_ckpts if self.max_keep_ckpts > 0 else len(earlier) + 1
+        written = [*earlier, name]
+        runner.message_hub.update_info(WRITTEN, written[-kept:])
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
         runner.save_checkpoint(
             self.out_dir,
@@ -56,15 +63,8 @@ class CheckpointHook(_CheckpointHook):
             partial = pointer.with_name(LAST + ".partial")
             partial.write_text(self.last_ckpt)
             os.replace(partial, pointer)
-            self._prune()
-
-    def _prune(self) -> None:
-        if self.max_keep_ckpts <= 0:
-            return
-        files = [path for path in Path(self.out_dir).iterdir() if self._NAMES.fullmatch(path.name)]
-        files.sort(key=lambda path: path.stat().st_mtime_ns)
-        for path in files[: -self.max_keep_ckpts]:
-            path.unlink()
+            for old in written[:-kept]:
+                (Path(self.out_dir) / old).unlink(missing_ok=True)
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
