@@ -46,7 +46,11 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error) or 'it ends early').splitlines()[0]}."
+    line = (str(error) or "it ends early").splitlines()[0]
+    # torch advises to load without protection, which cures no damage.
+    if "weights_only" in line:
+        line = "it was not written by torch.save, or it is damaged"
+    return f"{type(error).__name__}: {line}."
 
 
 def _is_refused(error: pickle.UnpicklingError) -> bool:

@@ -37,7 +37,7 @@ def convert_file(
 
     Raises:
         KeyError: A key that belongs to no part of a CARE model, or a missing one.
-        ValueError: A tensor of the wrong shape.
+        ValueError: A tensor of the wrong shape, or the source is in the layout asked for.
     """
     file = load_weights_file(source, trust_pickle=trust_pickle)
     origin = dict(source=Path(source).name, sha256=file_sha256(source))
@@ -50,6 +50,10 @@ def convert_file(
         return [f"{len(prefixed)} tensors -> {target} (official layout, epoch {epoch})"]
 
     epoch = int(file.get("start_epoch", 0))
+    if any(key.startswith("projector_c.") for key in file.get("state_dict", {})):
+        raise ValueError(
+            f"{source} is a checkpoint of mmssl already; --to official converts it the other way."
+        )
     ours = from_official(_state_of(file, "model"), num_updates=max(1, epoch * iters_per_epoch))
     config = model_config(ours)
     with torch.device("meta"):

@@ -210,7 +210,7 @@ def export_backbone(
     content = load_weights_file(checkpoint, trust_pickle=trust_pickle)
     config, config_hash = _read_config(content, from_config)
     backbone, backbone_config = _build_backbone(_backbone_config(config))
-    report = load_backbone(backbone, content, branch=branch)
+    report = load_backbone(backbone, content, branch=branch, source=checkpoint)
     target = build_target(to, backbone, backbone_config)
 
     state = backbone.state_dict()

@@ -30,6 +30,7 @@ def load_backbone(
     prefix: str | None = None,
     allow_partial: bool = False,
     trust_pickle: bool = False,
+    source: str | Path = "(a dictionary)",
 ) -> LoadReport:
     """Copy the weights of a backbone out of a file of any common layout (see `layouts`).
 
@@ -43,6 +44,7 @@ def load_backbone(
         prefix: Take the names behind this prefix instead of detecting it.
         allow_partial: Accept tensors that are missing or have another shape; never zero matches.
         trust_pickle: Allow a pickle to run code.
+        source: What the report calls a checkpoint that is given by its content.
 
     Returns:
         The report; log it.
@@ -53,7 +55,7 @@ def load_backbone(
         ValueError: Unreadable file, nothing matched, or an incomplete match without `allow_partial`.
     """
     if isinstance(checkpoint, dict):
-        source, content = "(a dictionary)", checkpoint
+        source, content = str(source), checkpoint
     else:
         source, content = str(checkpoint), load_weights_file(checkpoint, trust_pickle=trust_pickle)
     names = own_names(module)

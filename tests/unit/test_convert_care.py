@@ -108,3 +108,10 @@ def test_values_key_map():
         Rename("a.{n}", "b")
     with pytest.raises(ValueError, match="has shape"):
         check_complete({"w": torch.zeros(2)}, {"w": torch.zeros(3)})
+
+
+def test_raises_for_a_checkpoint_of_ours(tmp_path):
+    torch.save(dict(state_dict=small_care().state_dict(), meta={}), tmp_path / "ours.pth")
+    with pytest.raises(ValueError, match="is a checkpoint of mmssl already; --to official"):
+        convert_file(tmp_path / "ours.pth", tmp_path / "out.pth")
+    assert not (tmp_path / "out.pth").exists()
