@@ -127,12 +127,19 @@ def _pick_position(header: list[str], names: tuple[str, ...]) -> int | None:
     return next((header.index(name) for name in names if name in header), None)
 
 
+def _class_number(label: Any) -> int:
+    """The integer that a label is; ValueError for names and for fractions, which are names too."""
+    if isinstance(label, float) and not label.is_integer():
+        raise ValueError(f"{label} is no class number.")
+    return int(label)
+
+
 def _number_labels(written: list[Any]) -> tuple[list[int] | None, list[str] | None]:
     known = [label for label in written if label is not None]
     if not known:
         return None, None
     try:
-        numbers = [NO_LABEL if label is None else int(label) for label in written]
+        numbers = [NO_LABEL if label is None else _class_number(label) for label in written]
     except ValueError:
         classes = sorted({str(label) for label in known})
         number = {name: position for position, name in enumerate(classes)}

@@ -65,6 +65,23 @@ def test_state_resumed_run_is_bit_equal(tmp_path, saved, accumulate, update_at):
         assert torch.equal(state[key], value), key
 
 
+def test_state_of_a_dropped_batch_is_resumed(tmp_path):
+    """NaN in iteration 8, the first of a logical batch of 4; saved after 10, killed in 11."""
+    options = {
+        "optim_wrapper.accumulative_counts": 4,
+        "model": dict(type="ToyMethod", nan_at=8),
+        "default_hooks.checkpoint": dict(type="CheckpointHook", interval=5, by_epoch=False),
+        "default_hooks.finite_loss.max_skipped": 1,
+    }
+    straight = final_state(run_toy(tmp_path / "straight", **options))
+    with pytest.raises(Killed):
+        run_toy(tmp_path / "killed", custom_hooks=[dict(type="KillHook", at=10)], **options)
+    assert torch.load(latest_checkpoint(tmp_path / "killed"), weights_only=True)["dropped"]
+    state = final_state(run_toy(tmp_path / "killed", resume=True, **options))
+    for key, value in straight.items():
+        assert torch.equal(state[key], value), key
+
+
 def test_state_checkpoint_is_plain(tmp_path):
     run_toy(tmp_path / "run", **{"train_cfg.max_epochs": 1})
     checkpoint = torch.load(latest_checkpoint(tmp_path / "run"), weights_only=True)

@@ -21,6 +21,11 @@ LISTS = {
         [1, 0],
         ["a", "b"],
     ),
+    "fractions.jsonl": (
+        '{"path": "000.jpg", "label": 1.7}\n{"path": "001.jpg", "label": 1.2}\n',
+        [1, 0],
+        ["1.2", "1.7"],
+    ),
     "paths.jsonl": ('"000.jpg"\n"001.jpg"\n', [-1, -1], None),
     "bom.csv": ("\ufeffpath,label\r\n000.jpg,3\r\n001.jpg,3\r\n", [3, 3], ["0", "1", "2", "3"]),
 }

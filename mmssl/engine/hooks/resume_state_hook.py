@@ -21,22 +21,25 @@ _SCALARS = "log_scalars"
 class ResumeStateHook(Hook):
     """Complete checkpoints for exact resume, loadable with `weights_only=True`.
 
-    before_save_checkpoint  add gradients of an unfinished accumulation and the length of an epoch;
-                            turn the log history (mmengine pickles its classes) into tensors
+    before_save_checkpoint  add gradients of an unfinished accumulation, whether a loss in it was not
+                            finite, and the length of an epoch; turn the log history (mmengine
+                            pickles its classes) into tensors
     after_load_checkpoint   turn them back
-    before_train            restore the gradients of the unfinished accumulation
+    before_train            restore the unfinished accumulation
 
     `Runner` registers it in every run.
     """
 
     priority = "VERY_LOW"
     _gradients: dict[str, Tensor] | None = None
+    _dropped = False
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Make the checkpoint complete and plain."""
         checkpoint["meta"]["iters_per_epoch"] = len(runner.train_dataloader)
         checkpoint["meta"]["world_size"] = runner.world_size
         checkpoint["gradients"] = runner.pending_gradients
+        checkpoint["dropped"] = getattr(runner.optim_wrapper, "dropped", False)
         hub = checkpoint["message_hub"]
         hub[_SCALARS] = {key: _pack(buffer) for key, buffer in hub[_SCALARS].items()}
         hub["runtime_info"] = dict(hub["runtime_info"])
@@ -45,12 +48,15 @@ class ResumeStateHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Rebuild mmengine's log history; files of plain mmengine are left as they are."""
         self._gradients = checkpoint.get("gradients")
+        self._dropped = checkpoint.get("dropped", False)
         hub = checkpoint.get("message_hub")
         if hub is not None:
             hub[_SCALARS] = {key: _unpack(value) for key, value in hub[_SCALARS].items()}
 
     def before_train(self, runner) -> None:
-        """Give every parameter back the gradient it had accumulated."""
+        """Give every parameter back the gradient it had accumulated, or drop the batch as before."""
+        if self._dropped and runner.iter > 0:
+            runner.optim_wrapper.dropped = True
         if self._gradients and runner.iter > 0:
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             for name, parameter in model.named_parameters():

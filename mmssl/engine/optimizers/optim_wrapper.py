@@ -26,24 +26,25 @@ def emulates_bfloat16() -> bool:
 class _FiniteGuard:
     """Drop a logical batch in which any loss, on any rank, is not finite; weights stay as they are.
 
-    `FiniteLossHook` reports the dropped step and decides whether training may go on.
+    `FiniteLossHook` reports the dropped step and decides whether training may go on. `dropped` is part
+    of a checkpoint that is written inside a logical batch (`ResumeStateHook`).
     """
 
-    _dropped = False
+    dropped = False
     _inner_count: int
     should_update: Callable[[], bool]
     zero_grad: Callable[[], None]
 
     def update_params(self, loss: Tensor, *args, **kwargs) -> None:
         """Backward and maybe step, unless a loss of this logical batch was not finite."""
-        self._dropped |= any_rank(not torch.isfinite(loss).item())
-        if not self._dropped:
+        self.dropped |= any_rank(not torch.isfinite(loss).item())
+        if not self.dropped:
             super().update_params(loss, *args, **kwargs)
             return
         self._inner_count += 1
         if self.should_update():
             self.zero_grad()
-            self._dropped = False
+            self.dropped = False
 
 
 @OPTIM_WRAPPERS.register_module()
