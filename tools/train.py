@@ -96,7 +96,7 @@ def main() -> None:
         for key in ("val_cfg", "val_dataloader", "val_evaluator"):
             config[key] = None
         hooks = config.get("custom_hooks") or []
-        config.custom_hooks = [hook for hook in hooks if "KNNHook" not in hook["type"]]
+        config.custom_hooks = [hook for hook in hooks if "KNNHook" not in str(hook.get("type"))]
     checkpoint = latest_checkpoint(config.work_dir) if args.resume == "auto" else args.resume
     if checkpoint:
         config.resume, config.load_from = True, str(checkpoint)
