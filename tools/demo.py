@@ -25,8 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PRETRAIN = {
-    "BYOL": "configs/byol/byol_resnet18_1xb32-coslr-2e_shapes.py",
-    "CARE": "configs/care/care_resnet18_1xb32-coslr-2e_shapes.py",
+    "BYOL": "configs/byol/byol_resnet18_1xb32-coslr-3e_shapes.py",
+    "CARE": "configs/care/care_resnet18_1xb32-coslr-3e_shapes.py",
 }
 CLASSIFY = "configs/benchmarks/shapes_classification/resnet18_shapes.py"
 DETECT = "configs/benchmarks/shapes_detection/faster_rcnn_r18_fpn_shapes.py"
@@ -45,7 +45,7 @@ class Budget:
 
 
 BUDGETS = {
-    "full": Budget(images=4000, epochs=2, labels=100, detect_iters=150, segment_iters=150),
+    "full": Budget(images=4000, epochs=3, labels=100, detect_iters=150, segment_iters=150),
     "quick": Budget(images=1000, epochs=1, labels=50, detect_iters=20, segment_iters=20),
 }
 

@@ -27,7 +27,7 @@ def test_values_knn_rises_without_labels(shapes, tmp_path, method):
     """124 steps of 32 images. Measured in 250: 17 to 39 % (BYOL) and 43 % (CARE)."""
     log = tmp_path / "log"
     process = train(
-        f"configs/{method}/{method}_resnet18_1xb32-coslr-2e_shapes.py",
+        f"configs/{method}/{method}_resnet18_1xb32-coslr-3e_shapes.py",
         "--work-dir",
         tmp_path / "run",
         "--cfg-options",

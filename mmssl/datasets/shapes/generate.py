@@ -23,7 +23,7 @@ from .writers import (
 )
 
 # Raised whenever the pixels or the layout change, so that folders of older versions are not reused.
-VERSION = 3
+VERSION = 4
 # Objects of an unlabelled scene: with fewer, many crops would show none.
 MIN_FLOCK = 3
 MANIFEST = "shapes.json"

@@ -128,8 +128,8 @@ def _ground(draws: Draws, height: int, width: int, difficulty: float) -> Field:
 
 
 def _pose(draws: Draws, x: float, y: float, radius: float, difficulty: float) -> Pose:
-    spread = min(0.5, 0.5 * difficulty)
-    cos, sin = unit_vector(draws.uniform(-spread, spread))
+    turn = min(0.5, difficulty)
+    cos, sin = unit_vector(draws.uniform(-turn, turn))
     aspect = 1.0 + draws.uniform(-0.4, 0.4) * difficulty
     wide, high = radius * aspect**0.5, radius / aspect**0.5
     skew = draws.uniform(-0.4, 0.4) * difficulty
@@ -329,7 +329,10 @@ def draw_scene(
 def draw_single(
     draws: Draws, leaf: int, *, size: int = 64, difficulty: float | str = "default"
 ) -> tuple[np.ndarray, SceneObject]:
-    """Draw one object of a given class that fills most of the picture.
+    """Draw one object of a given class, anywhere in the picture.
+
+    Size and place vary as they do in crops of scenes, so that pixels of two pictures of a class
+    hardly match.
 
     Args:
         draws: random numbers of this picture.
@@ -341,8 +344,8 @@ def draw_single(
         The image, (size, size, 3) uint8 RGB, and the object.
     """
     value = difficulty_value(difficulty)
-    radius = draws.uniform(0.26, 0.4) * size
-    room = 0.5 * (size - 2 * radius)
+    radius = draws.uniform(0.2, 0.4) * size
+    room = 0.5 * size - 0.85 * radius
     x, y = (0.5 * size + draws.uniform(-room, room) for _ in range(2))
     image, objects = _compose(draws, size, [(leaf, _pose(draws, x, y, radius, value))], value)
     return image, objects[0]

@@ -1,6 +1,6 @@
 """CARE, ResNet-18, on the drawn images of Shapes: the demo's recipe for two CPU cores.
 
-    python tools/train.py configs/care/care_resnet18_1xb32-coslr-2e_shapes.py
+    python tools/train.py configs/care/care_resnet18_1xb32-coslr-3e_shapes.py
 
 Small in everything: 64 px (a 4x4 map for the T-stream), 2 attention blocks, 1024-256 heads, 1 x 32 images.
 A few hundred steps must do, so the first targets have to be worth learning: residual blocks start as
@@ -52,7 +52,7 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type="WarmupCosineLR", warmup=0.5, start_value=1e-6, convert_to_iter_based=True)
 ]
-train_cfg = dict(max_epochs=2)
+train_cfg = dict(max_epochs=3)
 shapes_crop = dict(
     type="MultiView",
     boxes=None,

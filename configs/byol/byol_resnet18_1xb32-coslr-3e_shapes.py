@@ -1,9 +1,9 @@
 """BYOL, ResNet-18, on Shapes: CARE's C-stream alone, with the recipe of the CARE demo.
 
-python tools/train.py configs/byol/byol_resnet18_1xb32-coslr-2e_shapes.py
+python tools/train.py configs/byol/byol_resnet18_1xb32-coslr-3e_shapes.py
 """
 
-_base_ = "../care/care_resnet18_1xb32-coslr-2e_shapes.py"
+_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
 
 model = dict(
     _delete_=True,
