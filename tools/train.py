@@ -15,6 +15,7 @@ from mmengine.registry import RUNNERS
 
 from mmssl.convert.transfer_load import check_load_from
 from mmssl.engine.config import load_config
+from mmssl.engine.family_runtime import complete_family_runtime
 from mmssl.engine.hooks import latest_checkpoint
 from mmssl.engine.switches import (
     set_accumulation,
@@ -78,6 +79,7 @@ def main() -> None:
         args.work_dir or config.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
     )
     config.runner_type = config.get("runner_type", "mmssl.Runner")
+    complete_family_runtime(config)
     if args.amp:
         set_precision(config, args.amp)
     if args.accumulate is not None:

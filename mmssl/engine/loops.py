@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from mmengine.runner import EpochBasedTrainLoop
 
 from mmssl.registry import LOOPS
@@ -12,11 +14,11 @@ class EpochLoop(EpochBasedTrainLoop):
     """mmengine's epoch loop, with exact resume inside an epoch and a stop between iterations.
 
     The order of the data is a pure function of (seed, epoch), so a run resumed at iteration i skips
-    the i - epoch * iterations_per_epoch batches that were seen, at no cost, through the sampler's
-    `skip`. `stop_training` is obeyed after every iteration.
+    the i - epoch * iterations_per_epoch batches that were seen: through the sampler's `skip`, at no
+    cost; with a sampler that has none (mmdet's, mmseg's) they are loaded once more and dropped.
+    `stop_training` is obeyed after every iteration.
 
     Raises:
-        TypeError: Resumed inside an epoch with a sampler that cannot skip.
         ValueError: The loader yields no batch at all.
     """
 
@@ -50,16 +52,18 @@ class EpochLoop(EpochBasedTrainLoop):
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
         start = self._iter - self._epoch * len(self.dataloader)
-        if start > 0:
-            sampler = self.dataloader.sampler
-            if not hasattr(sampler, "skip"):
-                raise TypeError(
-                    f"The checkpoint lies {start} iterations inside epoch {self._epoch + 1}, but "
-                    f"{type(sampler).__name__} cannot skip what was seen; use CounterSampler."
-                )
+        batches = self.dataloader
+        sampler = self.dataloader.sampler
+        if start > 0 and hasattr(sampler, "skip"):
             # The last batch of an epoch may be a partial one.
             sampler.skip(min(start * self.dataloader.batch_size, len(sampler)))
-        for index, batch in enumerate(self.dataloader, start):
+        elif start > 0:
+            self.runner.logger.info(
+                f"Resuming inside epoch {self._epoch + 1}: {start} batches are loaded and dropped, "
+                f"because {type(sampler).__name__} cannot skip."
+            )
+            batches = islice(self.dataloader, start, None)
+        for index, batch in enumerate(batches, start):
             self.run_iter(index, batch)
             if self.stop_training:
                 break

@@ -11,6 +11,7 @@ from mmengine.registry import RUNNERS
 from mmssl.datasets.shapes.generate import draw_shapes
 from mmssl.datasets.shapes.taxonomy import categories
 from mmssl.engine.config import load_config
+from mmssl.engine.family_runtime import complete_family_runtime
 from mmssl.models.backbones import ResNet
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "configs" / "benchmarks"
@@ -115,6 +116,7 @@ def run(leaf: str, work_dir: Path, options: dict[str, Any]) -> Any:
     config.launcher = "none"
     config.log_level = "WARNING"
     config.runner_type = "mmssl.Runner"
+    complete_family_runtime(config)
     runner = RUNNERS.build(config)
     runner.train()
     return runner

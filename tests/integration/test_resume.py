@@ -65,6 +65,20 @@ def test_state_resumed_run_is_bit_equal(tmp_path, saved, accumulate, update_at):
         assert torch.equal(state[key], value), key
 
 
+def test_state_resumed_with_a_sampler_that_cannot_skip(tmp_path):
+    """mmengine's sampler, as the families use it: what was seen is loaded again and dropped."""
+    options = {
+        "train_dataloader.sampler": dict(type="DefaultSampler", shuffle=True),
+        **CHECKPOINTS["iter"],
+    }
+    straight = final_state(run_toy(tmp_path / "straight", **options))
+    with pytest.raises(Killed):
+        run_toy(tmp_path / "killed", custom_hooks=[dict(type="KillHook", at=10)], **options)
+    state = final_state(run_toy(tmp_path / "killed", resume=True, **options))
+    for key, value in straight.items():
+        assert torch.equal(state[key], value), key
+
+
 def test_state_of_a_dropped_batch_is_resumed(tmp_path):
     """NaN in iteration 8, the first of a logical batch of 4; saved after 10, killed in 11."""
     options = {

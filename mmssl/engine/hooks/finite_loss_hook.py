@@ -65,10 +65,13 @@ class FiniteLossHook(Hook):
         )
 
     def _names(self, runner, data_batch) -> str:
-        inputs = data_batch.get("inputs") if isinstance(data_batch, dict) else None
-        if not isinstance(inputs, ViewBatch):
-            return "unknown (no ViewBatch)"
-        dataset = runner.train_dataloader.dataset
-        names = [str(dataset.path(int(index))) for index in inputs.index[: self.max_names]]
-        more = len(inputs.index) - len(names)
-        return ", ".join(names) + (f" and {more} more" if more > 0 else "")
+        batch = data_batch if isinstance(data_batch, dict) else {}
+        inputs = batch.get("inputs")
+        if isinstance(inputs, ViewBatch):
+            dataset = runner.train_dataloader.dataset
+            paths = [dataset.path(int(index)) for index in inputs.index]
+        else:  # mmdet's and mmseg's batches name their files
+            paths = [getattr(sample, "img_path", "?") for sample in batch.get("data_samples", [])]
+        names = [str(path) for path in paths[: self.max_names]]
+        more = len(paths) - len(names)
+        return (", ".join(names) or "unknown") + (f" and {more} more" if more else "")
