@@ -15,6 +15,7 @@ from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 from mmssl.engine.config import load_config
+from mmssl.engine.family_data import check_family_data
 from mmssl.evaluation.evaluate import (
     evaluate_backbone,
     evaluate_downstream,
@@ -60,6 +61,7 @@ def main() -> None:
     config = load_config(args.config, args.cfg_options)
     checkpoint = None if args.checkpoint == "none" else args.checkpoint
     if is_downstream(config):
+        check_family_data(config, parts=("test",))
         config.launcher = args.launcher
         config.work_dir = args.work_dir or f"work_dirs/{Path(args.config).stem}"
         record = evaluate_downstream(config, checkpoint)

@@ -15,6 +15,7 @@ from mmengine.registry import RUNNERS
 
 from mmssl.convert.transfer_load import check_load_from
 from mmssl.engine.config import load_config
+from mmssl.engine.family_data import check_family_data
 from mmssl.engine.family_runtime import complete_family_runtime
 from mmssl.engine.hooks import latest_checkpoint
 from mmssl.engine.switches import (
@@ -104,6 +105,7 @@ def main() -> None:
         config.resume, config.load_from = True, str(checkpoint)
     else:
         check_load_from(config.get("load_from"))
+    check_family_data(config)
     RUNNERS.build(config).train()
 
 

@@ -11,6 +11,7 @@ default_hooks = dict(
     progress=dict(type="ProgressHook"),
     momentum_update=dict(type="MomentumUpdateHook"),
     finite_loss=dict(type="FiniteLossHook"),
+    bad_files=dict(type="BadFilesHook"),
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
     preemption=dict(type="PreemptionHook"),
     collapse=dict(type="CollapseHook"),

@@ -24,14 +24,20 @@ HOW_TO_GIVE_A_BACKBONE = (
 
 
 def check_load_from(load_from: str | None) -> None:
-    """Raise if a transfer config was started without saying where its backbone comes from.
+    """Raise if a transfer config was started without a backbone that exists, before work is done.
 
     Raises:
+        FileNotFoundError: `load_from` is a path, and there is no such file.
         ValueError: `load_from` still is the placeholder of the config.
     """
     if load_from == REQUIRED:
         raise ValueError(
             "This config fine-tunes a pretrained backbone, and none was given. "
+            + HOW_TO_GIVE_A_BACKBONE
+        )
+    if load_from is not None and "://" not in str(load_from) and not Path(load_from).is_file():
+        raise FileNotFoundError(
+            f"load_from={load_from} does not exist (looked from {Path.cwd()}). "
             + HOW_TO_GIVE_A_BACKBONE
         )
 

@@ -1,4 +1,4 @@
-"""BadFiles: the unreadable files of a dataset, counted across all its worker processes."""
+"""BadFiles: the unreadable files of a dataset, counted across its worker processes and the ranks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from mmengine.logging import print_log
 from torch import Tensor
+
+from mmssl.ops.collectives import union
 
 # Before a whole epoch has shown the true share, the run stops only on clear evidence: this many bad
 # files, making up twice the allowed share of those tried (about ten standard deviations above it).
@@ -24,7 +26,8 @@ class BadFiles:
     """Marks of the files that were tried and of those that failed, in shared memory.
 
     One byte per image, written by the worker that meets it and read by all: marking twice is
-    harmless, so no lock is needed, and the count in the main process is that of all workers.
+    harmless, so no lock is needed, and the count in the main process is that of all workers. Ranks
+    share theirs in `merge_ranks`, which `BadFilesHook` calls after every epoch.
 
     Args:
         length: Number of images.
@@ -86,6 +89,19 @@ class BadFiles:
                 logger="current",
                 level=logging.WARNING,
             )
+        self.check()
+
+    def merge_ranks(self) -> None:
+        """Add the marks of all ranks to those of this one; every rank has to call it."""
+        self._tried |= union(self._tried)
+        self._bad |= union(self._bad)
+
+    def check(self) -> None:
+        """Stop if there are too many.
+
+        Raises:
+            TooManyBadFilesError: The share of unreadable files is above the configured one.
+        """
         count, total, tried = len(self), self._bad.numel(), int(self._tried.sum())
         certain = count > self.max_ratio * total
         evident = count >= _EARLY_COUNT and count > _EARLY_FACTOR * self.max_ratio * tried

@@ -47,6 +47,17 @@ def reduce_mean(tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def union(flags: Tensor) -> Tensor:
+    """Where `flags` (any shape, bool, CPU) is true on at least one rank."""
+    if world_size() == 1:
+        return flags
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    value = flags.to(device, torch.uint8)
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return value.to("cpu", torch.bool)
+
+
+@torch.no_grad()
 def any_rank(flag: bool) -> bool:
     """Whether `flag` is true on at least one rank: the way to leave a loop together."""
     if world_size() == 1:

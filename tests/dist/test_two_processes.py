@@ -13,7 +13,7 @@ from mmssl.engine.hooks import latest_checkpoint
 from tests.helpers.processes import TOY, start, train, wait_for
 
 pytestmark = pytest.mark.dist
-NO_DROP = ("model.drop=0.0", "train_dataloader.num_workers=0", "train_dataloader.persistent_workers=False")
+NO_DROP = ("model.drop=0.0", "model.spread=0.0", "train_dataloader.num_workers=0", "train_dataloader.persistent_workers=False")
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

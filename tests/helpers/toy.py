@@ -39,11 +39,13 @@ class ToyMethod(BaseAlgorithm):
         update_at: str = "after_step",
         drop: float = 0.0,
         nan_at: int = -1,
+        spread: float = 0.1,
     ) -> None:
         super().__init__(backbone or ToyBackbone())
         self.neck = nn.Sequential(nn.Flatten(), nn.Dropout(drop), nn.Linear(64, 6))
         self.head = nn.Linear(6, 6)
         self.nan_at = nan_at
+        self.spread = spread
         self.twin = MomentumTwin(
             self,
             ["backbone", "neck"],
@@ -57,7 +59,7 @@ class ToyMethod(BaseAlgorithm):
         with torch.no_grad():
             target = self.twin.neck(self.twin.backbone(second)[0])
         distance = (online - target).square().mean()
-        spread = 0.1 * (online.square().mean() - 1).square()
+        spread = self.spread * (online.square().mean() - 1).square()
         if self.progress.iter == self.nan_at:
             distance = distance * float("nan")
         return dict(loss_distance=distance, loss_spread=spread, embedding_std=online.std())

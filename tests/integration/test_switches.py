@@ -12,7 +12,7 @@ from mmssl.engine.switches import (
     set_compile,
     set_precision,
 )
-from tests.helpers.runs import care_config
+from tests.helpers.runs import care_config, toy_config
 
 pytestmark = pytest.mark.integration
 
@@ -48,8 +48,32 @@ def test_activation_checkpointing_changes_nothing_but_memory(tmp_path, plain):
     torch.testing.assert_close(losses(train(config)), losses(plain), rtol=1e-5, atol=1e-5)
 
 
-def test_accumulation_of_the_same_batch_twice_is_the_plain_run(tmp_path):
-    """The twin moves once per step: two runs of the same number of steps end with as many updates."""
+def test_accumulation_is_the_run_of_larger_batches(tmp_path):
+    """Twice 4 images a step end with the weights of 8 images a step; the toy has no batch statistics.
+
+    The toy's second loss is no mean over images, so only the first is left in. Both runs see the same
+    images in the same order; the schedule counts epochs, and epochs hold whole groups of 8.
+    """
+    options = {
+        "model": dict(type="ToyMethod", spread=0.0),
+        "train_dataloader.dataset.length": 24,
+        "param_scheduler": [dict(type="MultiStepLR", milestones=[1, 2], by_epoch=True)],
+    }
+    large = Runner.from_cfg(
+        toy_config(tmp_path / "large", **options, **{"train_dataloader.batch_size": 8})
+    )
+    config = toy_config(tmp_path / "small", **options)
+    set_accumulation(config, 2)
+    small = Runner.from_cfg(config)
+    large.train()
+    small.train()
+    assert (small.iter, large.iter) == (18, 9)
+    assert int(small.model.twin.num_updates) == int(large.model.twin.num_updates) == 9
+    for name, value in large.model.state_dict().items():
+        torch.testing.assert_close(small.model.state_dict()[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_accumulation_moves_cares_twin_once_per_step(tmp_path):
     config = care_config(tmp_path / "a")
     set_accumulation(config, 2)
     runner = train(config)

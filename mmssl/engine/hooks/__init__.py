@@ -1,3 +1,4 @@
+from .bad_files_hook import BadFilesHook
 from .checkpoint_hook import CheckpointHook, latest_checkpoint
 from .collapse_hook import CollapseError, CollapseHook
 from .data_time_hook import DataTimeHook
@@ -11,6 +12,7 @@ from .resume_state_hook import ResumeStateHook
 from .step_seed_hook import StepSeedHook
 
 __all__ = [
+    "BadFilesHook",
     "CheckpointHook",
     "CollapseError",
     "CollapseHook",
