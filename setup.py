@@ -8,7 +8,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ("downstream", "optional", "tests", "docs")
+EXTRAS = ("downstream", "tests")
 
 
 def requirements(name: str) -> list[str]:

@@ -38,7 +38,7 @@ from typing import NamedTuple, NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 MINIMUM_PYTHON = (3, 10)
 MINIMUM_TORCH = (2, 6)
-EXTRAS = ("downstream", "optional", "tests", "docs")
+EXTRAS = ("downstream", "tests")
 CORE_MODULES = ("torch", "torchvision", "mmengine", "timm", "numpy", "cv2", "mmssl")
 EXTRA_MODULES = {"downstream": ("mmcv", "mmdet", "mmseg"), "tests": ("pytest", "xdist")}
 # Modules that several distributions provide, and the versions of them that mmssl works with.

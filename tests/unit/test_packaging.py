@@ -89,7 +89,7 @@ def test_values_lowest_torch(setup_env: ModuleType) -> None:
 
 
 def test_values_every_import_is_required(setup_env: ModuleType) -> None:
-    files = ("runtime", "downstream", "optional")
+    files = ("runtime", "downstream")
     required = {setup_env.distribution(e) for name in files for e in setup_env.requirements(name)}
     missing = set()
     for path in (ROOT / "mmssl").rglob("*.py"):

@@ -1,59 +1,27 @@
 """DINO's multi-crop (Caron et al. 2021, arXiv 2104.14294): 2 views of 224 px, 8 of 96 px."""
 
+
+def view(num, size, scale, blur, *more):
+    return dict(
+        num=num,
+        transforms=[
+            dict(type="RandomResizedCrop", size=size, scale=scale, interpolation="bicubic"),
+            dict(type="HorizontalFlip", prob=0.5),
+            dict(
+                type="ColorJitter", brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, prob=0.8
+            ),
+            dict(type="RandomGrayscale", prob=0.2),
+            dict(type="GaussianBlur", sigma=(0.1, 2.0), prob=blur),
+            *more,
+        ],
+    )
+
+
 dino_views = dict(
     type="MultiView",
     views=[
-        dict(
-            num=1,
-            transforms=[
-                dict(type="RandomResizedCrop", size=224, scale=(0.4, 1.0), interpolation="bicubic"),
-                dict(type="HorizontalFlip", prob=0.5),
-                dict(
-                    type="ColorJitter",
-                    brightness=0.4,
-                    contrast=0.4,
-                    saturation=0.2,
-                    hue=0.1,
-                    prob=0.8,
-                ),
-                dict(type="RandomGrayscale", prob=0.2),
-                dict(type="GaussianBlur", sigma=(0.1, 2.0), prob=1.0),
-            ],
-        ),
-        dict(
-            num=1,
-            transforms=[
-                dict(type="RandomResizedCrop", size=224, scale=(0.4, 1.0), interpolation="bicubic"),
-                dict(type="HorizontalFlip", prob=0.5),
-                dict(
-                    type="ColorJitter",
-                    brightness=0.4,
-                    contrast=0.4,
-                    saturation=0.2,
-                    hue=0.1,
-                    prob=0.8,
-                ),
-                dict(type="RandomGrayscale", prob=0.2),
-                dict(type="GaussianBlur", sigma=(0.1, 2.0), prob=0.1),
-                dict(type="Solarize", threshold=128, prob=0.2),
-            ],
-        ),
-        dict(
-            num=8,
-            transforms=[
-                dict(type="RandomResizedCrop", size=96, scale=(0.05, 0.4), interpolation="bicubic"),
-                dict(type="HorizontalFlip", prob=0.5),
-                dict(
-                    type="ColorJitter",
-                    brightness=0.4,
-                    contrast=0.4,
-                    saturation=0.2,
-                    hue=0.1,
-                    prob=0.8,
-                ),
-                dict(type="RandomGrayscale", prob=0.2),
-                dict(type="GaussianBlur", sigma=(0.1, 2.0), prob=0.5),
-            ],
-        ),
+        view(1, 224, (0.4, 1.0), 1.0),
+        view(1, 224, (0.4, 1.0), 0.1, dict(type="Solarize", threshold=128, prob=0.2)),
+        view(8, 96, (0.05, 0.4), 0.5),
     ],
 )

@@ -1,47 +1,24 @@
 """PixPro's two views (Xie et al. 2021, arXiv 2011.10043; official code), with crop boxes."""
 
+
+def view(blur, *more):
+    return dict(
+        num=1,
+        transforms=[
+            dict(type="RandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bilinear"),
+            dict(type="HorizontalFlip", prob=0.5),
+            dict(
+                type="ColorJitter", brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, prob=0.8
+            ),
+            dict(type="RandomGrayscale", prob=0.2),
+            dict(type="GaussianBlur", sigma=(0.1, 2.0), prob=blur),
+            *more,
+        ],
+    )
+
+
 pixpro_views = dict(
     type="MultiView",
     boxes="unit",
-    views=[
-        dict(
-            num=1,
-            transforms=[
-                dict(
-                    type="RandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bilinear"
-                ),
-                dict(type="HorizontalFlip", prob=0.5),
-                dict(
-                    type="ColorJitter",
-                    brightness=0.4,
-                    contrast=0.4,
-                    saturation=0.2,
-                    hue=0.1,
-                    prob=0.8,
-                ),
-                dict(type="RandomGrayscale", prob=0.2),
-                dict(type="GaussianBlur", sigma=(0.1, 2.0), prob=1.0),
-            ],
-        ),
-        dict(
-            num=1,
-            transforms=[
-                dict(
-                    type="RandomResizedCrop", size=224, scale=(0.08, 1.0), interpolation="bilinear"
-                ),
-                dict(type="HorizontalFlip", prob=0.5),
-                dict(
-                    type="ColorJitter",
-                    brightness=0.4,
-                    contrast=0.4,
-                    saturation=0.2,
-                    hue=0.1,
-                    prob=0.8,
-                ),
-                dict(type="RandomGrayscale", prob=0.2),
-                dict(type="GaussianBlur", sigma=(0.1, 2.0), prob=0.1),
-                dict(type="Solarize", threshold=128, prob=0.2),
-            ],
-        ),
-    ],
+    views=[view(1.0), view(0.1, dict(type="Solarize", threshold=128, prob=0.2))],
 )
