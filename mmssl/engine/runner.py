@@ -58,7 +58,10 @@ class Runner(_Runner):
             self.logger.info("Denormal numbers are flushed to zero (CPU training).")
 
     def wrap_model(self, model_wrapper_cfg, model):
-        """mmengine's; without GPUs the wrapper takes no device, and BatchNorm is per process."""
+        """mmengine's; weights in the layout of the images; without GPUs no device and local BatchNorm."""
+        layout = getattr(getattr(model, "data_preprocessor", None), "memory_format", None)
+        if layout is torch.channels_last:
+            model.to(memory_format=layout)  # else convolutions convert them at every call
         synchronised = any(isinstance(layer, torch.nn.SyncBatchNorm) for layer in model.modules())
         if synchronised and self.distributed and not torch.cuda.is_available():
             self.logger.warning(

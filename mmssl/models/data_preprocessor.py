@@ -24,8 +24,9 @@ class ViewPreprocessor(BaseDataPreprocessor):
     Args:
         mean: Per RGB channel, in pixel units (0..255); default ImageNet's.
         std: Per RGB channel, in pixel units (0..255); default ImageNet's.
-        channels_last: Lay the images out with channels last, which convolutions then keep: faster on
-            CPUs and with mixed precision on GPUs; results change by rounding.
+        channels_last: Lay the images out with channels last, which convolutions then keep (the runner
+            lays out the weights alike): faster on CPUs and with mixed precision on GPUs; results
+            change by rounding.
     """
 
     mean: Tensor

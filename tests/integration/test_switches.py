@@ -48,6 +48,17 @@ def test_activation_checkpointing_changes_nothing_but_memory(tmp_path, plain):
     torch.testing.assert_close(losses(train(config)), losses(plain), rtol=1e-5, atol=1e-5)
 
 
+def test_channels_last_changes_the_layout_only(tmp_path, plain):
+    config = care_config(tmp_path)
+    config.model.data_preprocessor = dict(type="ViewPreprocessor", channels_last=True)
+    runner = train(config)
+    torch.testing.assert_close(losses(runner)[:2], losses(plain)[:2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(losses(runner), losses(plain), rtol=2e-2, atol=0)
+    for module in (runner.model.backbone, runner.model.twin):
+        maps = [p for p in module.parameters() if p.ndim == 4 and p.shape[1] > 1 < p.shape[2]]
+        assert maps and all(p.is_contiguous(memory_format=torch.channels_last) for p in maps)
+
+
 def test_accumulation_is_the_run_of_larger_batches(tmp_path):
     """Twice 4 images a step end with the weights of 8 images a step; the toy has no batch statistics.
 
