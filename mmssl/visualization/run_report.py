@@ -40,6 +40,13 @@ PICTURE_ROLES = {
 }
 # Above this share the loader, not the network, sets the pace.
 BUSY_DATA_WAIT = 20.0
+# Name of a validation result in the log -> (title, factor that makes it per cent).
+TRANSFER_RESULTS = {
+    "coco/bbox_mAP": ("box AP", 100.0),
+    "coco/segm_mAP": ("mask AP", 100.0),
+    "pascal_voc/mAP": ("VOC AP", 100.0),
+    "mIoU": ("mIoU", 1.0),
+}
 PHASE_ORDER = (
     "step", "data", "iteration hooks", "evaluation", "checkpoints", "epoch hooks", "start", "finish",
 )  # fmt: skip
@@ -141,12 +148,12 @@ def verdict_of(card: dict[str, Any], log: RunLog) -> tuple[str, Tone]:
     parts = [_state(card)]
     tones: dict[str, Tone] = {"finished": "good", "interrupted": "warning"}
     tone: Tone = tones.get(card.get("state", ""), "plain")
-    for name in _knn_names(log):
-        values = [value for _, value in log.curves[name] if math.isfinite(value)]
-        if len(values) > 1:
-            parts.append(f"{_title(name)} went from {values[0]:.1f} to {values[-1]:.1f} %.")
-        elif values:
-            parts.append(f"{_title(name)} is {values[0]:.1f} %.")
+    for title, points in _results(log):
+        first, last = points[0][1], points[-1][1]
+        if len(points) > 1:
+            parts.append(f"{title} went from {first:.1f} to {last:.1f} %.")
+        else:
+            parts.append(f"{title} is {last:.1f} %.")
     wait = card.get("data_wait")
     if wait is not None and wait > BUSY_DATA_WAIT:
         tone = "warning"
@@ -218,23 +225,25 @@ def _subtitle(card: dict[str, Any]) -> str:
     return f"{card['method']}, started {first['started']}{again}"
 
 
-def _knn_names(log: RunLog) -> list[str]:
-    return [name for name in log.curves if name.startswith("knn") and name.endswith("top1")]
-
-
-def _title(name: str) -> str:
-    """`knn/twin_top1` as "k-NN twin top-1"."""
-    return name.replace("knn/", "k-NN ").replace("_", " ").replace("top1", "top-1")
+def _results(log: RunLog) -> list[tuple[str, list[tuple[float, float]]]]:
+    """What a run is judged by: (title, finite points in per cent) of each result it logged."""
+    found = []
+    for name, curve in log.curves.items():
+        title, scale = TRANSFER_RESULTS.get(name, ("", 1.0))
+        if name.startswith("knn") and name.endswith("top1"):
+            title = name.replace("knn/", "k-NN ").replace("_", " ").replace("top1", "top-1")
+        points = [(position, scale * value) for position, value in curve if math.isfinite(value)]
+        if title and points:
+            found.append((title, points))
+    return found
 
 
 def _tiles(card: dict[str, Any], log: RunLog) -> list[Tile]:
     tiles = []
-    for name in _knn_names(log)[:2]:
-        points = [point for point in log.curves[name] if math.isfinite(point[1])]
-        if points:
-            best = max(points, key=lambda point: point[1])
-            where = f"best {best[1]:.1f} at {log.x_label} {best[0]:g}"
-            tiles.append(Tile(_title(name), f"{points[-1][1]:.1f} %", where))
+    for title, points in _results(log)[:2]:
+        best = max(points, key=lambda point: point[1])
+        where = f"best {best[1]:.1f} at {log.x_label} {best[0]:g}"
+        tiles.append(Tile(title, f"{points[-1][1]:.1f} %", where))
     loss = log.last("loss")
     if loss is not None:
         start = next((v for _, v in log.curves["loss"] if math.isfinite(v)), loss)

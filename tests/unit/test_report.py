@@ -22,7 +22,7 @@ from mmssl.visualization.report import (
     write_report,
 )
 from mmssl.visualization.run_card import checkpoint_rows, read_card, write_card
-from mmssl.visualization.run_log import charts_of, read_log
+from mmssl.visualization.run_log import RunLog, charts_of, read_log
 from mmssl.visualization.run_report import duration, verdict_of, write_run_report
 
 
@@ -267,3 +267,12 @@ def test_raises_without_a_run(tmp_path):
 )
 def test_values_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_values_transfer_results_lead_the_report():
+    log = RunLog(
+        {"coco/bbox_mAP": [(50, 0.1), (100, 0.255)], "mIoU": [(100, 17.2)], "acc": [(1, 9)]}
+    )
+    verdict, _ = verdict_of({}, log)
+    assert "box AP went from 10.0 to 25.5 %." in verdict
+    assert "mIoU is 17.2 %." in verdict and "acc" not in verdict
