@@ -176,12 +176,36 @@ def hold_out(labels: Tensor, share: float, *, seed: int = 0) -> tuple[Tensor, Te
     return (~held).nonzero()[:, 0], held.nonzero()[:, 0]
 
 
-def _prepare(data: Features, normalize: str, mean: Tensor | None, std: Tensor | None) -> Tensor:
+def _shared_labels(sets: Sequence[Features], val: Features) -> Tensor:
+    """The labels of the training images, after a look at whether a probe makes sense."""
+    labels = sets[0].labels
+    if not len(labels) or not len(val.labels):
+        raise ValueError(
+            f"A linear probe needs labels: {len(labels)} training and {len(val.labels)} validation "
+            "images have one. Put the images into one folder per class."
+        )
+    if not all(torch.equal(data.labels, labels) for data in sets):
+        raise ValueError(
+            "The sets of training features must show the same images in the same order."
+        )
+    unknown = sorted(set(val.labels.tolist()) - set(labels.tolist()))
+    if unknown:
+        raise ValueError(
+            f"The validation images have classes that no training image has: {unknown[:10]}."
+        )
+    return labels
+
+
+def _normalized(sets: Sequence[Features], normalize: str) -> list[Tensor]:
+    """Features of all sets; `standardize` goes by the statistics of the first."""
+    features = [data.features for data in sets]
     if normalize == "l2":
-        return F.normalize(data.features, dim=1)
-    if mean is None or std is None:
-        return data.features
-    return (data.features - mean) / std
+        return [F.normalize(rows, dim=1) for rows in features]
+    if normalize == "standardize":
+        mean = features[0].mean(dim=0)
+        std = features[0].std(dim=0, correction=0).clamp_min(1e-6)
+        return [(rows - mean) / std for rows in features]
+    return features
 
 
 def _fit(
@@ -280,35 +304,14 @@ def linear_probe(
             f"{normalize!r} and {select_on!r}."
         )
     sets, val = [labelled(data) for data in sets], labelled(val)
-    labels = sets[0].labels
-    if not len(labels) or not len(val.labels):
-        raise ValueError(
-            f"A linear probe needs labels: {len(labels)} training and {len(val.labels)} validation "
-            "images have one. Put the images into one folder per class."
-        )
-    if not all(torch.equal(data.labels, labels) for data in sets):
-        raise ValueError(
-            "The sets of training features must show the same images in the same order."
-        )
-    unknown = sorted(set(val.labels.tolist()) - set(labels.tolist()))
-    if unknown:
-        raise ValueError(
-            f"The validation images have classes that no training image has: {unknown[:10]}."
-        )
-    classes = int(labels.max()) + 1
-
-    mean = std = None
-    if normalize == "standardize":
-        mean = sets[0].features.mean(dim=0)
-        std = sets[0].features.std(dim=0, correction=0).clamp_min(1e-6)
-    inputs = [_prepare(data, normalize, mean, std) for data in sets]
-    val_inputs = _prepare(val, normalize, mean, std)
+    labels = _shared_labels(sets, val)
+    *inputs, val_inputs = _normalized([*sets, val], normalize)
     batch_size = min(batch_size, len(labels))
 
     def heads(rates: Sequence[float]) -> LinearHeads:
         return LinearHeads(
             inputs[0].shape[1],
-            classes,
+            int(labels.max()) + 1,
             [rate * batch_size / 256 for rate in rates],
             weight_decay=weight_decay,
             batch_norm=batch_norm,

@@ -12,6 +12,7 @@ WIDTH, HEIGHT = 440, 250
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 10, 34
 MAX_POINTS = 300
 LOG_SPAN = 100.0
+MOST_DOTS = 40
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,27 @@ def _segments(points: list[tuple[float, float]]) -> list[list[tuple[float, float
     return [run for run in runs if run]
 
 
+def _line(name: str, index: int, points: list[tuple[float, float, float, float]]) -> str:
+    """A line through (pixel x, pixel y, x, y), with gaps where y is not finite; dots if there are few."""
+    shape = []
+    for run in _segments([(left, down) for left, down, _, _ in points]):
+        dots = [f"{left:.1f},{down:.1f}" for left, down in run]
+        shape.append(f"M{dots[0]}h.01" if len(run) == 1 else "M" + "L".join(dots))
+    finite = [point for point in points if math.isfinite(point[3])]
+    values = " ".join(f"{left:.1f},{down:.1f},{x:.6g},{y:.6g}" for left, down, x, y in finite)
+    label, colour = escape(name), f"var(--line-{index % 6})"
+    path = (
+        f'<path class="line" style="stroke:{colour}" d="{"".join(shape)}" data-name="{label}" '
+        f'data-values="{values}"><title>{label}</title></path>'
+    )
+    if len(finite) > MOST_DOTS:
+        return path
+    return path + "".join(
+        f'<circle r="2.4" cx="{left:.1f}" cy="{down:.1f}" style="fill:{colour}"/>'
+        for left, down, _, _ in finite
+    )
+
+
 def line_chart(chart: Chart) -> str:
     """`chart` as an HTML figure with an inline SVG.
 
@@ -182,30 +204,10 @@ def line_chart(chart: Chart) -> str:
         f"{escape(chart.x_label)}</text>"
     )
     for index, (name, xs, ys) in enumerate(thinned):
-        shape = []
-        for run in _segments(list(zip(xs, ys, strict=True))):
-            dots = [f"{to_x(x):.1f},{to_y(y):.1f}" for x, y in run]
-            if len(run) == 1:
-                shape.append(f"M{dots[0]}h.01")
-            else:
-                shape.append("M" + "L".join(dots))
-        label = escape(name)
-        values = " ".join(
-            f"{to_x(x):.1f},{to_y(y):.1f},{x:.6g},{y:.6g}"
-            for x, y in zip(xs, ys, strict=True)
-            if math.isfinite(y)
-        )
-        parts.append(
-            f'<path class="line" style="stroke:var(--line-{index % 6})" d="{"".join(shape)}" '
-            f'data-name="{label}" data-values="{values}"><title>{label}</title></path>'
-        )
-        if len(values.split()) <= 40:
-            parts.extend(
-                f'<circle r="2.4" cx="{to_x(x):.1f}" cy="{to_y(y):.1f}" '
-                f'style="fill:var(--line-{index % 6})"/>'
-                for x, y in zip(xs, ys, strict=True)
-                if math.isfinite(y)
-            )
+        points = [
+            (to_x(x), to_y(y) if math.isfinite(y) else y, x, y) for x, y in zip(xs, ys, strict=True)
+        ]
+        parts.append(_line(name, index, points))
     parts.append("</svg>")
     legend = "".join(
         f'<span><i style="background:var(--line-{index % 6})"></i>{escape(name)} '

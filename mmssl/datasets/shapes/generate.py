@@ -226,16 +226,23 @@ def draw_shapes(
     if manifest is not None:
         return {**manifest, "drawn": False}
 
+    workers = _usable_cores() if num_workers is None else num_workers
+    return {**_draw_all(root, plan, workers, progress), "drawn": True}
+
+
+def _draw_all(
+    root: Path, plan: dict[str, Any], num_workers: int, progress: Callable[[int, int], None] | None
+) -> dict[str, Any]:
+    """Draw and write everything; return the manifest."""
     for folder in _folders(root):
         folder.mkdir(parents=True, exist_ok=True)
     # Written first as incomplete: an interrupted drawing is then known as ours and drawn again.
     _write_json(root / MANIFEST, {"plan": plan, "complete": False})
     _write_json(root / "classes.json", hierarchy())
-    jobs = [Job(str(root), split, i, plan) for split in SPLITS for i in range(counts[split])]
+    jobs = [Job(str(root), split, i, plan) for split in SPLITS for i in range(plan[f"num_{split}"])]
     digest = hashlib.blake2b(digest_size=16)
     scenes: dict[str, list[list[dict[str, Any]]]] = {"scenes_train": [], "scenes_val": []}
-    workers = _usable_cores() if num_workers is None else num_workers
-    for number, (job, result) in enumerate(zip(jobs, _results(jobs, workers), strict=True)):
+    for number, (job, result) in enumerate(zip(jobs, _results(jobs, num_workers), strict=True)):
         pixels, annotations = result
         digest.update(pixels)
         if job.split in scenes:
@@ -251,7 +258,7 @@ def draw_shapes(
         "pixels_blake2b": digest.hexdigest(),
     }
     _write_json(root / MANIFEST, manifest)
-    return {**manifest, "drawn": True}
+    return manifest
 
 
 def _write_lists(
