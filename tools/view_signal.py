@@ -10,6 +10,7 @@ import argparse
 
 import torch
 from mmengine.config import DictAction
+from mmengine.registry import init_default_scope
 
 from mmssl.engine.config import load_config
 from mmssl.engine.runner import Runner
@@ -36,6 +37,7 @@ def main() -> None:
     """Measure, print, and say what it means."""
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
+    init_default_scope("mmssl")
     torch.manual_seed(args.seed)
     algorithm = MODELS.build(config.model)
     algorithm.init_weights()

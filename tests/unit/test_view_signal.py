@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import pytest
 import torch
 
+from mmssl.datasets.shapes import draw_shapes
 from mmssl.evaluation.view_signal import view_signal
 from mmssl.structures import ViewBatch
 from tests.helpers.monitored import MonitoredByol
+from tests.helpers.processes import start
 
 
 def batch(first, second, label=None) -> dict:
@@ -61,3 +66,19 @@ def test_raises_without_pairs(algorithm):
         view_signal(algorithm, [one], 1)
     with pytest.raises(ValueError, match="at least two images"):
         view_signal(algorithm, [batch(pictures(1, 1), pictures(1, 2))], 1)
+
+
+def test_values_of_the_tool_on_shapes(tmp_path):
+    counts = dict(num_classify_train=0, num_classify_val=0, num_scenes_train=0, num_scenes_val=0)
+    draw_shapes(tmp_path / "shapes", num_unlabelled=64, num_workers=1, **counts)
+    process = start(
+        sys.executable, "tools/view_signal.py",
+        "configs/byol/byol_resnet18_1xb32-coslr-3e_shapes.py", "--batches", "2", "--cfg-options",
+        f"train_dataloader.dataset.root={tmp_path / 'shapes/unlabelled'}",
+        log=tmp_path / "log",
+    )  # fmt: skip
+    assert process.wait(120) == 0, (tmp_path / "log").read_text()[-3000:]
+    text = (tmp_path / "log").read_text()
+    same, other = (float(value) for value in re.findall(r"images? +(-?0\.\d+)", text))
+    assert same > 0.05 > abs(other)
+    assert "64 images" in text and "Below" not in text
