@@ -13,8 +13,16 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.fixture(autouse=True)
+def own_scope():
+    """A runner of mmdet or mmseg leaves its scope behind, in which our short names are unknown."""
+    yield
+    DefaultScope._instance_dict.clear()
 
 
 def _importable(name: str) -> bool:

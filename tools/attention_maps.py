@@ -68,14 +68,27 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--alpha", type=float, default=0.5, help="share of the colours")
     parser.add_argument("--max-images", type=int, default=8)
     args = parser.parse_args()
-    args.labels = args.labels or [Path(path).stem for path in args.checkpoint]
+    args.labels = args.labels or default_labels(args.checkpoint)
     if len(args.labels) != len(args.checkpoint):
         parser.error(f"{len(args.labels)} labels for {len(args.checkpoint)} checkpoints")
+    if len(set(args.labels)) < len(args.labels):
+        parser.error(f"every network needs a label of its own, got {', '.join(args.labels)}")
     if args.mode == "grad-cam" and len(args.classifier or []) != len(args.checkpoint):
         parser.error("--mode grad-cam needs --classifier with one file per checkpoint")
     if args.mode == "grad-cam" and args.untrained:
         parser.error("--untrained has no classifier; leave it out with --mode grad-cam")
     return args
+
+
+def default_labels(paths: list[str]) -> list[str]:
+    """File names, with the folder in front where two files have the same, as `epoch_100` often is."""
+    stems = [Path(path).stem for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    return [
+        f"{Path(path).resolve().parent.name}/{stem}"
+        for path, stem in zip(paths, stems, strict=True)
+    ]
 
 
 def read_images(args: argparse.Namespace) -> list[np.ndarray]:
@@ -112,6 +125,8 @@ def maps_of(
     if args.mode == "stream":
         blocks = stream_attention(model, images)
         for index, block in enumerate(blocks):
+            if args.head is not None and not -block.shape[1] <= args.head < block.shape[1]:
+                raise ValueError(f"--head {args.head}: block {index} has {block.shape[1]} heads.")
             chosen = block.mean(dim=1) if args.head is None else block[:, args.head]
             rows[f", block {index}"] = list(unit_range(chosen))
         return rows

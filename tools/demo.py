@@ -13,6 +13,7 @@ a command that is printed and can be run by hand. A second call goes on where th
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shlex
@@ -65,6 +66,15 @@ class Step:
     read: Callable[[], dict[str, float]] = dict
 
 
+def fingerprint_of(data: Path, budget: Budget) -> str:
+    """What the results of a demo depend on: code, configs, data folder, budget."""
+    digest = hashlib.sha256(repr((str(data.resolve()), budget)).encode())
+    for folder in ("mmssl", "configs", "tools"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 @dataclass
 class Demo:
     """The work folder of a demo and the results of its steps.
@@ -74,7 +84,8 @@ class Demo:
         data: The drawn images.
         budget: How much of everything.
         seed: Of all runs.
-        results: Metrics by step, and `seconds` of each; kept in `results.json`.
+        results: Metrics by step, and `seconds` of each; kept in `results.json`. Those of other code,
+            data or budget are moved aside, never mixed in.
     """
 
     folder: Path
@@ -86,8 +97,20 @@ class Demo:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.record = self.folder / "results.json"
-        if self.record.exists():
-            self.results = json.loads(self.record.read_text())
+        made_by = self.folder / "made_by.txt"
+        fingerprint = fingerprint_of(self.data, self.budget)
+        if made_by.exists() and made_by.read_text() == fingerprint:
+            if self.record.exists():
+                self.results = json.loads(self.record.read_text())
+            return
+        if any(self.folder.iterdir()):
+            old = self.folder.with_name(
+                f"{self.folder.name}_until_{time.strftime('%Y%m%d_%H%M%S')}"
+            )
+            self.folder.rename(old)
+            print(f"The results there were of other code, data or budget: they are in {old} now.")
+            self.folder.mkdir()
+        made_by.write_text(fingerprint)
 
     def run(self, *steps: Step) -> None:
         """Run steps side by side, each on its share of the cores; skip those an earlier call finished.

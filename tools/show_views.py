@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmssl.datasets import ImageDataset, ImageFolder
-from mmssl.registry import DATASETS, TRANSFORMS
+from mmssl.registry import DATASETS, TRANSFORMS, load_plugins
 from mmssl.visualization.view_sheet import SheetRow, find_views, view_sheet
 
 
@@ -35,7 +35,9 @@ def parse_args() -> argparse.Namespace:
 def choose_rows(dataset: ImageDataset, index: int | None, num: int) -> list[SheetRow]:
     """The image asked for, or `num` images spread over the dataset."""
     if index is not None:
-        chosen = [index]
+        if not -len(dataset) <= index < len(dataset):
+            raise SystemExit(f"--index {index}: there are {len(dataset)} images.")
+        chosen = [range(len(dataset))[index]]
     else:
         num = min(num, len(dataset))
         chosen = [position * len(dataset) // num for position in range(num)]
@@ -46,8 +48,11 @@ def main() -> None:
     """Draw the sheet and write it."""
     args = parse_args()
     config = Config.fromfile(args.config)
+    load_plugins()
     init_default_scope(config.get("default_scope", "mmssl"))
     views = TRANSFORMS.build(find_views(config))
+    if args.images and len(args.images) > 1 and any(map(os.path.isdir, args.images)):
+        raise SystemExit("--images takes one folder, or files.")
     if args.images and not os.path.isdir(args.images[0]):
         rows = [SheetRow(path, number) for number, path in enumerate(args.images)]
         if args.index is not None:

@@ -61,11 +61,17 @@ def main() -> None:
     config = load_config(args.config, args.cfg_options)
     checkpoint = None if args.checkpoint == "none" else args.checkpoint
     if is_downstream(config):
+        if args.knn or args.linear:
+            raise SystemExit(
+                "--knn and --linear are for pretraining configs; this one is a detector's or segmentor's."
+            )
         check_family_data(config, parts=("test",))
         config.launcher = args.launcher
         config.work_dir = args.work_dir or f"work_dirs/{Path(args.config).stem}"
         record = evaluate_downstream(config, checkpoint)
     else:
+        if args.launcher != "none":
+            raise SystemExit("k-NN and linear probe run in one process; leave --launcher out.")
         MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
         chosen = [name for name in ("knn", "linear") if getattr(args, name)]
         record = evaluate_backbone(

@@ -104,7 +104,8 @@ def main() -> None:
     if checkpoint:
         config.resume, config.load_from = True, str(checkpoint)
     else:
-        check_load_from(config.get("load_from"))
+        transfer = config.get("default_scope", "mmssl") != "mmssl"
+        check_load_from(config.get("load_from"), transfer=transfer)
     check_family_data(config)
     RUNNERS.build(config).train()
 

@@ -30,13 +30,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override entries"
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.batches < 1:
+        parser.error(f"--batches must be at least 1, got {args.batches}")
+    return args
 
 
 def main() -> None:
     """Measure, print, and say what it means."""
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
+    if config.get("default_scope", "mmssl") != "mmssl" or not {"model", "train_dataloader"} <= set(
+        config
+    ):
+        raise SystemExit(f"{args.config} is no pretraining config of mmssl.")
     init_default_scope("mmssl")
     torch.manual_seed(args.seed)
     algorithm = MODELS.build(config.model)
@@ -44,7 +51,13 @@ def main() -> None:
     algorithm.to("cuda" if torch.cuda.is_available() else "cpu")
     loader = dict(config.train_dataloader)
     loader["persistent_workers"] = False
-    signal = view_signal(algorithm, Runner.build_dataloader(loader, args.seed), args.batches)
+    batches = Runner.build_dataloader(loader, args.seed)
+    if not len(batches):
+        raise SystemExit(
+            f"{len(batches.dataset)} images make no batch of {batches.batch_size}: lower "
+            "train_dataloader.batch_size with --cfg-options."
+        )
+    signal = view_signal(algorithm, batches, args.batches)
     print(f"Correlation of the untrained network's features, {signal.num_images} images:")
     print(f"  two views of one image         {signal.same_image:6.3f}")
     if signal.same_class is not None:

@@ -13,6 +13,8 @@ from mmssl.engine.config import load_config
 from mmssl.models.backbones import ResNet
 from mmssl.registry import MODELS
 
+MARK = "# Written by tools/export_backbone.py; a new export of this name replaces it."
+
 
 def _stage_channels(backbone_config: dict[str, Any], export: Export) -> list[int]:
     """Channels of every map that the downstream backbone returns, by stage."""
@@ -94,7 +96,8 @@ def write_downstream_config(export: Export, transfer_config: str | Path) -> Path
 
     Raises:
         FileNotFoundError: There is no such config.
-        ValueError: The export is for a library without configs, or the backbone does not fit.
+        ValueError: The export is for a library without configs, the backbone does not fit, or a config
+            of somebody else's has the name already.
     """
     if not isinstance(export.metadata["build"], dict):
         raise ValueError(
@@ -111,10 +114,16 @@ def write_downstream_config(export: Export, transfer_config: str | Path) -> Path
         model = dict(backbone=backbone, **model)
 
     path = export.path.with_suffix(".py")
+    if path.exists() and MARK not in path.read_text(encoding="utf-8"):
+        raise ValueError(
+            f"{path} exists and was not written by this tool; it stays as it is. Export to another "
+            "name, or move it away."
+        )
     base = os.path.relpath(transfer_config.resolve(), path.resolve().parent)
     lines = [
         f'"""Fine-tunes {export.path.name}: {export.metadata["method"]}, {export.metadata["branch"]} '
         f'network, epoch {export.metadata["epoch"]}."""',
+        MARK,
         "",
         f"_base_ = {base!r}",
         "",

@@ -55,7 +55,13 @@ def _read_config(checkpoint: dict[str, Any], config: str | Path | None) -> tuple
             "config of the run with --from-config PATH (from_config=...); for an official checkpoint "
             "any config whose model.backbone is the same network."
         )
-    return read_config_text(text), hashlib.sha256(text.encode()).hexdigest()
+    read = read_config_text(text)
+    if read.get("default_scope", "mmssl") != "mmssl":
+        raise ValueError(
+            f"The checkpoint is of a config of {read['default_scope']}, whose backbone has that library's "
+            "layout already; exports are made of pretraining checkpoints."
+        )
+    return read, hashlib.sha256(text.encode()).hexdigest()
 
 
 def _backbone_config(config: dict[str, Any]) -> dict[str, Any]:

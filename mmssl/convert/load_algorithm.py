@@ -36,6 +36,11 @@ def load_algorithm(
             "checkpoint of tools/train.py."
         )
     config = read_config_text(text)
+    if config.get("default_scope", "mmssl") != "mmssl":
+        raise ValueError(
+            f"{checkpoint} is a checkpoint of a config of {config['default_scope']}; a self-supervised "
+            "algorithm of mmssl is expected."
+        )
     if "custom_imports" in config:
         import_modules_from_strings(**config["custom_imports"])
     load_plugins()

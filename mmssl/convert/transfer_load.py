@@ -23,8 +23,12 @@ HOW_TO_GIVE_A_BACKBONE = (
 )
 
 
-def check_load_from(load_from: str | None) -> None:
+def check_load_from(load_from: str | None, *, transfer: bool = True) -> None:
     """Raise if a transfer config was started without a backbone that exists, before work is done.
+
+    Args:
+        load_from: Of the config.
+        transfer: Whether the config is a detector's or segmentor's, which starts from an export.
 
     Raises:
         FileNotFoundError: `load_from` is a path, and there is no such file.
@@ -35,11 +39,12 @@ def check_load_from(load_from: str | None) -> None:
             "This config fine-tunes a pretrained backbone, and none was given. "
             + HOW_TO_GIVE_A_BACKBONE
         )
-    if load_from is not None and "://" not in str(load_from) and not Path(load_from).is_file():
-        raise FileNotFoundError(
-            f"load_from={load_from} does not exist (looked from {Path.cwd()}). "
-            + HOW_TO_GIVE_A_BACKBONE
-        )
+    if load_from is None or "://" in str(load_from) or Path(load_from).expanduser().is_file():
+        return
+    raise FileNotFoundError(
+        f"load_from={load_from} does not exist (looked from {Path.cwd()})."
+        + (f" {HOW_TO_GIVE_A_BACKBONE}" if transfer else "")
+    )
 
 
 class TransferLoad(NamedTuple):

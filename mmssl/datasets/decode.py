@@ -67,7 +67,9 @@ def _decode_with_pillow(data: bytes) -> Image.Image:
     except MemoryError:
         raise
     except UnidentifiedImageError as error:
-        raise UnreadableImageError("its format is not known, or it is damaged") from error
+        raise UnreadableImageError(
+            "its format is not known (or a kind of it, such as a TIFF of float RGB), or it is damaged"
+        ) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
         raise UnreadableImageError(f"{type(error).__name__}: {error}") from error
 

@@ -83,18 +83,28 @@ def find_files(root: str, extensions: Sequence[str]) -> list[str]:
         )
     found: list[str] = []
     num_other = 0
-    pending, visited = [""], {os.path.realpath(root)}
-    while pending:
-        folder = pending.pop()
+    # Links come last: what they lead to may be a folder that is found without them.
+    pending, links, visited = [""], [], {os.path.realpath(root)}
+    while pending or links:
+        if pending:
+            folder = pending.pop()
+        else:
+            links.sort(reverse=True)
+            folder = links.pop()
+            target = os.path.realpath(os.path.join(root, folder))
+            if target in visited:
+                continue
+            visited.add(target)
         with os.scandir(os.path.join(root, folder)) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
                 path = os.path.join(folder, entry.name)
-                if entry.is_dir():
-                    # Only links can lead back to where we have been.
-                    target = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-                    if not entry.is_symlink() or target not in visited:
+                if entry.is_symlink() and entry.is_dir():
+                    links.append(path)
+                elif entry.is_dir():
+                    target = os.path.realpath(entry.path)
+                    if target not in visited:
                         visited.add(target)
                         pending.append(path)
                 elif entry.name.lower().endswith(endings):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 
@@ -46,6 +47,14 @@ _TOP_LEVEL = set(inspect.signature(Runner.__init__).parameters) | {
     "find_unused_parameters", "launcher", "load_from", "log_level", "log_processor", "randomness",
     "resume", "runner_type", "sync_bn", "trust_pickle", "work_dir",
 }  # fmt: skip
+
+
+# Keys of the dicts that no class stands for.
+_UNTYPED = {
+    "env_cfg": {"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"},
+    "auto_scale_lr": {"enable", "base_batch_size"},
+    "randomness": {"seed", "deterministic", "diff_rank_seed"},
+}
 
 
 class ConfigError(ValueError):
@@ -95,6 +104,15 @@ def check_config(config: Config) -> None:
             raise ConfigError(
                 f"Unknown key {key!r}{_place(config, key)}. Did you mean {near[0]!r}?"
             )
+    for section, valid in _UNTYPED.items():
+        for key in config.get(section) or {}:
+            if key not in valid:
+                near = difflib.get_close_matches(key, valid, 1)
+                raise ConfigError(
+                    f"{section}.{key}{_place(config, key)}: nothing reads {key!r}."
+                    + (f" Did you mean {near[0]!r}?" if near else "")
+                    + f" It takes: {', '.join(sorted(valid))}."
+                )
     for key, registry in _REGISTRIES.items():
         if key in config:
             _check(config, config[key], key, registry)
@@ -131,9 +149,11 @@ def _check_type(config: Config, node: dict, kind: str, path: str, registry: Regi
             + (f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(names[:40])}.")
             + " Classes of your own need custom_imports = dict(imports=['your.module'])."
         )
-    parameters = inspect.signature(cls).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+    parameters = dict(inspect.signature(cls).parameters)
+    rest = [name for name, value in parameters.items() if value.kind is value.VAR_KEYWORD]
+    if rest and not issubclass(cls, CheckpointHook):  # mmengine's takes anything and ignores it
         return
+    parameters = {name: value for name, value in parameters.items() if name not in rest}
     valid = set(parameters) | _BUILD_KEYS
     for key in node:
         if key not in valid:

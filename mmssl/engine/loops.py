@@ -16,7 +16,7 @@ class EpochLoop(EpochBasedTrainLoop):
     The order of the data is a pure function of (seed, epoch), so a run resumed at iteration i skips
     the i - epoch * iterations_per_epoch batches that were seen: through the sampler's `skip`, at no
     cost; with a sampler that has none (mmdet's, mmseg's) they are loaded once more and dropped.
-    `stop_training` is obeyed after every iteration.
+    `stop_training` is obeyed after every iteration; the hooks of an epoch's end are then left out.
 
     Raises:
         ValueError: The loader yields no batch at all.
@@ -41,7 +41,9 @@ class EpochLoop(EpochBasedTrainLoop):
 
     def run(self):
         """Train from the current iteration to the end, or to a stop."""
-        for part in (self.dataloader.dataset, self.dataloader.sampler):
+        # A batch sampler of its own (mmdet's by aspect ratio) hides the sampler that has the seed.
+        inner = getattr(self.dataloader.batch_sampler, "sampler", None)
+        for part in (self.dataloader.dataset, self.dataloader.sampler, inner):
             # A resumed run takes its seed from the checkpoint, after the loader was built.
             if hasattr(part, "seed"):
                 part.seed = self.runner.seed
@@ -65,7 +67,7 @@ class EpochLoop(EpochBasedTrainLoop):
             batches = islice(self.dataloader, start, None)
         for index, batch in enumerate(batches, start):
             self.run_iter(index, batch)
-            if self.stop_training:
-                break
+            if self.stop_training and index + 1 < len(self.dataloader):
+                return  # the epoch is not over: no hook may take it for one that is
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
+from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as _Runner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model as load_checkpoint_to_model
 
 from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.engine.activation_checkpointing import checkpoint_activations
 from mmssl.engine.hooks.checkpoint_hook import latest_checkpoint
+from mmssl.engine.hooks.preemption_hook import PreemptionHook
 from mmssl.engine.hooks.report_hook import ReportHook
 from mmssl.engine.hooks.resume_state_hook import ResumeStateHook, pending_gradients
 from mmssl.engine.loops import EpochLoop
@@ -23,6 +28,8 @@ from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.registry import RUNNERS
 
 PARTIAL = ".partial"
+# A worker that gets SIGTERM dies after this time, if the main process has not ended it by then.
+_GRACE_SECONDS = 60
 
 
 @RUNNERS.register_module()
@@ -80,11 +87,17 @@ class Runner(_Runner):
 
     @staticmethod
     def build_dataloader(dataloader, seed=None, diff_rank_seed=False):
-        """mmengine's; options that only make sense with workers are dropped when there are none."""
+        """mmengine's; options that only make sense with workers are dropped when there are none.
+
+        Workers outlive a SIGTERM for a while, for torchrun and Slurm send it to them as well: they are
+        needed until the main process has saved, which then ends them.
+        """
         if isinstance(dataloader, dict) and dataloader.get("num_workers") == 0:
             only_workers = ("persistent_workers", "prefetch_factor")
             dataloader = {k: v for k, v in dataloader.items() if k not in only_workers}
-        return _Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        loader = _Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        loader.worker_init_fn = partial(_start_worker, loader.worker_init_fn)
+        return loader
 
     @property
     def _bare_model(self) -> torch.nn.Module:
@@ -118,7 +131,22 @@ class Runner(_Runner):
             for hook in self._hooks:
                 if isinstance(hook, ReportHook):
                     hook.after_interruption(self, error)
+                elif isinstance(hook, PreemptionHook):
+                    hook.after_run(self)
             raise
+        finally:
+            self._end_workers()
+
+    def _end_workers(self) -> None:
+        """Let the workers of all loaders go; at its exit the interpreter would send them SIGTERM."""
+        for loop in (self._train_loop, self._val_loop, self._test_loop):
+            if not isinstance(loop, BaseLoop):
+                continue
+            for holder in (loop.dataloader, getattr(loop, "dataloader_iterator", None)):
+                iterator = getattr(holder, "_iterator", None)
+                if hasattr(iterator, "_shutdown_workers"):
+                    iterator._shutdown_workers()
+            loop.dataloader._iterator = None
 
     def load_or_resume(self) -> None:
         """Resume the newest checkpoint of the work directory or a given one, or load weights."""
@@ -146,7 +174,8 @@ class Runner(_Runner):
 
         Raises:
             RuntimeError: A tensor is missing, left over or of another shape.
-            ValueError: Resuming inside an epoch whose length has changed.
+            ValueError: Resuming a pretraining run of another length, or inside an epoch whose length
+                has changed.
         """
         checkpoint = load_weights_file(filename, trust_pickle=self.cfg.get("trust_pickle", False))
         if self._resume:
@@ -173,6 +202,19 @@ class Runner(_Runner):
                 "the batch size, the number of processes or the images have changed. Resume with "
                 "the same, or start a new run from the weights with load_from."
             )
+        whole = meta.get("max_iters", self.max_iters)
+        if whole != self.max_iters:
+            message = (
+                f"{filename} comes from a run of {whole} iterations, this one has {self.max_iters}. "
+                "Learning rate and momentum follow the length of the run that began: "
+            )
+            if isinstance(self._bare_model, BaseAlgorithm):
+                raise ValueError(
+                    message
+                    + "resume with the same length, or start a new run from the weights with "
+                    "load_from."
+                )
+            self.logger.warning(message + "they go on as they were planned then.")
 
     def _maybe_compile(self, target: str) -> None:
         """Compile the sub-modules that `cfg.compile` names, in place."""
@@ -184,3 +226,10 @@ class Runner(_Runner):
         for name in options.pop("modules"):
             self._bare_model.get_submodule(name).compile(**options)
             self.logger.info(f"Compiled {name}; its first iterations are slow.")
+
+
+def _start_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
+    """Of a loader worker, after torch has set its own signal handlers."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
+    if init is not None:
+        init(worker_id)

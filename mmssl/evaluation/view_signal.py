@@ -17,7 +17,7 @@ class ViewSignal(NamedTuple):
 
     Attributes:
         same_image: Two views of one image.
-        same_class: Views of two images of one class; `None` without labels.
+        same_class: Views of two images of one class; `None` without labels or with one class only.
         other: Views of two images (of different classes, if there are labels); about 0.
         num_images: How many were looked at.
     """
@@ -47,7 +47,7 @@ def view_signal(algorithm: BaseAlgorithm, batches: Iterable[dict], num_batches: 
         The means over all pairs.
 
     Raises:
-        ValueError: Fewer than two views, or no batch of two images.
+        ValueError: Fewer than two views, no batch of two images, or features that are not finite.
     """
     backbone = copy.deepcopy(algorithm.backbone).train()
     first, second, labels = [], [], []
@@ -66,8 +66,12 @@ def view_signal(algorithm: BaseAlgorithm, batches: Iterable[dict], num_batches: 
         raise ValueError("There was no batch of at least two images.")
     left, right, label = torch.cat(first), torch.cat(second), torch.cat(labels)
     correlation = left @ right.T / left.shape[1]
+    if not correlation.isfinite().all():
+        raise ValueError("The network's features are not finite.")
     itself = torch.eye(len(label), dtype=torch.bool)
     alike = (label[:, None] == label) & (label[:, None] >= 0) & ~itself
+    if (alike | itself).all():  # one class only: labels tell nothing
+        alike = torch.zeros_like(alike)
     return ViewSignal(
         same_image=correlation[itself].mean().item(),
         same_class=correlation[alike].mean().item() if alike.any() else None,

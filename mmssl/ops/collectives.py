@@ -6,6 +6,8 @@ pass through it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -44,6 +46,15 @@ def reduce_mean(tensor: Tensor) -> Tensor:
     total = tensor.detach().clone()
     dist.all_reduce(total)
     return total / world_size()
+
+
+def gather_objects(item: Any) -> list[Any]:
+    """A small picklable `item` of every rank, in rank order; slow, for messages."""
+    if world_size() == 1:
+        return [item]
+    items: list[Any] = [None] * world_size()
+    dist.all_gather_object(items, item)
+    return items
 
 
 @torch.no_grad()

@@ -117,6 +117,8 @@ def energy_of(
     backbone = select_backbone(model, branch)
     with frozen(backbone):
         features = backbone(network_input(model, images))
+    if not -len(features) <= stage < len(features):
+        raise ValueError(f"Stage {stage} was asked for, the backbone returns {len(features)} maps.")
     return energy(features[stage].float(), reduce).cpu()
 
 

@@ -48,6 +48,7 @@ def read_log(work_dir: str | Path, iters_per_epoch: int | None = None) -> RunLog
         work_dir: The run's directory.
         iters_per_epoch: Turns iterations into epochs; `None` for a run that counts iterations.
     """
+    per_epoch = iters_per_epoch or 1
     train: dict[int, dict] = {}
     others: dict[tuple[int, tuple[str, ...]], dict] = {}
     for path in scalar_files(work_dir):
@@ -55,12 +56,16 @@ def read_log(work_dir: str | Path, iters_per_epoch: int | None = None) -> RunLog
         steps = [record["iter"] for record in records if "iter" in record]
         if steps:
             train = {step: record for step, record in train.items() if step < min(steps)}
+            others = {
+                key: record
+                for key, record in others.items()
+                if record["step"] * (per_epoch if "time" in record else 1) < min(steps)
+            }
         for record in records:
             if "iter" in record:
                 train[record["iter"]] = train.get(record["iter"], {}) | record
             else:
                 others[record["step"], tuple(sorted(record))] = record
-    per_epoch = iters_per_epoch or 1
     curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for record in train.values():
         _append(curves, record, record["iter"] / per_epoch)

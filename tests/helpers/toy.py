@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.models.momentum_twin import MomentumTwin
+from mmssl.ops.collectives import rank
 from mmssl.registry import DATASETS, MODELS
 from mmssl.structures import ViewBatch
 
@@ -40,12 +41,14 @@ class ToyMethod(BaseAlgorithm):
         drop: float = 0.0,
         nan_at: int = -1,
         spread: float = 0.1,
+        nan_rank: int | None = None,
     ) -> None:
         super().__init__(backbone or ToyBackbone())
         self.neck = nn.Sequential(nn.Flatten(), nn.Dropout(drop), nn.Linear(64, 6))
         self.head = nn.Linear(6, 6)
         self.nan_at = nan_at
         self.spread = spread
+        self.nan_rank = nan_rank
         self.twin = MomentumTwin(
             self,
             ["backbone", "neck"],
@@ -60,7 +63,7 @@ class ToyMethod(BaseAlgorithm):
             target = self.twin.neck(self.twin.backbone(second)[0])
         distance = (online - target).square().mean()
         spread = self.spread * (online.square().mean() - 1).square()
-        if self.progress.iter == self.nan_at:
+        if self.progress.iter == self.nan_at and self.nan_rank in (None, rank()):
             distance = distance * float("nan")
         return dict(loss_distance=distance, loss_spread=spread, embedding_std=online.std())
 

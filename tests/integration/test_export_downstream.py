@@ -138,6 +138,22 @@ def test_raises_c4_needs_a_plain_resnet(tmp_path):
     assert not (tmp_path / "out.py").exists()
 
 
+def test_raises_rather_than_overwrite_somebodys_config(tmp_path):
+    pytest.importorskip("mmdet")
+    run_checkpoint(tmp_path / "run.pth", dict(type="mmssl.ResNet", depth=18))
+    own = tmp_path / "out.py"
+    own.write_text(f"_base_ = {str(FPN)!r}\n")
+    export = export_backbone(
+        tmp_path / "run.pth", tmp_path / "out.pth", to="mmdet", image_size=(64, 64)
+    )
+    with pytest.raises(ValueError, match=r"out\.py exists and was not written by this tool"):
+        write_downstream_config(export, own)
+    assert own.read_text() == f"_base_ = {str(FPN)!r}\n"
+    own.unlink()
+    first = write_downstream_config(export, FPN).read_text()
+    assert write_downstream_config(export, FPN).read_text() == first
+
+
 def test_raises_config_for_a_library_without_configs(tmp_path):
     run_checkpoint(tmp_path / "run.pth", dict(type="mmssl.ResNet", depth=18))
     export = export_backbone(

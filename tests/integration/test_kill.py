@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 
-from mmssl.engine.hooks import latest_checkpoint
+from mmssl.engine.hooks import Preempted, latest_checkpoint
+from mmssl.registry import HOOKS
 from mmssl.visualization.run_card import read_card
 from tests.helpers.processes import TOY, train, wait_for
+from tests.helpers.runs import run_toy
 
 pytestmark = pytest.mark.integration
 
@@ -36,6 +40,41 @@ def test_state_after_sigkill_is_bit_equal(tmp_path, accumulate):
     expected, found = final_weights(tmp_path / "a"), final_weights(tmp_path / "b")
     for key, value in expected.items():
         assert torch.equal(found[key], value), key
+
+
+@HOOKS.register_module()
+class ForkHook(Hook):
+    """Notes what a forked process would do on SIGTERM."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter == 0:
+            with multiprocessing.get_context("fork").Pool(1) as pool:
+                handler = pool.apply(signal.getsignal, (signal.SIGTERM,))
+            runner.message_hub.update_info("child", int(handler))
+
+
+def test_forked_workers_die_of_sigterm_at_once(tmp_path):
+    """An inherited Python handler may never run in a worker that waits for a lock."""
+    runner = run_toy(tmp_path, custom_hooks=[dict(type="ForkHook")])
+    assert runner.message_hub.get_info("child") == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@HOOKS.register_module()
+class TermHook(Hook):
+    """Sends SIGTERM to its own process."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_without_a_checkpoint_hook(tmp_path):
+    options = {"custom_hooks": [dict(type="TermHook")], "default_hooks.checkpoint": None}
+    with pytest.raises(Preempted):
+        run_toy(tmp_path, **options)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert latest_checkpoint(tmp_path).name == "iter_8.pth"
 
 
 def test_sigterm_saves_and_exits_cleanly(tmp_path):

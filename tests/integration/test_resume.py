@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.registry import DATA_SAMPLERS
+from torch.utils.data import BatchSampler
 
 from mmssl.engine.hooks import latest_checkpoint
 from mmssl.engine.runner import Runner
@@ -77,6 +79,60 @@ def test_state_resumed_with_a_sampler_that_cannot_skip(tmp_path):
     state = final_state(run_toy(tmp_path / "killed", resume=True, **options))
     for key, value in straight.items():
         assert torch.equal(state[key], value), key
+
+
+@DATA_SAMPLERS.register_module()
+class ToyBatchSampler(BatchSampler):
+    """A batch sampler of its own, as mmdet's by aspect ratio: the loader's `sampler` is then a dummy."""
+
+    def __init__(self, sampler, batch_size, drop_last=True) -> None:
+        super().__init__(sampler, batch_size, drop_last)
+
+
+def test_state_resumed_with_a_batch_sampler_and_a_drawn_seed(tmp_path):
+    options = {
+        "train_dataloader.sampler": dict(type="DefaultSampler", shuffle=True),
+        "train_dataloader.batch_sampler": dict(type="ToyBatchSampler"),
+        **CHECKPOINTS["iter"],
+    }
+    drawn = {"randomness": dict(seed=None, _delete_=True)}
+    hooks = [dict(type="KillHook", at=10)]
+    with pytest.raises(Killed):
+        run_toy(tmp_path / "killed", custom_hooks=hooks, **options, **drawn)
+    seed = torch.load(latest_checkpoint(tmp_path / "killed"), weights_only=True)["meta"]["seed"]
+    state = final_state(run_toy(tmp_path / "killed", resume=True, **options, **drawn))
+    straight = run_toy(tmp_path / "straight", **options, **{"randomness.seed": seed})
+    for key, value in final_state(straight).items():
+        assert torch.equal(state[key], value), key
+
+
+@HOOKS.register_module()
+class StopHook(Hook):
+    """Asks for a stop after an iteration, as early stopping does."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter == self.at:
+            runner.train_loop.stop_training = True
+
+
+def test_state_stopped_inside_an_epoch(tmp_path):
+    """Iteration 9 of 6 per epoch: no checkpoint claims that the second epoch is over."""
+    straight = final_state(run_toy(tmp_path / "straight"))
+    stopped = run_toy(tmp_path / "run", custom_hooks=[dict(type="StopHook", at=8)])
+    assert (stopped.iter, stopped.epoch) == (9, 1)
+    assert [path.name for path in (tmp_path / "run").glob("*.pth")] == ["epoch_1.pth"]
+    state = final_state(run_toy(tmp_path / "run", resume=True))
+    for key, value in straight.items():
+        assert torch.equal(state[key], value), key
+
+
+def test_raises_resume_with_another_length(tmp_path):
+    run_toy(tmp_path / "run", **{"train_cfg.max_epochs": 1})
+    with pytest.raises(ValueError, match="of 6 iterations, this one has 18"):
+        run_toy(tmp_path / "run", resume=True)
 
 
 def test_state_of_a_dropped_batch_is_resumed(tmp_path):

@@ -28,6 +28,12 @@ def losses(runner: Runner) -> torch.Tensor:
     return torch.tensor(values)
 
 
+def assert_same_but_for_rounding(runner: Runner, plain: Runner) -> None:
+    """Other kernels round otherwise, and steps at a learning rate of 0.1 make that grow."""
+    torch.testing.assert_close(losses(runner)[:2], losses(plain)[:2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(losses(runner), losses(plain), rtol=2e-2, atol=0)
+
+
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     return train(care_config(tmp_path_factory.mktemp("plain")))
@@ -52,8 +58,7 @@ def test_channels_last_changes_the_layout_only(tmp_path, plain):
     config = care_config(tmp_path)
     config.model.data_preprocessor = dict(type="ViewPreprocessor", channels_last=True)
     runner = train(config)
-    torch.testing.assert_close(losses(runner)[:2], losses(plain)[:2], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(losses(runner), losses(plain), rtol=2e-2, atol=0)
+    assert_same_but_for_rounding(runner, plain)
     for module in (runner.model.backbone, runner.model.twin):
         maps = [p for p in module.parameters() if p.ndim == 4 and p.shape[1] > 1 < p.shape[2]]
         assert maps and all(p.is_contiguous(memory_format=torch.channels_last) for p in maps)
@@ -96,7 +101,7 @@ def test_compiled_backbone_computes_the_same(tmp_path, plain):
     config = care_config(tmp_path)
     set_compile(config, ["backbone"])
     runner = train(config)
-    torch.testing.assert_close(losses(runner), losses(plain), rtol=1e-3, atol=1e-3)
+    assert_same_but_for_rounding(runner, plain)
     assert runner.model.state_dict().keys() == plain.model.state_dict().keys()
 
 

@@ -77,13 +77,20 @@ def test_raises_a_tensor_that_the_file_lacks(export):
     assert torch.equal(detector.backbone["conv1"].weight, before)
 
 
-def test_raises_placeholder_says_how_to_export():
+def test_raises_placeholder_says_how_to_export(tmp_path):
     with pytest.raises(
         ValueError, match=r"tools/export_backbone\.py .* --to mmdet[\s\S]*load_from=None"
     ):
         check_load_from(REQUIRED)
     check_load_from(None)
-    check_load_from("backbone.pth")
+    (tmp_path / "backbone.pth").touch()
+    check_load_from(str(tmp_path / "backbone.pth"))
+    check_load_from("https://host/backbone.pth")
+    with pytest.raises(FileNotFoundError, match="export_backbone"):
+        check_load_from(str(tmp_path / "other.pth"))
+    with pytest.raises(FileNotFoundError, match=r"other\.pth does not exist") as error:
+        check_load_from(str(tmp_path / "other.pth"), transfer=False)
+    assert "export" not in str(error.value)
 
 
 def _preprocessor(mean=MEAN, std=STD, converts=True):

@@ -139,6 +139,18 @@ def test_values_found_files(tmp_path: Path) -> None:
     assert folder.labels == [0, 0, 1, 1]
 
 
+def test_values_links_count_once(tmp_path: Path) -> None:
+    """Links beside the folder that they lead to, and out of the root to a folder above it."""
+    write_folder(tmp_path / "root" / "zz", 1)
+    for name in ("a", "zy", "zzz"):
+        (tmp_path / "root" / name).symlink_to(tmp_path / "root" / "zz")
+    (tmp_path / "root" / "up").symlink_to(tmp_path)
+    write_folder(tmp_path / "outside", 1)
+    folder = ImageFolder(str(tmp_path / "root"))
+    found = [os.path.relpath(folder.path(i), tmp_path / "root") for i in range(len(folder))]
+    assert found == ["up/outside/000.jpg", "zz/000.jpg"]
+
+
 @pytest.mark.parametrize("labels", ["auto", False])
 def test_values_without_labels(tmp_path: Path, labels: object) -> None:
     write_folder(tmp_path, 2)

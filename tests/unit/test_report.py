@@ -173,6 +173,21 @@ def test_state_log_of_a_resumed_run(tmp_path):
     assert read_log(tmp_path).curves["knn/top1"] == [(20.0, 40.0), (40.0, 60.0)]
 
 
+def test_state_log_of_a_new_run_in_an_old_folder(tmp_path):
+    """What the old run measured later than the new one began is not the new one's."""
+    for name, knn in (("20260101_000000", 60.0), ("20260102_000000", 12.0)):
+        records = [dict(loss=1.0, iter=i, step=i) for i in (1, 20)]
+        steps = (0, 100) if knn == 60.0 else (0, 20)
+        records += [
+            {"knn/top1": value, "step": s} for s, value in zip(steps, (10.0, knn), strict=True)
+        ]
+        records += [{"val/acc": knn, "time": 0.1, "step": 1}]
+        write_session(tmp_path, name, records)
+    log = read_log(tmp_path, iters_per_epoch=20)
+    assert log.curves["knn/top1"] == [(0.0, 10.0), (1.0, 12.0)]
+    assert log.curves["val/acc"] == [(1.0, 12.0)]
+
+
 def test_values_charts_take_every_curve_once(tmp_path):
     names = ["loss", "loss_c", "knn/top1", "neck_spread", "neck_rank", "lr", "data_wait", "odd"]
     write_session(

@@ -32,7 +32,10 @@ class BadFilesHook(Hook):
         if not isinstance(dataset, ImageDataset):
             return
         bad = dataset.bad_files
+        mine = set(bad.indices())
         bad.merge_ranks()
+        for index in sorted(set(bad.indices()) - mine):
+            runner.logger.warning(f"Skipped by another rank: {dataset.path(index)}")
         if len(bad) > self._told:
             self._told = len(bad)
             runner.logger.warning(

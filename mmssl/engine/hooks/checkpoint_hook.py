@@ -27,13 +27,12 @@ class CheckpointHook(_CheckpointHook):
 
     _NAMES = re.compile(r"(epoch|iter)_(\d+)\.pth")
 
-    def save_now(self, runner) -> str:
-        """Write a checkpoint at the current iteration, whatever the interval.
+    def save_now(self, runner, step: int) -> str:
+        """Write a checkpoint after `step` iterations, whatever the interval.
 
         Returns:
             The path of the file.
         """
-        step = runner.iter + 1
         name = f"iter_{step}.pth"
         self._write(runner, name, dict(epoch=runner.epoch, iter=step), by_epoch=False)
         return str(Path(self.out_dir) / name)

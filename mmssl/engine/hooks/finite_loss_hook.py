@@ -6,7 +6,7 @@ import math
 
 from mmengine.hooks import Hook
 
-from mmssl.ops.collectives import any_rank
+from mmssl.ops.collectives import any_rank, gather_objects
 from mmssl.registry import HOOKS
 from mmssl.structures import ViewBatch
 
@@ -44,16 +44,16 @@ class FiniteLossHook(Hook):
         parts = {
             name: float(value.detach()) for name, value in (outputs or {}).items() if "loss" in name
         }
-        if not any_rank(not all(math.isfinite(value) for value in parts.values())):
+        broken = not all(math.isfinite(value) for value in parts.values())
+        if not any_rank(broken):
             return
         hub = runner.message_hub
         skipped = hub.get_info(self._COUNTER, 0) + 1
         hub.update_info(self._COUNTER, skipped)
         message = (
             f"Non-finite loss at iteration {runner.iter + 1} (epoch {runner.epoch + 1}): "
-            + ", ".join(f"{name} = {value}" for name, value in parts.items())
-            + f". The step was skipped ({skipped} so far, {self.max_skipped} tolerated). "
-            + f"Images of the batch: {self._names(runner, data_batch)}."
+            + self._account(runner, parts if broken else None, data_batch)
+            + f" The step was skipped ({skipped} so far, {self.max_skipped} tolerated)."
         )
         if skipped <= self.max_skipped:
             runner.logger.warning(message)
@@ -62,6 +62,19 @@ class FiniteLossHook(Hook):
             message + " The weights and the last checkpoint are those from before this iteration. "
             "Usual causes: a learning rate that is too high, a warm-up that is too short, float16 "
             "(try bf16). FiniteLossHook.max_skipped tolerates some."
+        )
+
+    def _account(self, runner, parts: dict[str, float] | None, data_batch) -> str:
+        """Loss terms and images of every rank whose loss is not finite (`parts` of others is None)."""
+        mine = None
+        if parts is not None:
+            terms = ", ".join(f"{name} = {value}" for name, value in parts.items())
+            mine = f"{terms}. Images of the batch: {self._names(runner, data_batch)}."
+        accounts = gather_objects(mine)
+        if len(accounts) == 1:
+            return accounts[0]
+        return " ".join(
+            f"[rank {number}] {account}" for number, account in enumerate(accounts) if account
         )
 
     def _names(self, runner, data_batch) -> str:

@@ -8,7 +8,7 @@ import signal
 from mmengine.hooks import Hook
 
 from mmssl.engine.hooks.checkpoint_hook import CheckpointHook
-from mmssl.ops.collectives import any_rank
+from mmssl.ops.collectives import any_rank, world_size
 from mmssl.registry import HOOKS
 
 
@@ -26,6 +26,8 @@ class PreemptionHook(Hook):
     before_run              listen
     for each iteration
         after_train_iter    if any rank got the signal: checkpoint, `Preempted`     <- (last of all)
+    for each batch of a validation
+        after_val_iter      the same, on a single process
     after_run               stop listening
 
     `tools/train.py CONFIG --resume` then goes on where the run ended, bit by bit.
@@ -34,14 +36,16 @@ class PreemptionHook(Hook):
     # Behind every hook that changes state after an iteration, CheckpointHook included.
     priority = "LOWEST"
 
+    _previous = None
+
     def before_run(self, runner) -> None:
-        """Install the signal handler of this process; forked loader workers ignore the flag."""
+        """Install the signal handler of this process; forked workers get the default one."""
         self._requested = False
         self._pid = os.getpid()
         self._previous = signal.signal(signal.SIGTERM, self._request)
 
     def _request(self, signum, frame) -> None:
-        if os.getpid() != self._pid:
+        if os.getpid() != self._pid:  # between a fork and `_listen_no_more`
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
         self._requested = True
@@ -54,11 +58,42 @@ class PreemptionHook(Hook):
         """
         if not any_rank(self._requested):
             return
-        hook = next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
-        path = hook.save_now(runner)
+        self._leave(runner, runner.iter + 1)
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Leave in the middle of a validation; on several ranks, whose numbers differ, after it.
+
+        Raises:
+            Preempted: After the checkpoint was written.
+        """
+        if self._requested and world_size() == 1 and runner.iter > 0:
+            self._leave(runner, runner.iter)
+
+    def _leave(self, runner, step: int) -> None:
+        hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+        if hook is None:  # switched off, or another library's
+            hook = CheckpointHook()
+            hook.before_train(runner)
+        path = hook.save_now(runner, step)
         runner.logger.warning(f"SIGTERM: saved {path}; go on with --resume.")
         raise Preempted
 
     def after_run(self, runner) -> None:
-        """Restore the handler that was there before."""
-        signal.signal(signal.SIGTERM, self._previous)
+        """Restore the handler that was there before; the runner calls this after an error too."""
+        if self._previous is not None:
+            signal.signal(signal.SIGTERM, self._previous)
+            self._previous = None
+
+
+def _listen_no_more() -> None:
+    """In a forked child: die of SIGTERM at once.
+
+    A Python handler only runs when the interpreter comes by. A worker that waits for a lock may never
+    do so again, and whoever terminates a pool of such workers (mmdet's VOC evaluation) waits for ever.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    if isinstance(getattr(handler, "__self__", None), PreemptionHook):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_listen_no_more)

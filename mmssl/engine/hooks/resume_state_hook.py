@@ -37,6 +37,7 @@ class ResumeStateHook(Hook):
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Make the checkpoint complete and plain."""
         checkpoint["meta"]["iters_per_epoch"] = len(runner.train_dataloader)
+        checkpoint["meta"]["max_iters"] = runner.max_iters
         checkpoint["meta"]["world_size"] = runner.world_size
         checkpoint["gradients"] = runner.pending_gradients
         checkpoint["dropped"] = getattr(runner.optim_wrapper, "dropped", False)
