@@ -174,6 +174,7 @@ def test_raises_resume_of_other_model(tmp_path):
             tmp_path / "run",
             resume=True,
             model=dict(type="ToyMethod", backbone=dict(type="ToyBackbone", width=8)),
+            **{"train_cfg.max_epochs": 1},
         )
 
 
@@ -201,7 +202,8 @@ def test_checkpoints_of_another_run_stay(tmp_path):
     options = {
         "default_hooks.checkpoint": dict(type="CheckpointHook", interval=1, max_keep_ckpts=1)
     }
-    run_toy(run, **options, **{"train_cfg.max_epochs": 2})
+    with pytest.raises(Killed):
+        run_toy(run, custom_hooks=[dict(type="KillHook", at=12)], **options)
     assert sorted(path.name for path in run.glob("*.pth")) == ["epoch_2.pth", "epoch_200.pth"]
     run_toy(run, resume=True, **options)
     assert sorted(path.name for path in run.glob("*.pth")) == ["epoch_200.pth", "epoch_3.pth"]

@@ -47,7 +47,7 @@ def test_values_wheel_holds_package_and_configs(tmp_path: Path) -> None:
         "--no-build-isolation",
         "-w",
         str(tmp_path),
-        str(ROOT),
+        str(source),
     ]
     subprocess.run(build, check=True, cwd=tmp_path)
     (wheel,) = tmp_path.glob("mmssl-*.whl")

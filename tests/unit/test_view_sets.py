@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -21,6 +22,9 @@ from mmssl.datasets.transforms import (
     Solarize,
     ViewRandom,
 )
+from mmssl.models.data_preprocessor import ViewPreprocessor
+from mmssl.structures import ViewBatch
+from tests.helpers.pictures import picture
 
 FOLDER = Path(__file__).parents[2] / "configs" / "_base_" / "views"
 NUM = 1500
@@ -174,7 +178,21 @@ def test_values_of_rendered_views() -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_every_view_set_runs_on_the_device_path(name: str) -> None:
+def test_equivalence_of_workers_and_device(name: str) -> None:
+    """Same addresses, both paths, every view of the set: the same pictures to a grey level or so."""
+    init_default_scope("mmssl")
     config = Config.fromfile(FOLDER / f"{name}.py")[f"{name}_views"]
     config.pop("type")
-    assert MultiView(**config, photometric="device").on_device
+    batches = []
+    for path in ("workers", "device"):
+        views = MultiView(**config, photometric=path)
+        assert views.on_device == (path == "device")
+        samples = [views(picture(i, 120, 90), seed=1, epoch=0, index=i) for i in range(4)]
+        fields = zip(*samples, strict=True)
+        stacked = [[torch.stack(parts) for parts in zip(*field, strict=True)] for field in fields]
+        index = torch.arange(4)
+        batch = ViewBatch(stacked[0], index, stacked[1], index, stacked[2])
+        batches.append(ViewPreprocessor()(dict(inputs=batch), training=True)["inputs"].images)
+    assert len(batches[0]) == len(PUBLISHED[name])
+    for on_workers, on_device in zip(*batches, strict=True):
+        assert float((on_workers - on_device).abs().mean()) < 1.5 / 58  # a level is about 1 / 58
