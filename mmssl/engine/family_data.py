@@ -31,9 +31,9 @@ def check_family_data(config: Config, parts: Sequence[str] = ("train", "val")) -
                 missing.setdefault(path, key)
         evaluators = config.get(f"{part}_evaluator") or []
         for evaluator in [evaluators] if isinstance(evaluators, dict) else evaluators:
-            path = evaluator.get("ann_file")
-            if path and "://" not in path and not os.path.exists(path):
-                missing.setdefault(path, f"{part}_evaluator.ann_file")
+            annotations = evaluator.get("ann_file") or ""
+            if annotations and "://" not in annotations and not os.path.exists(annotations):
+                missing.setdefault(annotations, f"{part}_evaluator.ann_file")
     if missing:
         listed = "\n".join(f"  {path}   ({key})" for path, key in missing.items())
         raise FileNotFoundError(
