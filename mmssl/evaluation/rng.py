@@ -19,7 +19,7 @@ def preserved_rng() -> Iterator[None]:
 
     Example:
         >>> with preserved_rng():
-        ...     torch.manual_seed(0)
+        ...     _ = torch.manual_seed(0)
         ...     first = torch.rand(1)
     """
     python, numpy = random.getstate(), np.random.get_state()

@@ -50,7 +50,7 @@ class LinearWarmup:
     """Linear from `start` to `end` over `num_steps`, then `end`.
 
     Example:
-        >>> [LinearWarmup(0.04, 0.07, 30)(step, 100) for step in (0, 15, 30, 99)]
+        >>> [round(LinearWarmup(0.04, 0.07, 30)(step, 100), 6) for step in (0, 15, 30, 99)]
         [0.04, 0.055, 0.07, 0.07]
     """
 

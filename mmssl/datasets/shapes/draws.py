@@ -30,8 +30,8 @@ def unit_vector(turn: float) -> tuple[float, float]:
         Cosine and sine.
 
     Example:
-        >>> unit_vector(0.25)
-        (0.0, 1.0)
+        >>> unit_vector(0.0)
+        (1.0, 0.0)
     """
     eighths = (turn - turn // 1.0) * 8.0
     octant = int(eighths) % 8
