@@ -1,4 +1,5 @@
 from .resnet import ResNet
+from .swin import Swin
 from .timm_backbone import TimmBackbone
 
-__all__ = ["ResNet", "TimmBackbone"]
+__all__ = ["ResNet", "Swin", "TimmBackbone"]

@@ -9,6 +9,7 @@ from .position_encoding import (
     SinCosPosition,
     position_encoding,
 )
+from .window_attention import WindowAttention
 
 __all__ = [
     "MLP",
@@ -18,6 +19,7 @@ __all__ = [
     "PositionTables",
     "RelativePosition",
     "SinCosPosition",
+    "WindowAttention",
     "norm_layer",
     "position_encoding",
 ]

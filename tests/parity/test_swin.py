@@ -1,0 +1,159 @@
+"""Swin against the official EsViT: features at several sizes, attention, gradients, keys."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmssl.convert.official.esvit import swin_from_official, swin_to_official
+from mmssl.models.backbones import Swin
+from tests.helpers.fill import fill, image
+from tests.helpers.goldens import Golden, official_keys
+
+pytestmark = pytest.mark.parity
+BASE = dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32))
+CASES = ["swin_w7", "swin_w14", "swin_w5_160", "swin_w7_global_only"]
+
+
+def built(golden: Golden) -> Swin:
+    """Our network of a case, with the filled weights through our converter."""
+    text = golden.entry["built"]
+
+    def number(name: str) -> int:
+        return int(re.search(rf"\b{name}=(\d+)", text)[1])
+
+    def row(name: str) -> tuple[int, ...]:
+        found = re.search(rf"\b{name}=[\[(]([\d, ]+)[\])]", text)[1]
+        return tuple(int(part) for part in found.split(","))
+
+    network = Swin(
+        number("embed_dim"),
+        depths=row("depths"),
+        num_heads=row("num_heads"),
+        window_size=number("window_size"),
+        pretrain_img_size=number("img_size"),
+        drop_path_rate=0.0,
+        qkv_bias="qkv_bias=False" not in text,
+        patch_norm="patch_norm=False" not in text,
+    )
+    theirs = swin_to_official(network.state_dict())
+    filled = {key: fill(key, value.shape) for key, value in theirs.items()}
+    network.load_state_dict(swin_from_official(filled))
+    return network
+
+
+def crops(golden: Golden, dtype: torch.dtype) -> list[Tensor]:
+    """The inputs, those of one size joined."""
+    groups: dict[int, list[Tensor]] = {}
+    for name, shape in golden.entry["inputs"]:
+        if shape:
+            groups.setdefault(shape[-1], []).append(image(name, shape).to(dtype))
+    return [torch.cat(group) for group in groups.values()]
+
+
+def views_and_regions(network: Swin, groups: list[Tensor]) -> tuple[Tensor, Tensor]:
+    maps = [network(group)[0] for group in groups]
+    regions = [one.flatten(2).transpose(1, 2).flatten(0, 1) for one in maps]
+    return torch.cat([one.mean((2, 3)) for one in maps]), torch.cat(regions)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", CASES)
+def test_values_forward(case: str, dtype: torch.dtype) -> None:
+    golden = Golden("esvit", case)
+    network = built(golden).to(dtype).eval()
+    groups = crops(golden, dtype)
+    with torch.no_grad():
+        views, regions = views_and_regions(network, groups)
+        golden.check("pooled", views)
+        golden.check("region", regions)
+        first = groups[0][: golden.entry["inputs"][0][1][0]]
+        count = golden.entry["arrays"]["n_last"]["meaning"].split("n=")[1][0]
+        golden.check("n_last", network.last_blocks(first, int(count)))
+        golden.check("last_attn", network.last_attention(first))
+
+
+@pytest.mark.parametrize("case", ["swin_w7_grads", "swin_w14_grads"])
+def test_values_gradients(case: str) -> None:
+    golden = Golden("esvit", case)
+    network = built(golden).train()
+    views, regions = views_and_regions(network, crops(golden, torch.float32))
+    probes = [
+        image(f"{case}/probe_{name}", value.shape)
+        for name, value in (("pooled", views), ("region", regions))
+    ]
+    loss = (views * probes[0]).sum() + 0.1 * (regions * probes[1]).sum()
+    loss.backward()
+    golden.check("loss", loss)
+    gradients = swin_to_official({name: p.grad for name, p in network.named_parameters()})
+    named = torch.stack([gradients[name].norm() for name in golden.entry["parameters"]])
+    golden.check("grad_norms", named)
+    golden.check("grad_all_norm", torch.stack([g.norm() for g in gradients.values()]).norm())
+    golden.check("grad_rel_bias", gradients["layers.0.blocks.1.attn.relative_position_bias_table"])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("esvit_swin_tiny_w7", {}),
+        ("esvit_swin_tiny_w14", dict(window_size=14)),
+        ("esvit_swin_small_w7", dict(depths=(2, 2, 18, 2))),
+        ("esvit_swin_small_w14", dict(depths=(2, 2, 18, 2), window_size=14)),
+        ("esvit_swin_base_w7", dict(BASE)),
+        ("esvit_swin_base_w14", dict(BASE, window_size=14)),
+    ],
+)
+def test_state_official_keys_are_complete(name: str, options: dict) -> None:
+    """Every key of the published backbones has a place of its shape, and the way back gives all of them."""
+    listed = dict(official_keys("esvit")[name]["keys"])
+    wanted = {key: shape for key, shape in listed.items() if not key.startswith("head")}
+    with torch.device("meta"):
+        network = Swin(**options)
+        state = {key: torch.empty(shape) for key, shape in wanted.items()}
+    ours = swin_from_official(state)
+    expected = {key: value.shape for key, value in network.state_dict().items()}
+    assert {key: value.shape for key, value in ours.items()} == expected
+    back = swin_to_official(ours)
+    assert set(back) == {key for key in wanted if not key.endswith("relative_position_index")}
+
+
+def test_state_round_trip() -> None:
+    torch.manual_seed(0)
+    network = Swin(8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2))
+    state = {key: torch.randn_like(value) for key, value in network.state_dict().items()}
+    back = swin_from_official(swin_to_official(state))
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[key], state[key]) for key in state)
+
+
+@pytest.mark.downstream
+def test_values_in_mmdets_backbone() -> None:
+    """Our names are mmdet's: its own Swin takes the state dict and computes what the golden says."""
+    from mmdet.models.backbones import SwinTransformer
+
+    golden = Golden("esvit", "swin_to_mmdet")
+    depths, heads = (2, 2, 2, 2), (1, 2, 4, 4)
+    ours = Swin(16, depths=depths, num_heads=heads)
+    theirs = swin_to_official(ours.state_dict())
+    state = swin_from_official({key: fill(key, value.shape) for key, value in theirs.items()})
+    for stage in range(3):
+        for name in ("weight", "bias"):
+            key = f"norm{stage}.{name}"
+            state[key] = fill(key, (16 * 2**stage,))
+    network = SwinTransformer(
+        embed_dims=16, depths=depths, num_heads=heads, window_size=7, drop_path_rate=0.0,
+        norm_cfg=dict(type="LN", eps=1e-6),
+    )  # fmt: skip
+    network.eval()
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    assert not unexpected
+    assert all(name.endswith("relative_position_index") for name in missing)
+    name, shape = golden.entry["inputs"][0]
+    with torch.no_grad():
+        for stage, one in enumerate(network(image(name, shape))):
+            golden.check(f"out{stage}", one)
+    golden.check("reduction0", state["stages.0.downsample.reduction.weight"])
+    golden.check("merge_norm0", state["stages.0.downsample.norm.weight"])
