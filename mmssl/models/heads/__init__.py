@@ -1,4 +1,5 @@
+from .dino_head import DINOHead
 from .linear_head import LinearHead
 from .mlp_predictor import MLPPredictor
 
-__all__ = ["LinearHead", "MLPPredictor"]
+__all__ = ["DINOHead", "LinearHead", "MLPPredictor"]

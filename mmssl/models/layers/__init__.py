@@ -9,6 +9,7 @@ from .position_encoding import (
     SinCosPosition,
     position_encoding,
 )
+from .weight_norm_linear import WeightNormLinear
 from .window_attention import WindowAttention
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "PositionTables",
     "RelativePosition",
     "SinCosPosition",
+    "WeightNormLinear",
     "WindowAttention",
     "norm_layer",
     "position_encoding",
