@@ -105,14 +105,7 @@ def check_config(config: Config) -> None:
                 f"Unknown key {key!r}{_place(config, key)}. Did you mean {near[0]!r}?"
             )
     for section, valid in _UNTYPED.items():
-        for key in config.get(section) or {}:
-            if key not in valid:
-                near = difflib.get_close_matches(key, valid, 1)
-                raise ConfigError(
-                    f"{section}.{key}{_place(config, key)}: nothing reads {key!r}."
-                    + (f" Did you mean {near[0]!r}?" if near else "")
-                    + f" It takes: {', '.join(sorted(valid))}."
-                )
+        _refuse_others(config, config.get(section) or {}, section, section, valid)
     for key, registry in _REGISTRIES.items():
         if key in config:
             _check(config, config[key], key, registry)
@@ -154,14 +147,26 @@ def _check_type(config: Config, node: dict, kind: str, path: str, registry: Regi
     if rest and not issubclass(cls, CheckpointHook):  # mmengine's takes anything and ignores it
         return
     parameters = {name: value for name, value in parameters.items() if name not in rest}
-    valid = set(parameters) | _BUILD_KEYS
+    _refuse_others(config, node, path, kind, set(parameters), _BUILD_KEYS)
+
+
+def _refuse_others(
+    config: Config,
+    node: dict,
+    path: str,
+    owner: str,
+    valid: set[str],
+    silent: Iterable[str] = (),
+) -> None:
+    """Raise at the first key of `node` that `owner` does not take; `silent` keys are not listed."""
+    known = valid.union(silent)
     for key in node:
-        if key not in valid:
-            near = difflib.get_close_matches(key, valid, 1)
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
             raise ConfigError(
-                f"{path}.{key}{_place(config, key)}: {kind} takes no {key!r}."
+                f"{path}.{key}{_place(config, key)}: {owner} takes no {key!r}."
                 + (f" Did you mean {near[0]!r}?" if near else "")
-                + f" It takes: {', '.join(sorted(set(parameters)))}."
+                + f" It takes: {', '.join(sorted(valid))}."
             )
 
 
