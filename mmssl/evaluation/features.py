@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmssl.models.algorithms.base import BaseAlgorithm
+from mmssl.models.backbones import view_and_map
 from mmssl.models.data_preprocessor import ViewPreprocessor
 from mmssl.ops.collectives import gather_cat, rank, world_size
 from mmssl.registry import DATASETS, build_module
@@ -186,6 +187,16 @@ def pool_stage(maps: Sequence[Tensor], stage: int = -1) -> Tensor:
     return maps[stage].float().flatten(2).mean(dim=2)
 
 
+def view_feature(backbone: nn.Module, images: Tensor, stage: int = -1) -> Tensor:
+    """What evaluation takes for an image: (B, 3, H, W) -> (B, C) float32.
+
+    The mean of a map over its positions; for the last stage of a backbone with a class token, that.
+    """
+    if stage == -1 and hasattr(backbone, "view_and_map"):
+        return view_and_map(backbone, images)[0].float()
+    return pool_stage(backbone(images), stage)
+
+
 def _gather_rows(local: Tensor, device: torch.device) -> Tensor:
     """All ranks' rows of a CPU tensor, through the device, a few thousand rows at a time."""
     if world_size() == 1:
@@ -246,7 +257,7 @@ def extract_features(
     with frozen(backbone):
         for data in batches:
             views: ViewBatch = preprocessor(data, False)["inputs"]
-            features.append(pool_stage(backbone(views.images[0]), stage).cpu())
+            features.append(view_feature(backbone, views.images[0], stage).cpu())
             labels.append(views.label.cpu())
             index.append(views.index.cpu())
     if not features:
