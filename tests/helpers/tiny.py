@@ -6,7 +6,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmssl.models.algorithms import BYOL, CARE, BaseAlgorithm
+from mmssl.models.algorithms import BYOL, CARE, BaseAlgorithm, MoBY
 from mmssl.structures import Progress, ViewBatch
 
 NORM = dict(type="BN1d")
@@ -71,11 +71,23 @@ def tiny_byol(**options) -> BYOL:
     return BYOL(**(arguments | options))
 
 
+def tiny_moby(**options) -> MoBY:
+    """MoBY on a TinyBackbone; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(type="MLPNeck", hid_channels=16, out_channels=8, norm_cfg=NORM),
+        head=dict(type="MLPPredictor", hid_channels=16, norm_cfg=NORM),
+        queue_length=10,
+    )
+    return MoBY(**(arguments | options))
+
+
 TINY = {
     "byol": tiny_byol,
     "care": tiny_care,
     "care_absolute": lambda: tiny_care(t_stream=tiny_stack(pos_enc="absolute")),
     "care_c_stream": lambda: tiny_care(t_stream=None),
+    "moby": tiny_moby,
 }
 
 

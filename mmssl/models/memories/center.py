@@ -1,0 +1,42 @@
+"""Center: the running mean of the teacher's logits.
+
+DINO (Caron et al. 2021, arXiv 2104.14294, equation 4): subtracted from the logits before the softmax, it
+keeps one prototype from winning everywhere.
+"""
+
+from __future__ import annotations
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mmssl.ops.collectives import reduce_mean
+
+
+class Center(BaseModule):
+    """Exponential running mean, starting from zero.
+
+        center <- momentum * center + (1 - momentum) * mean
+
+    Args:
+        dim: Number K of logits.
+        momentum: Share of the old value.
+    """
+
+    mean: Tensor
+
+    def __init__(self, dim: int, momentum: float = 0.9) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(1, dim))
+
+    @torch.no_grad()
+    def update(self, batch_mean: Tensor) -> None:
+        """Take in a batch, after it was compared with the old center.
+
+        Args:
+            batch_mean: (K,) or (1, K) mean of this process's raw logits, without temperature and
+                center; the mean over the processes, whose batches are of equal size, is taken here.
+        """
+        mean = reduce_mean(batch_mean.to(self.mean)).view_as(self.mean)
+        self.mean.mul_(self.momentum).add_(mean * (1 - self.momentum))

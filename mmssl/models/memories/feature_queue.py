@@ -1,0 +1,90 @@
+"""FeatureQueue: the keys of the last batches, first in, first out.
+
+Momentum Contrast for Unsupervised Visual Representation Learning, 2020, arXiv 1911.05722, section 3.2;
+used by MoCo, MoBY, PCL and HCSC.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmssl.ops.collectives import gather_cat
+
+
+class FeatureQueue(nn.Module):
+    """The newest `length` keys of all ranks; until it is full, random directions stand for the rest.
+
+    A pointer walks round the rows, so a batch may have any size: what does not fit before the last row
+    goes on at the first. `enqueue` writes in place. Where a loss with gradients reads `features`, give it
+    a copy (`queue.features.clone()`), which stays what it was until the backward pass.
+
+    Args:
+        length: Rows.
+        dim: Size of a key.
+        with_index: Keep the dataset position of each key as well.
+
+    Attributes:
+        features: (length, dim) unit rows.
+        pointer: () int64, the row that the next key is written to.
+        index: (length,) int64 dataset positions, -1 in rows that no key was written to; `None` without
+            `with_index`.
+
+    Raises:
+        ValueError: A length or size below 1.
+
+    Example:
+        >>> queue = FeatureQueue(3, 2)
+        >>> queue.enqueue(torch.eye(2))
+        >>> queue.features[:2].tolist(), int(queue.pointer)
+        ([[1.0, 0.0], [0.0, 1.0]], 2)
+    """
+
+    features: Tensor
+    pointer: Tensor
+    index: Tensor | None
+
+    def __init__(self, length: int, dim: int, *, with_index: bool = False) -> None:
+        super().__init__()
+        if length < 1 or dim < 1:
+            raise ValueError(
+                f"A queue needs length >= 1 and dim >= 1, got length={length}, dim={dim}."
+            )
+        self.register_buffer("features", F.normalize(torch.randn(length, dim), dim=1))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
+        self.register_buffer("index", torch.full((length,), -1) if with_index else None)
+
+    def extra_repr(self) -> str:
+        """Length and size, for `print`."""
+        return f"length={len(self.features)}, dim={self.features.shape[1]}"
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor, index: Tensor | None = None) -> None:
+        """Write the keys of all ranks, in rank order, over the oldest ones.
+
+        Args:
+            keys: (B, dim) keys of this process, as many on every rank; they are gathered here.
+            index: (B,) their dataset positions, for a queue `with_index`.
+
+        Raises:
+            ValueError: Keys of another size, or an index where none is kept, or none where one is.
+        """
+        if keys.ndim != 2 or keys.shape[1] != self.features.shape[1]:
+            raise ValueError(
+                f"The queue holds keys of size {self.features.shape[1]}, got a batch of shape "
+                f"{tuple(keys.shape)}; build it with the dim of the projector."
+            )
+        if (index is None) != (self.index is None):
+            raise ValueError(
+                "A queue with_index=True needs the dataset positions of the keys (`views.index`), and "
+                "only such a queue takes them."
+            )
+        length = len(self.features)
+        keys = gather_cat(keys).to(self.features.dtype)
+        rows = (self.pointer + torch.arange(len(keys), device=self.pointer.device)) % length
+        # of more keys than rows only the newest stay
+        self.features[rows[-length:]] = keys[-length:]
+        if index is not None and self.index is not None:
+            self.index[rows[-length:]] = gather_cat(index.to(self.index.device))[-length:]
+        self.pointer.add_(len(keys)).remainder_(length)
