@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, cast
 
@@ -215,32 +215,35 @@ def _gather_rows(local: Tensor, device: torch.device) -> Tensor:
     return torch.cat([block for part in parts for block in part])
 
 
-def extract_features(
+def rows_of_images(
     network: nn.Module,
     loader: DataLoader,
+    compute: Callable[[nn.Module, ViewBatch], Tensor],
     *,
     branch: Branch = "online",
-    stage: int = -1,
     preprocessor: nn.Module | None = None,
     progress: str = "",
 ) -> Features:
-    """Pooled float32 features of the first view of every image.
+    """What `compute` says about every image, a row each, in the order of the dataset.
 
     The backbone runs in eval mode without gradients and is left as it was found. On several ranks
-    each one gets the features of all images. The result is in dataset order whatever the order of
-    the loader; images that came twice (padding of a sampler) count once.
+    each one gets the rows of all images. The order is the dataset's whatever the order of the loader;
+    images that came twice (padding of a sampler) count once.
 
     Args:
         network: An algorithm (maybe wrapped for distributed training) or a backbone.
         loader: Yields dicts with `inputs`, a `ViewBatch`; see `evaluation_loader`.
+        compute: Given the backbone and a normalised `ViewBatch` of B images, returns (B, D).
         branch: The online network's or the twin's backbone.
-        stage: Which of the backbone's maps is pooled.
         preprocessor: Normalises the images of a plain backbone; default `ViewPreprocessor()`. An
             algorithm brings its own.
         progress: Title of the progress bar; empty shows none.
 
+    Returns:
+        The rows as `features` (N, D) float32, and the labels.
+
     Raises:
-        ValueError: No such branch or stage, or the loader yields nothing.
+        ValueError: No such branch, or the loader yields nothing.
         RuntimeError: The backbone changed its statistics in eval mode.
     """
     network = bare_model(network)
@@ -252,20 +255,73 @@ def extract_features(
     if preprocessor is None:
         preprocessor = ViewPreprocessor()
     preprocessor = preprocessor.to(device)
-    features, labels, index = [], [], []
+    computed, labels, index = [], [], []
     batches = track(loader, progress, disable=not progress or rank() != 0)
     with frozen(backbone):
         for data in batches:
             views: ViewBatch = preprocessor(data, False)["inputs"]
-            features.append(view_feature(backbone, views.images[0], stage).cpu())
+            computed.append(compute(backbone, views).float().cpu())
             labels.append(views.label.cpu())
             index.append(views.index.cpu())
-    if not features:
+    if not computed:
         raise ValueError("The loader yields no batch; is the folder empty or drop_last set?")
     rows, order, classes = (
-        _gather_rows(torch.cat(parts), device) for parts in (features, index, labels)
+        _gather_rows(torch.cat(parts), device) for parts in (computed, index, labels)
     )
     positions, inverse = order.unique(return_inverse=True)
     # The last write wins, and duplicates are equal.
     chosen = torch.empty_like(positions).scatter_(0, inverse, torch.arange(len(order)))
     return Features(rows[chosen], classes[chosen])
+
+
+def block_feature(backbone: nn.Module, images: Tensor, num_blocks: int) -> Tensor:
+    """The last blocks' features side by side, (B, 3, H, W) -> (B, D): what EsViT's linear probe takes.
+
+    Raises:
+        ValueError: The backbone does not tell them (it has no method `last_blocks`).
+    """
+    if not hasattr(backbone, "last_blocks"):
+        raise ValueError(
+            f"last_blocks={num_blocks} was asked for, but {type(backbone).__name__} has no method "
+            "last_blocks; leave it out to probe the view's feature, as is usual for convolutional "
+            "networks."
+        )
+    return backbone.last_blocks(images, num_blocks)
+
+
+def extract_features(
+    network: nn.Module,
+    loader: DataLoader,
+    *,
+    branch: Branch = "online",
+    stage: int = -1,
+    last_blocks: int | None = None,
+    preprocessor: nn.Module | None = None,
+    progress: str = "",
+) -> Features:
+    """Pooled float32 features of the first view of every image; see `rows_of_images`.
+
+    Args:
+        network: An algorithm (maybe wrapped for distributed training) or a backbone.
+        loader: Yields dicts with `inputs`, a `ViewBatch`; see `evaluation_loader`.
+        branch: The online network's or the twin's backbone.
+        stage: Which of the backbone's maps is pooled.
+        last_blocks: Take the features of this many last blocks instead (`block_feature`).
+        preprocessor: Normalises the images of a plain backbone; default `ViewPreprocessor()`. An
+            algorithm brings its own.
+        progress: Title of the progress bar; empty shows none.
+
+    Raises:
+        ValueError: No such branch, stage or blocks, or the loader yields nothing.
+        RuntimeError: The backbone changed its statistics in eval mode.
+    """
+
+    def compute(backbone: nn.Module, views: ViewBatch) -> Tensor:
+        images = views.images[0]
+        if last_blocks is not None:
+            return block_feature(backbone, images, last_blocks)
+        return view_feature(backbone, images, stage)
+
+    return rows_of_images(
+        network, loader, compute, branch=branch, preprocessor=preprocessor, progress=progress
+    )

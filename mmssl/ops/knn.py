@@ -82,6 +82,28 @@ def nearest_neighbors(
     return torch.cat(similarities), torch.cat(positions)
 
 
+def neighbor_votes(
+    similarities: Tensor, labels: Tensor, *, num_classes: int, temperature: float = 0.07
+) -> Tensor:
+    """The votes for every class, in units of the nearest neighbour's vote.
+
+    A neighbour with similarity s votes exp(s / temperature) for its class. Relative to the nearest one
+    the order of the classes is the same and nothing overflows.
+
+    Args:
+        similarities: (Q, K) similarities of the neighbours, descending, K >= 1.
+        labels: (Q, K) classes of the neighbours.
+        num_classes: Number of classes C.
+        temperature: Of the vote; smaller trusts the nearest more.
+
+    Returns:
+        (Q, C) float64; 0 where a class got no vote.
+    """
+    similarities = similarities.double()
+    votes = ((similarities - similarities[:, :1]) / temperature).exp()
+    return votes.new_zeros(len(votes), num_classes).scatter_add_(1, labels, votes)
+
+
 def weighted_knn_predict(
     similarities: Tensor,
     labels: Tensor,
@@ -92,22 +114,18 @@ def weighted_knn_predict(
 ) -> Tensor:
     """Classes in the order of their votes, best first; the first min(5, k, num_classes) of them.
 
-    A neighbour with similarity s votes exp(s / temperature) for its class.
-
     Args:
         similarities: (Q, K) similarities of the neighbours, descending, K >= 1.
         labels: (Q, K) classes of the neighbours.
         num_classes: Number of classes C.
         k: How many of the K neighbours vote.
-        temperature: Of the vote; smaller trusts the nearest more.
+        temperature: See `neighbor_votes`.
 
     Returns:
         (Q, min(5, k, C)) classes; -1 where fewer classes got a vote.
     """
-    similarities, labels = similarities[:, :k].double(), labels[:, :k]
-    # Votes relative to the best neighbour's: the order is the same and nothing overflows.
-    votes = ((similarities - similarities[:, :1]) / temperature).exp()
-    scores = votes.new_full((len(votes), num_classes), 0.0).scatter_add_(1, labels, votes)
+    similarities, labels = similarities[:, :k], labels[:, :k]
+    scores = neighbor_votes(similarities, labels, num_classes=num_classes, temperature=temperature)
     voted = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, labels, True)
     best, classes = scores.masked_fill(~voted, -1.0).topk(min(5, k, num_classes), dim=1)
     return classes.masked_fill(best < 0, -1)
