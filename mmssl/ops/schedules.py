@@ -47,10 +47,13 @@ class Cosine:
 
 @dataclass(frozen=True)
 class LinearWarmup:
-    """Linear from `start` to `end` over `num_steps`, then `end`.
+    """`num_steps` values from `start` to `end`, both included, then `end`.
+
+    DINO's teacher temperature, which counts epochs: dict(start=0.04, end=0.07, num_steps=30) has its
+    final value from the 30th epoch on.
 
     Example:
-        >>> [round(LinearWarmup(0.04, 0.07, 30)(step, 100), 6) for step in (0, 15, 30, 99)]
+        >>> [round(LinearWarmup(0.04, 0.07, 31)(step, 100), 6) for step in (0, 15, 30, 99)]
         [0.04, 0.055, 0.07, 0.07]
     """
 
@@ -61,7 +64,7 @@ class LinearWarmup:
     def __call__(self, step: int, total: int) -> float:
         if step >= self.num_steps:
             return self.end
-        return self.start + (self.end - self.start) * step / self.num_steps
+        return self.start + (self.end - self.start) * step / max(self.num_steps - 1, 1)
 
 
 SCHEDULES = {kind.__name__: kind for kind in (Constant, Cosine, LinearWarmup)}

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmssl.losses import distillation, match_regions, match_views, pair_weights
+from mmssl.losses import distillation, pair_weights, prototype_distillation, region_pairs
 from mmssl.models.heads import DINOHead
+from mmssl.models.memories import Center
 from tests.helpers.fill import fill, image
 from tests.helpers.goldens import Golden
 
@@ -47,18 +48,38 @@ def test_values_head(case: str) -> None:
         golden.check("bn_running_mean", head.mlp[1].running_mean)
 
 
-@pytest.mark.parametrize("implementation", ["fused", "reference"])
+def per_image(rows: Tensor, sizes: list[int], num_images: int) -> Tensor:
+    """Official rows (view by view, image by image) to (B, rows of all views, ...)."""
+    parts = rows.split([size * num_images for size in sizes])
+    return torch.cat([part.unflatten(0, (num_images, -1)) for part in parts], dim=1)
+
+
+def loss_of_logits(
+    student: Tensor, teacher: Tensor, center: Tensor, pairs: Tensor, temperature: float, fused: bool
+) -> Tensor:
+    """The loss of logits (B, rows, K), by either implementation; an identity makes them of rows."""
+    if not fused:
+        targets = ((teacher - center) / temperature).softmax(-1)
+        return distillation(student, targets, pairs.to(targets))
+    identity = torch.eye(student.shape[-1], dtype=student.dtype)
+    return prototype_distillation(
+        student, identity, teacher, identity, center, pairs,
+        teacher_temperature=temperature, max_logits=1500,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("case", LOSSES)
-def test_values_views_and_regions(case: str, dtype: torch.dtype, implementation: str) -> None:
+def test_values_views_and_regions(case: str, dtype: torch.dtype, fused: bool) -> None:
     """Losses, gradients, matches and both centres over several calls in a row."""
     golden = Golden("esvit", case)
     shapes = {name: shape for name, shape in golden.entry["inputs"] if shape}
     num_images, num_views = golden.entry["batch"], golden.entry["views"]
     regions = golden.entry["regions"]
     sizes = [regions["global_view"]] * 2 + [regions["local_view"]] * (num_views - 2)
-    counts = [num_images * size for size in sizes]
-    centers = [torch.zeros(1, shapes["t_cls"][1], dtype=dtype) for _ in range(2)]
+    ones = [1] * num_views
+    centers = [Center(shapes["t_cls"][1]).to(dtype) for _ in range(2)]
     found: dict[str, list[Tensor]] = {}
     for call, temperature in enumerate(LOSSES[case]):
         data = {
@@ -66,56 +87,54 @@ def test_values_views_and_regions(case: str, dtype: torch.dtype, implementation:
         }
         student = [(0.3 * data[name]).requires_grad_() for name in ("s_cls", "s_region")]
         teacher = [0.3 * data[name] for name in ("t_cls", "t_region")]
-        probabilities = [
-            ((logits - center) / temperature).softmax(1)
-            for logits, center in zip(teacher, centers, strict=True)
-        ]
-        features = [
-            [part.unflatten(0, (num_images, -1)) for part in data[name].split(counts[:number])]
-            for name, number in (("s_fea", num_views), ("t_fea", 2))
-        ]
-        matches = match_regions(*features)
-        options = dict(implementation=implementation, chunk_rows=7)
-        view = distillation(
-            student[0], probabilities[0], match_views(num_views, num_images),
-            pair_weights([(num_images, 1)] * num_views), **options,
-        )  # fmt: skip
-        region = distillation(
-            student[1], probabilities[1], matches,
-            pair_weights([(num_images, size) for size in sizes]), **options,
-        )  # fmt: skip
-        loss = 0.5 * view + 0.5 * region
+        pairs = region_pairs(
+            per_image(data["s_fea"], sizes, num_images),
+            per_image(data["t_fea"], sizes[:2], num_images),
+            sizes,
+        )
+        terms = [
+            loss_of_logits(
+                per_image(rows, rows_per_view, num_images),
+                per_image(targets, rows_per_view[:2], num_images),
+                center.mean, weights, temperature, fused,
+            )
+            for rows, targets, rows_per_view, center, weights in zip(
+                student, teacher, (ones, sizes), centers, (pair_weights(ones), pairs), strict=True
+            )
+        ]  # fmt: skip
+        loss = 0.5 * terms[0] + 0.5 * terms[1]
         loss.backward()
-        centers = [
-            0.9 * center + 0.1 * logits.mean(0, keepdim=True)
-            for center, logits in zip(centers, teacher, strict=True)
-        ]
+        for center, logits in zip(centers, teacher, strict=True):
+            center.update(logits.mean(0))
         values = dict(
-            loss=loss.detach(), view=view.detach(), region=region.detach(), center=centers[0],
-            center_grid=centers[1], grad_cls=student[0].grad, grad_region=student[1].grad,
+            loss=loss.detach(), view=terms[0].detach(), region=terms[1].detach(),
+            center=centers[0].mean.clone(), center_grid=centers[1].mean.clone(),
+            grad_cls=student[0].grad, grad_region=student[1].grad,
         )  # fmt: skip
         for name, value in values.items():
             found.setdefault(name, []).append(value)
         if call == 0:
-            rows = [part % sizes[0] for part in matches.split(counts)]
-            golden.check("match_global", rows[1][:, 0])
-            golden.check("match_local", rows[-1][:, 1])
+            blocks = pairs.unflatten(2, (2, -1)).split(sizes, dim=1)
+            golden.check("match_global", blocks[1][:, :, 0].argmax(-1).flatten())
+            golden.check("match_local", blocks[-1][:, :, 1].argmax(-1).flatten())
     for name, parts in found.items():
         golden.check(name, torch.stack(parts))
 
 
-def test_values_dino_alone() -> None:
+@pytest.mark.parametrize("fused", [True, False])
+def test_values_dino_alone(fused: bool) -> None:
     golden = Golden("esvit", "dino_loss")
-    center = torch.zeros(1, 48)
+    center = Center(48)
     found: dict[str, list[Tensor]] = dict(loss=[], grad=[], center=[])
     for call, temperature in enumerate([0.04, 0.04, 0.055, 0.07]):
         student = (0.3 * image(f"dino_loss/{call}/s", (18, 48))).requires_grad_()
         teacher = 0.3 * image(f"dino_loss/{call}/t", (6, 48))
-        targets = ((teacher - center) / temperature).softmax(1)
-        loss = distillation(student, targets, match_views(6, 3), pair_weights([(3, 1)] * 6))
+        rows = [per_image(student, [1] * 6, 3), per_image(teacher, [1] * 2, 3)]
+        loss = loss_of_logits(*rows, center.mean, pair_weights([1] * 6), temperature, fused)
         loss.backward()
-        center = 0.9 * center + 0.1 * teacher.mean(0, keepdim=True)
-        for name, value in dict(loss=loss.detach(), grad=student.grad, center=center).items():
+        center.update(teacher.mean(0))
+        values = dict(loss=loss.detach(), grad=student.grad, center=center.mean.clone())
+        for name, value in values.items():
             found[name].append(value)
     for name, parts in found.items():
         golden.check(name, torch.stack(parts))

@@ -6,80 +6,174 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from mmssl.losses import distillation, match_regions, match_views, pair_weights
+from mmssl.losses import (
+    distillation,
+    matched_regression,
+    pair_weights,
+    prototype_distillation,
+    region_pairs,
+)
+from mmssl.ops.sinkhorn import transport_plan
+
+
+def inputs(dtype: torch.dtype = torch.double, seed: int = 0) -> dict[str, Tensor]:
+    """Three images, four views of which the teacher saw two, 5 channels, 11 prototypes."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=dtype, generator=generator)
+
+    return dict(
+        student=F.normalize(draw(3, 4, 5), dim=-1).requires_grad_(),
+        prototypes=F.normalize(draw(11, 5), dim=-1).requires_grad_(),
+        teacher=F.normalize(draw(3, 2, 5), dim=-1),
+        teacher_prototypes=F.normalize(draw(11, 5), dim=-1),
+        center=0.1 * draw(1, 11),
+        pairs=pair_weights([1] * 4).to(dtype) * torch.rand(3, 4, 2, generator=generator),
+    )
 
 
 def test_values_by_hand():
     """Two views of one image, two prototypes, one-hot teachers: the cross-entropy of the other view."""
-    student = torch.tensor([[0.1, 0.0], [0.0, 0.1]])
-    teacher = torch.eye(2)  # view 0 says prototype 0, view 1 prototype 1
-    loss = distillation(student, teacher, match_views(2, 1), pair_weights([(1, 1)] * 2))
+    student = torch.tensor([[[0.1, 0.0], [0.0, 0.1]]])
+    teacher = torch.eye(2)[None]  # view 0 says prototype 0, view 1 prototype 1
+    loss = distillation(student, teacher, pair_weights([1, 1]))
     assert loss.item() == pytest.approx(math.log(1 + math.e), abs=1e-6)
 
 
 def test_values_uniform_teacher_and_student_give_ln_k():
-    student, teacher = torch.zeros(8, 16), torch.full((4, 16), 1 / 16)
-    loss = distillation(student, teacher, match_views(4, 2), pair_weights([(2, 1)] * 4))
+    pairs = pair_weights([3, 3, 2])
+    pairs = torch.cat([pairs[:, :1].expand(-1, 3) / 3, pairs[:, 1:].expand(-1, 3) / 3], dim=1)
+    loss = distillation(torch.zeros(2, 8, 16), torch.full((2, 6, 16), 1 / 16), pairs)
     assert loss.item() == pytest.approx(math.log(16), abs=1e-6)
+
+
+def test_values_pairs_of_views_weigh_the_same():
+    weights = pair_weights([4, 4, 2])
+    assert weights.sum().item() == pytest.approx(1)
+    by_view = [part.sum(dim=0) for part in weights.split([4, 4, 2])]
+    expected = [[0, 0.25], [0.25, 0], [0.25, 0.25]]
+    torch.testing.assert_close(torch.stack(by_view), torch.tensor(expected))
 
 
 def test_values_regions_are_matched_across_a_permutation():
     features = torch.eye(5)[None]
     order = torch.tensor([3, 1, 4, 0, 2])
-    matches = match_regions([features, features[:, order]], [features, features[:, order]])
-    assert matches[:5, 0].tolist() == [-1] * 5
-    assert (matches[:5, 1] - 5).tolist() == torch.argsort(order).tolist()
-    assert matches[5:, 0].tolist() == order.tolist()
+    both = torch.cat([features, features[:, order]], dim=1)
+    for match in ("argmax", "transport"):
+        pairs = region_pairs(both, both, [5, 5], match=match)[0].unflatten(1, (2, 5))
+        assert pairs[:5, 0].abs().sum() == pairs[5:, 1].abs().sum() == 0  # the same crop
+        assert pairs[:5, 1].argmax(1).tolist() == torch.argsort(order).tolist()
+        assert pairs[5:, 0].argmax(1).tolist() == order.tolist()
+        torch.testing.assert_close(pairs.sum(dim=(1, 2)), torch.full((10,), 0.1))
 
 
-@pytest.mark.parametrize("chunk_rows", [1, 5, 100])
-def test_equivalence_and_gradients_of_both_implementations(chunk_rows):
-    torch.manual_seed(0)
-    teacher = torch.randn(6, 9, dtype=torch.double).softmax(1)
-    matches, weights = match_views(4, 3), pair_weights([(3, 1)] * 4)
+def test_values_transport_spreads_what_argmax_piles_up():
+    """Teacher region 0 is a little more similar to all than the region that is meant for each."""
+    student = torch.eye(8)[None, :4]
+    teacher = 0.4 * torch.eye(8)[None, :4] + 0.92 * torch.eye(8)[None, 4:]
+    teacher[0, 0] = torch.tensor([0.5] * 4 + [0.0] * 4)
+    both = [torch.cat([student, rows], dim=1) for rows in (student, teacher)]
+    chosen = {
+        match: region_pairs(*both, [4, 4], match=match)[0, :4, 4:].argmax(1).tolist()
+        for match in ("argmax", "transport")
+    }
+    assert chosen == dict(argmax=[0, 0, 0, 0], transport=[0, 1, 2, 3])
+
+
+def test_values_transport_plan_has_its_marginals():
+    similarity = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0))
+    plan = transport_plan(similarity, regularization=0.5)
+    torch.testing.assert_close(plan.sum(1), torch.full((2, 3), 1 / 3))
+    torch.testing.assert_close(plan.sum(2), torch.full((2, 6), 1 / 6), rtol=1e-3, atol=1e-4)
+
+
+def test_values_half_precision_matching_rounds_the_cosines():
+    """Two candidates that float32 tells apart and half precision does not: the first one wins there."""
+    query = torch.tensor([[[1.0, 0.0]]])
+    near = torch.tensor([[[1.0, 2e-2], [1.0, 1e-3]]])
+    student = torch.cat([query, query], dim=1)
+    teacher = torch.cat([near, near], dim=1)
+    exact = region_pairs(student, teacher, [1, 1])[0, 0, 2:].argmax().item()
+    half = region_pairs(student, teacher, [1, 1], dtype=torch.float16)[0, 0, 2:].argmax().item()
+    assert (exact, half) == (1, 0)
+
+
+@pytest.mark.parametrize("max_logits", [1, 140, 10**6])
+def test_equivalence_and_gradients_of_both_implementations(max_logits):
     results = []
     for implementation in ("fused", "reference"):
-        student = torch.randn(12, 9, dtype=torch.double, generator=torch.Generator().manual_seed(1))
-        student.requires_grad_()
-        loss = distillation(
-            student, teacher, matches, weights, chunk_rows=chunk_rows, implementation=implementation
+        given = inputs()
+        loss = prototype_distillation(
+            **given, max_logits=max_logits, implementation=implementation, teacher_temperature=0.07
         )
         (3 * loss).backward()
-        results.append((loss.detach(), student.grad))
+        results.append((loss.detach(), given["student"].grad, given["prototypes"].grad))
     for fused, reference in zip(*results, strict=True):
-        torch.testing.assert_close(fused, reference, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(fused, reference, rtol=1e-12, atol=1e-13)
 
 
 def test_gradcheck():
-    torch.manual_seed(0)
-    student = torch.randn(6, 5, dtype=torch.double, requires_grad=True)
-    teacher = torch.randn(4, 5, dtype=torch.double).softmax(1)
-    matches, weights = match_views(3, 2), pair_weights([(2, 1)] * 3)
-    assert torch.autograd.gradcheck(
-        lambda logits: distillation(logits, teacher, matches, weights, chunk_rows=4), student
-    )
+    given = inputs()
+
+    def loss(student: Tensor, prototypes: Tensor) -> Tensor:
+        return prototype_distillation(
+            **(given | dict(student=student, prototypes=prototypes)), max_logits=100
+        )
+
+    assert torch.autograd.gradcheck(loss, (given["student"], given["prototypes"]))
 
 
-def test_values_half_precision_logits_are_summed_in_float32():
-    torch.manual_seed(0)
-    student = torch.randn(6, 50).bfloat16().requires_grad_()
-    teacher = torch.randn(4, 50).softmax(1)
-    matches, weights = match_views(3, 2), pair_weights([(2, 1)] * 3)
-    loss = distillation(student, teacher, matches, weights)
+def test_values_without_gradient_for_prototypes_or_at_all():
+    given = inputs()
+    expected = prototype_distillation(**given)
+    expected.backward()
+    frozen = inputs()
+    frozen["prototypes"].requires_grad_(False)
+    prototype_distillation(**frozen).backward()
+    assert frozen["prototypes"].grad is None
+    torch.testing.assert_close(frozen["student"].grad, given["student"].grad)
+    with torch.no_grad():
+        torch.testing.assert_close(prototype_distillation(**given), expected.detach())
+
+
+def test_values_under_autocast_are_those_of_float32():
+    given = {name: value.detach().float() for name, value in inputs().items()}
+    exact = prototype_distillation(**given)
+    rows = given["student"].bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = prototype_distillation(**(given | dict(student=rows)))
     loss.backward()
-    exact = distillation(student.detach().float(), teacher, matches, weights)
-    assert loss.dtype == torch.float32 and student.grad.dtype == torch.bfloat16
-    torch.testing.assert_close(loss.detach(), exact)
+    assert loss.dtype == torch.float32 and rows.grad.dtype == torch.bfloat16
+    rounded = prototype_distillation(**(given | dict(student=rows.detach().float())))
+    torch.testing.assert_close(loss.detach(), rounded, rtol=1e-6, atol=1e-6)
+    assert loss.item() == pytest.approx(exact.item(), rel=1e-2)
+
+
+def test_values_large_logits_do_not_overflow():
+    given = {name: 300 * value.detach().float() for name, value in inputs().items()}
+    for implementation in ("fused", "reference"):
+        assert prototype_distillation(**given, implementation=implementation).isfinite()
+
+
+def test_values_regression_of_matched_rows_by_hand():
+    student = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    pairs = torch.tensor([[[0.5, 0.0], [0.5, 0.0]]])
+    assert matched_regression(student, student, pairs).item() == pytest.approx(0.5 * 0 + 0.5 * 2)
 
 
 def test_raises():
     with pytest.raises(ValueError, match="another crop"):
-        pair_weights([(2, 1)], num_teacher_views=1)
-    with pytest.raises(ValueError, match="as many matches"):
-        distillation(torch.zeros(3, 2), torch.zeros(2, 2), match_views(2, 1), torch.ones(2))
+        pair_weights([1], num_teacher_views=1)
+    given = inputs()
+    with pytest.raises(ValueError, match="4 student rows and 2 teacher rows"):
+        prototype_distillation(**(given | dict(pairs=torch.ones(3, 2))))
     with pytest.raises(ValueError, match="'fused' or 'reference'"):
-        distillation(
-            torch.zeros(2, 2), torch.zeros(2, 2), match_views(2, 1), torch.ones(2),
-            implementation="fast",
-        )  # fmt: skip
+        prototype_distillation(**given, implementation="fast")
+    with pytest.raises(ValueError, match="do not add up"):
+        region_pairs(torch.zeros(1, 3, 2), torch.zeros(1, 4, 2), [2, 2])
+    with pytest.raises(ValueError, match="'argmax' or 'transport'"):
+        region_pairs(torch.zeros(1, 4, 2), torch.zeros(1, 4, 2), [2, 2], match="best")

@@ -1,3 +1,4 @@
+from .center import Center
 from .feature_queue import FeatureQueue
 
-__all__ = ["FeatureQueue"]
+__all__ = ["Center", "FeatureQueue"]
