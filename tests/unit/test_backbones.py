@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import nn
 
-from mmssl.models.backbones import ResNet, TimmBackbone
+from mmssl.models.backbones import ResNet, TimmBackbone, view_and_map
 from mmssl.registry import MODELS
 
 
@@ -153,6 +153,24 @@ def test_shapes_timm_maps_are_channels_first_and_everything_trains(name, options
     sum(m.square().mean() for m in maps).backward()
     assert not [name for name, p in backbone.named_parameters() if p.grad is None]
     assert len(copy.deepcopy(backbone).state_dict()) == len(backbone.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("test_convnext", {}),
+        ("swin_tiny_patch4_window7_224", dict(img_size=64, model_args=dict(depths=(1, 1, 1, 1)))),
+    ],
+)
+def test_values_view_of_a_timm_map(name, options):
+    """Like every network with maps: the regions are the last map, the view is their mean."""
+    backbone = TimmBackbone(name, **options).eval()
+    images = torch.randn(2, 3, 64, 64)
+    view, regions = view_and_map(backbone, images)
+    assert torch.equal(regions, backbone(images)[-1])
+    rows = regions.flatten(2)
+    assert rows.shape == (2, backbone.out_channels[-1], (64 // backbone.strides[-1]) ** 2)
+    torch.testing.assert_close(view, rows.sum(2) / rows.shape[2])
 
 
 def test_equivalence_timm_resnet_is_our_resnet():
