@@ -43,6 +43,9 @@ def parse_args() -> argparse.Namespace:
         "--branch", choices=["auto", "online", "twin"], default="auto", help="whose backbone"
     )
     parser.add_argument("--k", type=int, nargs="+", help="numbers of neighbours")
+    parser.add_argument(
+        "--last-blocks", type=int, metavar="N", help="linear probe on the last N blocks (EsViT: 4)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
@@ -77,7 +80,14 @@ def main() -> None:
         record = evaluate_backbone(
             config,
             checkpoint,
-            plan=evaluation_plan(config, train=args.train, val=args.val, size=args.size, k=args.k),
+            plan=evaluation_plan(
+                config,
+                train=args.train,
+                val=args.val,
+                size=args.size,
+                k=args.k,
+                last_blocks=args.last_blocks,
+            ),
             methods=chosen or ["knn", "linear"],
             branch=args.branch,
             seed=args.seed,

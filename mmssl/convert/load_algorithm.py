@@ -28,23 +28,8 @@ def load_algorithm(
             fit it.
     """
     content = load_weights_file(checkpoint, trust_pickle=trust_pickle)
-    meta = content.get("meta")
-    text = meta.get("cfg") if isinstance(meta, dict) else None
-    if not isinstance(text, str) or "state_dict" not in content:
-        raise ValueError(
-            f"{checkpoint} carries no config (meta.cfg), so its network cannot be rebuilt; give a "
-            "checkpoint of tools/train.py."
-        )
-    config = read_config_text(text)
-    if config.get("default_scope", "mmssl") != "mmssl":
-        raise ValueError(
-            f"{checkpoint} is a checkpoint of a config of {config['default_scope']}; a self-supervised "
-            "algorithm of mmssl is expected."
-        )
-    if "custom_imports" in config:
-        import_modules_from_strings(**config["custom_imports"])
-    load_plugins()
-    model = MODELS.build(_without_pretrained(config["model"]))
+    config = carried_config(content, checkpoint)
+    model = MODELS.build(config["model"])
     if not isinstance(model, BaseAlgorithm):
         raise ValueError(
             f"{checkpoint} holds a {type(model).__name__}; a self-supervised algorithm of mmssl is "
@@ -61,6 +46,37 @@ def load_algorithm(
             f"another version? {error}"
         ) from error
     return model
+
+
+def carried_config(content: dict[str, Any], source: str | Path) -> dict[str, Any]:
+    """The config inside a training checkpoint, with the modules that it names imported.
+
+    Its model starts from nothing that lies elsewhere: what was loaded before training is left out.
+
+    Args:
+        content: What `load_weights_file` returned.
+        source: The file, for messages.
+
+    Raises:
+        ValueError: There is no config, or one of another library.
+    """
+    meta = content.get("meta")
+    text = meta.get("cfg") if isinstance(meta, dict) else None
+    if not isinstance(text, str) or "state_dict" not in content:
+        raise ValueError(
+            f"{source} carries no config (meta.cfg), so its network cannot be rebuilt; give a "
+            "checkpoint of tools/train.py."
+        )
+    config = read_config_text(text)
+    if config.get("default_scope", "mmssl") != "mmssl":
+        raise ValueError(
+            f"{source} is a checkpoint of a config of {config['default_scope']}; a self-supervised "
+            "algorithm of mmssl is expected."
+        )
+    if "custom_imports" in config:
+        import_modules_from_strings(**config["custom_imports"])
+    load_plugins()
+    return {**config, "model": _without_pretrained(config["model"])}
 
 
 def _without_pretrained(model: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from torch import nn
 
 from mmssl import __version__
 from mmssl.convert.checkpoint_file import file_sha256, load_weights_file
+from mmssl.convert.load_algorithm import carried_config
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.evaluation.features import (
     Features,
@@ -58,16 +59,19 @@ def evaluation_plan(
     val: str | None = None,
     size: int | None = None,
     k: Sequence[int] | None = None,
+    last_blocks: int | None = None,
 ) -> dict[str, Any]:
     """What a config's `evaluation` says, completed and overridden.
 
     Args:
         config: A config; `evaluation` may hold `train_dataset`, `val_dataset`, `knn`, `linear`,
-            `crop_views`, `crop_epochs`, `stage`, `batch_size`, `num_workers` and `protocol`.
+            `crop_views`, `crop_epochs`, `stage`, `last_blocks` (of the linear probe only),
+            `batch_size`, `num_workers` and `protocol`.
         train: A folder with one folder per class, instead of the config's training images.
         val: The same for the images that are classified.
         size: Side of the evaluation crop for these folders; default 224.
         k: Numbers of neighbours, instead of the config's.
+        last_blocks: Blocks that the linear probe looks at, instead of the config's.
 
     Raises:
         ValueError: Neither the config nor the arguments name both sets.
@@ -86,16 +90,19 @@ def evaluation_plan(
             )
     if k is not None:
         plan["knn"] = {**plan["knn"], "k": list(k)}
+    if last_blocks is not None:
+        plan["last_blocks"] = last_blocks
     return plan
 
 
 def build_backbone(
-    config: Config, checkpoint: str | None, *, branch: str = "auto", seed: int = 0
+    config: Config | None, checkpoint: str | None, *, branch: str = "auto", seed: int = 0
 ) -> tuple[nn.Module, nn.Module, dict[str, Any]]:
     """The backbone of a config with the weights of a checkpoint, and its preprocessor.
 
     Args:
-        config: Holds `model.backbone` and maybe `model.data_preprocessor`.
+        config: Holds `model.backbone` and maybe `model.data_preprocessor`; `None` for the one that
+            the checkpoint carries.
         checkpoint: A file of any layout that `load_backbone` knows; `None` for the config's own
             initialisation (random, unless its `init_cfg` loads weights).
         branch: `online`, `twin`, or `auto`.
@@ -105,8 +112,12 @@ def build_backbone(
         Backbone, preprocessor, and a record of where the weights come from.
 
     Raises:
-        ValueError: The file does not hold every tensor of the backbone.
+        ValueError: The file does not hold every tensor of the backbone, or there is no config.
     """
+    if config is None:
+        if checkpoint is None:
+            raise ValueError("A network needs a config, or a checkpoint that carries one.")
+        config = Config(carried_config(load_weights_file(checkpoint), checkpoint))
     model = config.get("model", {})
     if "backbone" not in model:
         raise ValueError(f"{config.filename} has no model.backbone to evaluate.")
@@ -131,6 +142,68 @@ def build_backbone(
     return backbone, preprocessor, record
 
 
+@dataclass(frozen=True)
+class _Extraction:
+    """Features of the labelled sets of a plan."""
+
+    backbone: nn.Module
+    preprocessor: nn.Module
+    plan: Mapping[str, Any]
+    progress: bool
+
+    def features(
+        self, dataset: Any, title: str, *, epoch: int = 0, last_blocks: int | None = None
+    ) -> Features:
+        """Features of one set."""
+        plan = self.plan
+        loader = evaluation_loader(
+            dataset,
+            epoch=epoch,
+            batch_size=plan.get("batch_size", 64),
+            num_workers=plan.get("num_workers", 2),
+        )
+        return extract_features(
+            self.backbone,
+            loader,
+            stage=plan.get("stage", -1),
+            last_blocks=last_blocks,
+            preprocessor=self.preprocessor,
+            progress=title if self.progress else "",
+        )
+
+    def both_sets(self, last_blocks: int | None) -> tuple[Features, Features]:
+        """The labelled training and validation images, their classes numbered alike."""
+        found, classes = [], []
+        for name, title in (("train", "training"), ("val", "validation")):
+            config = self.plan[f"{name}_dataset"]
+            dataset = DATASETS.build(config)
+            data = labelled(
+                self.features(dataset, f"Features of the {title} images", last_blocks=last_blocks)
+            )
+            if not len(data.labels):
+                raise ValueError(
+                    f"No image of {config.get('root', 'the dataset')} has a label; an evaluation "
+                    "needs one folder per class."
+                )
+            found.append(data)
+            classes.append(dataset.classes)
+        return found[0], match_classes(found[1], classes[1], classes[0])
+
+    def crops(self, last_blocks: int | None) -> list[Features]:
+        """Random crops of the training images, one set per epoch."""
+        dataset = DATASETS.build({**self.plan["train_dataset"], "views": self.plan["crop_views"]})
+        epochs = self.plan.get("crop_epochs", 1)
+        return [
+            self.features(
+                dataset,
+                f"Features of random crops, {epoch + 1} of {epochs}",
+                epoch=epoch,
+                last_blocks=last_blocks,
+            )
+            for epoch in range(epochs)
+        ]
+
+
 def evaluate_backbone(
     config: Config,
     checkpoint: str | None,
@@ -142,7 +215,10 @@ def evaluate_backbone(
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> dict[str, Any]:
-    """k-NN and linear accuracy of a frozen backbone; features are computed once for both.
+    """k-NN and linear accuracy of a frozen backbone.
+
+    Features are computed once for both, unless the plan has `last_blocks`: the probe then looks at
+    these blocks, and k-NN at the view's feature all the same.
 
     Args:
         config: Holds the model.
@@ -159,58 +235,35 @@ def evaluate_backbone(
         without (protocol, data, interpolation, branch, hash of the checkpoint).
 
     Raises:
-        ValueError: No label in one of the sets, or classes that do not match.
+        ValueError: No label in one of the sets, classes that do not match, or `last_blocks` of a
+            backbone that does not tell them.
     """
     backbone, preprocessor, weights = build_backbone(config, checkpoint, branch=branch, seed=seed)
-    backbone = backbone.to(device)
-    loading = dict(batch_size=plan.get("batch_size", 64), num_workers=plan.get("num_workers", 2))
-
-    def features(dataset: Any, title: str, epoch: int = 0) -> Features:
-        return extract_features(
-            backbone,
-            evaluation_loader(dataset, epoch=epoch, **loading),
-            stage=plan.get("stage", -1),
-            preprocessor=preprocessor,
-            progress=title if progress else "",
-        )
-
-    datasets = {name: DATASETS.build(plan[f"{name}_dataset"]) for name in ("train", "val")}
-    train = labelled(features(datasets["train"], "Features of the training images"))
-    val = labelled(features(datasets["val"], "Features of the validation images"))
-    for name, data in (("train", train), ("val", val)):
-        if not len(data.labels):
-            raise ValueError(
-                f"No image of {plan[f'{name}_dataset'].get('root', 'the dataset')} has a label; an "
-                "evaluation needs one folder per class."
-            )
-    val = match_classes(val, datasets["val"].classes, datasets["train"].classes)
-
+    extraction = _Extraction(backbone.to(device), preprocessor, plan, progress)
+    blocks = plan.get("last_blocks")
     results: dict[str, Any] = {}
-    if "knn" in methods:
-        accuracy = weighted_knn(
-            val.features.to(device), val.labels, train.features, train.labels, **plan["knn"]
-        )
-        results["knn"] = {str(k): value._asdict() for k, value in accuracy.items()}
+    dims: dict[str, int] = {}
     if "linear" in methods:
-        inputs: Features | list[Features] = train
-        if plan.get("crop_views"):
-            crops = DATASETS.build({**plan["train_dataset"], "views": plan["crop_views"]})
-            epochs = plan.get("crop_epochs", 1)
-            inputs = [
-                features(crops, f"Features of random crops, {epoch + 1} of {epochs}", epoch)
-                for epoch in range(epochs)
-            ]
-        options = dict(plan["linear"])
+        train, val = extraction.both_sets(blocks)
         results["linear"] = asdict(
             linear_probe(
-                inputs,
+                extraction.crops(blocks) if plan.get("crop_views") else train,
                 val,
                 seed=seed,
                 device=device,
                 progress="Linear probe" if progress else "",
-                **options,
+                **plan["linear"],
             )
         )
+        dims["linear"] = train.features.shape[1]
+    if "knn" in methods:
+        if "linear" not in methods or blocks is not None:
+            train, val = extraction.both_sets(None)
+        accuracy = weighted_knn(
+            val.features.to(device), val.labels, train.features, train.labels, **plan["knn"]
+        )
+        results["knn"] = {str(k): value._asdict() for k, value in accuracy.items()}
+        dims["knn"] = train.features.shape[1]
     return dict(
         protocol=plan["protocol"],
         results=results,
@@ -222,7 +275,7 @@ def evaluate_backbone(
         num_train=len(train.labels),
         num_val=len(val.labels),
         num_classes=len(train.labels.unique()),
-        feature_dim=train.features.shape[1],
+        feature_dims=dims,
         seed=seed,
         versions=dict(mmssl=__version__, torch=torch.__version__),
     )

@@ -122,6 +122,8 @@ def test_values_random_crops(folders: tuple[str, str]) -> None:
     "name",
     [
         "imagenet_knn/resnet50_knn_in1k",
+        "imagenet_knn/swin-t_knn_in1k",
+        "imagenet_linear/swin-t_esvit_in1k",
         "imagenet_linear/resnet50_sweep_in1k",
         "imagenet_linear/resnet50_care_in1k",
         "shapes_classification/resnet18_shapes",
@@ -135,7 +137,53 @@ def test_values_benchmark_configs(name: str) -> None:
     assert plan["train_dataset"]["views"]["type"] == "MultiView"
     with torch.device("meta"):
         backbone = MODELS.build(cfg.model.backbone)
-    assert backbone.out_channels[-1] in (512, 2048)
+    assert backbone.out_channels[-1] in (512, 768, 2048)
     if "care" in name:
         assert plan["linear"]["batch_norm"]
         assert plan["linear"]["lrs"] == [0.2]
+    assert plan.get("last_blocks") == (4 if "esvit" in name else None)
+
+
+def test_values_last_blocks_are_for_the_linear_probe(folders: tuple[str, str]) -> None:
+    swin = dict(
+        type="Swin", embed_dims=8, depths=(1, 2), num_heads=(1, 1), window_size=2,
+        pretrain_img_size=16, out_indices=(1,),
+    )  # fmt: skip
+    cfg = config(model=dict(type="BYOL", backbone=swin))
+    own = dict(train=folders[0], val=folders[1], size=16)
+    plain = evaluate_backbone(cfg, None, plan=evaluation_plan(cfg, **own))
+    plan = evaluation_plan(cfg, last_blocks=3, **own)
+    blocks = evaluate_backbone(cfg, None, plan=plan)
+    assert blocks["feature_dims"] == dict(knn=16, linear=8 + 16 + 16)
+    assert plain["feature_dims"] == dict(knn=16, linear=16)
+    assert blocks["results"]["knn"] == plain["results"]["knn"]
+    alone = evaluate_backbone(cfg, None, plan=plan, methods=["linear"])
+    assert alone["results"] == dict(linear=blocks["results"]["linear"])
+
+    crop = dict(type="RandomResizedCrop", size=16)
+    views = dict(type="MultiView", boxes=None, views=[dict(num=1, transforms=[crop])])
+    crops = evaluate_backbone(cfg, None, plan=plan | dict(crop_views=views), methods=["linear"])
+    assert crops["feature_dims"] == dict(linear=40)
+
+
+def test_raises_without_last_blocks(folders: tuple[str, str]) -> None:
+    cfg = config()
+    plan = evaluation_plan(cfg, train=folders[0], val=folders[1], size=16, last_blocks=4)
+    with pytest.raises(ValueError, match="TinyBackbone has no method last_blocks"):
+        evaluate_backbone(cfg, None, plan=plan)
+
+
+def test_values_config_of_the_checkpoint(tmp_path: Path) -> None:
+    """Without a config the one inside the file says which network its weights are for."""
+    model = MODELS.build(dict(type="MonitoredBackbone", dim=8))
+    state = {f"backbone.{key}": value for key, value in model.state_dict().items()}
+    path = tmp_path / "run.pth"
+    torch.save(dict(state_dict=state, meta=dict(cfg=config().pretty_text)), path)
+    backbone, _, record = build_backbone(None, str(path))
+    assert record["matched"] == len(state)
+    assert all(map(torch.equal, backbone.state_dict().values(), model.state_dict().values()))
+    torch.save(dict(state_dict=state), path)
+    with pytest.raises(ValueError, match="carries no config"):
+        build_backbone(None, str(path))
+    with pytest.raises(ValueError, match="needs a config"):
+        build_backbone(None, None)
