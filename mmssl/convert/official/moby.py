@@ -1,0 +1,134 @@
+"""MoBY checkpoints of SwinTransformer/Transformer-SSL: their layout and ours, both ways.
+
+Their file holds `model`, `optimizer`, `lr_scheduler`, `epoch` and more. `model` of a pretraining has
+`encoder.*`, `projector.*`, `predictor.*`, the momentum copies `encoder_k.*` and `projector_k.*`, and the
+queues with one pointer for both; that of a linear evaluation has the backbone without prefix and `head.*`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from mmssl.convert.key_map import Rename, rename_keys
+from mmssl.convert.official.esvit import swin_from_official, swin_to_official
+
+_BACKBONES = (("encoder.", "backbone."), ("encoder_k.", "twin.backbone."))
+_MLPS = (("projector.", "neck."), ("projector_k.", "twin.neck."), ("predictor.", "head."))
+_QUEUES = (("queue1", "queues.0."), ("queue2", "queues.1."))
+_NUM_UPDATES = "twin.num_updates"
+# A DeiT has the same names on both sides.
+_VIT_NAME = "{name:(cls_token|pos_embed|(patch_embed|blocks|norm)[.].*)}"
+_VIT = [Rename(_VIT_NAME, _VIT_NAME)]
+_CLASSIFIER = [Rename("head.{rest}", "head.fc.{rest}")]
+
+
+def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[str, Tensor]:
+    """The state dict of our `MoBY` from theirs, or that of a linear evaluation.
+
+    Args:
+        state: Their keys, with or without `module.`.
+        num_updates: Momentum updates that the key encoder has behind it. Not 0: our runner takes 0 for
+            "not trained yet" and would overwrite the key encoder by a copy of the online one.
+
+    Returns:
+        Keys of `MoBY`; `backbone.*` and `head.fc.*` for a linear evaluation. Masks and tables of indices,
+        which follow from the window, are left out.
+
+    Raises:
+        KeyError: A key that belongs to neither of them.
+        ValueError: `num_updates` below 1.
+    """
+    if num_updates < 1:
+        raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
+    plain = {key.removeprefix("module."): value for key, value in state.items()}
+    if not any(key.startswith("encoder.") for key in plain):
+        return _linear_from_official(plain)
+    ours: dict[str, Tensor] = {}
+    for theirs, mine in _BACKBONES:
+        ours |= _behind(mine, _backbone_from_official(_taken(plain, theirs)))
+    for theirs, mine in _MLPS:
+        part = _taken(plain, theirs)
+        ours |= _behind(mine, rename_keys(part, _mlp_rules(part)))
+    pointer = plain.pop("queue_ptr", None)
+    for theirs, mine in _QUEUES:
+        if theirs in plain:
+            ours[f"{mine}features"] = plain.pop(theirs).T.contiguous()
+        if pointer is not None:
+            ours[f"{mine}pointer"] = pointer.reshape(())
+    if any(key.startswith("twin.") for key in ours):
+        ours[_NUM_UPDATES] = torch.tensor(num_updates)
+    # what is left belongs to no part
+    return ours | rename_keys(plain, [])
+
+
+def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Their state dict (without `module.`) from that of our `MoBY`, or of a linear evaluation.
+
+    Their masks and tables of indices are not made, and the count of momentum updates has no place there.
+
+    Raises:
+        KeyError: A key that belongs to no part of an official model.
+    """
+    plain = {key: value for key, value in state.items() if key != _NUM_UPDATES}
+    if any(key.startswith("head.fc.") for key in plain):
+        backbone = _backbone_to_official(_taken(plain, "backbone."))
+        return backbone | rename_keys(plain, _CLASSIFIER, backward=True)
+    theirs: dict[str, Tensor] = {}
+    for name, mine in _QUEUES:
+        queue = _taken(plain, mine)
+        if queue:
+            theirs[name] = queue["features"].T.contiguous()
+            theirs["queue_ptr"] = queue["pointer"].reshape(1)
+    for name, mine in _BACKBONES:
+        theirs |= _behind(name, _backbone_to_official(_taken(plain, mine)))
+    for name, mine in _MLPS:
+        part = _taken(plain, mine)
+        theirs |= _behind(name, rename_keys(part, _mlp_rules(part), backward=True))
+    return theirs | rename_keys(plain, [])
+
+
+def _taken(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Remove the entries behind a prefix from `state`; they are returned without it."""
+    keys = [key for key in state if key.startswith(prefix)]
+    return {key.removeprefix(prefix): state.pop(key) for key in keys}
+
+
+def _behind(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def _linear_from_official(plain: dict[str, Tensor]) -> dict[str, Tensor]:
+    head = _taken(plain, "head.")
+    classifier = rename_keys(_behind("head.", head), _CLASSIFIER)
+    return _behind("backbone.", _backbone_from_official(plain)) | classifier
+
+
+def _backbone_from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return _backbone(state, "layers.", swin_from_official)
+
+
+def _backbone_to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return _backbone(state, "stages.", swin_to_official)
+
+
+def _backbone(
+    state: Mapping[str, Tensor], stages: str, convert: Callable[..., dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """A Swin, recognised by its stages, through `convert`; a DeiT as it is."""
+    numbers = [int(key.split(".")[1]) for key in state if key.startswith(stages)]
+    if numbers:
+        return convert(state, last_stage=max(numbers))
+    return rename_keys(state, _VIT)
+
+
+def _mlp_rules(state: Mapping[str, Tensor]) -> list[Rename]:
+    """Rules for one MLP of any depth, in either layout: theirs starts with an identity layer."""
+    hidden = sum(value.ndim == 2 for value in state.values()) - 1  # matrices but the last
+    rules = [Rename("linear_out.{rest}", f"layers.{3 * hidden}.{{rest}}")]
+    for layer in range(0, 3 * hidden, 3):
+        for part in (layer, layer + 1):  # Linear, norm; the ReLU has nothing
+            rules.append(Rename(f"linear_hidden.{part + 1}.{{rest}}", f"layers.{part}.{{rest}}"))
+    return rules
