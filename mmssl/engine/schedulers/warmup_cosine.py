@@ -12,12 +12,24 @@ from mmssl.registry import PARAM_SCHEDULERS
 
 
 def warmup_cosine(
-    step: int, *, peak: float, start: float, end: float, warmup: int, total: int
+    step: int,
+    *,
+    peak: float,
+    start: float,
+    end: float,
+    warmup: int,
+    total: int,
+    peak_twice: bool = False,
 ) -> float:
     """Learning rate of the optimizer step that follows `step` finished ones.
 
         step <= warmup: start + (peak - start) * step / warmup
         step >  warmup: end + (peak - end) * (1 + cos(pi * (step - warmup) / (total - warmup))) / 2
+
+    With `peak_twice`, as in DINO and EsViT, the warm-up has its peak one step earlier, and
+    the cosine begins with it once more:
+
+        step < warmup: start + (peak - start) * step / (warmup - 1)
 
     | step             | value |
     |------------------|-------|
@@ -32,12 +44,15 @@ def warmup_cosine(
         end: Value at `total`, which the last step does not reach.
         warmup: Steps of the warm-up, 0 for none.
         total: Steps of the whole run, warm-up included.
+        peak_twice: Whether the last step of the warm-up and the first of the cosine have the same value.
 
     Example:
         >>> [warmup_cosine(i, peak=0.2, start=0.0, end=0.0, warmup=2, total=6) for i in (0, 1, 2, 4, 6)]
         [0.0, 0.1, 0.2, 0.1, 0.0]
     """
-    if step <= warmup and warmup > 0:
+    if peak_twice and step < warmup:
+        return start + (peak - start) * step / max(warmup - 1, 1)
+    if not peak_twice and step <= warmup and warmup > 0:
         return start + (peak - start) * step / warmup
     progress = min((step - warmup) / (total - warmup), 1.0)
     return end + (peak - end) * (1 + math.cos(math.pi * progress)) / 2
@@ -56,13 +71,16 @@ class WarmupCosineLR(_ParamScheduler):
 
     The total is epochs times the length of the loader. BYOL's own total is floor(epochs * images / batch),
     which differs by the images that `drop_last` leaves out; to have it, train in iterations and give `end`.
-    Groups with other learning rates keep their ratio to the base group, except for `start_value`.
+    Groups with other learning rates keep their ratio to the base group, except for `start_value`. Other
+    entries of the groups can be scheduled as well: DINO's weight decay is `param_name='weight_decay'`
+    with `eta_min=0.4`; groups where the entry is 0 keep it.
 
     Args:
         optimizer: Optimizer or optim wrapper.
         warmup: Length of the warm-up, in iterations (in epochs with `convert_to_iter_based`).
         start_value: Value of the first step of the warm-up.
         eta_min: Value at the end.
+        peak_twice: See `warmup_cosine`.
         param_name: The scheduled entry of the parameter groups.
         begin: First iteration (epoch).
         end: End of the run, in iterations (epochs).
@@ -81,6 +99,7 @@ class WarmupCosineLR(_ParamScheduler):
         warmup: int = 0,
         start_value: float = 0.0,
         eta_min: float = 0.0,
+        peak_twice: bool = False,
         param_name: str = "lr",
         begin: int = 0,
         end: int = INF,
@@ -100,6 +119,7 @@ class WarmupCosineLR(_ParamScheduler):
         self.warmup = warmup
         self.start_value = start_value
         self.eta_min = eta_min
+        self.peak_twice = peak_twice
         self.total = end - begin
         super().__init__(
             optimizer,
@@ -148,6 +168,9 @@ class WarmupCosineLR(_ParamScheduler):
                 end=self.eta_min,
                 warmup=self.warmup,
                 total=self.total,
+                peak_twice=self.peak_twice,
             )
+            if base
+            else 0.0
             for base in self.base_values
         ]
