@@ -20,7 +20,7 @@ from mmssl.convert.export_targets import Library, Target, build_target
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.load_report import LoadReport, weights_checksum
 from mmssl.engine.config import load_config
-from mmssl.models.backbones import ResNet, TimmBackbone
+from mmssl.models.backbones import ResNet, Swin, TimmBackbone
 from mmssl.registry import MODELS, load_plugins
 
 
@@ -83,15 +83,17 @@ def _backbone_config(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _build_backbone(config: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+def _build_backbone(config: dict[str, Any], to: Library) -> tuple[nn.Module, dict[str, Any]]:
     config = {
         **config,
         "type": config["type"] if "." in config["type"] else f"mmssl.{config['type']}",
     }
     backbone = MODELS.build({**config})
-    if isinstance(backbone, (ResNet, TimmBackbone)):
+    if isinstance(backbone, (ResNet, Swin, TimmBackbone)):
         last = backbone.out_indices[-1]
-        stages = tuple(range(max(0, last - 3), last + 1))
+        # timm's Swin has no norms for maps before the last
+        first = last if isinstance(backbone, Swin) and to == "timm" else max(0, last - 3)
+        stages = tuple(range(first, last + 1))
         if stages != tuple(backbone.out_indices):
             config["out_indices"] = stages
             backbone = MODELS.build({**config})
@@ -174,6 +176,8 @@ def feature_difference(
 
 
 def _input_size(backbone: nn.Module) -> tuple[int, int]:
+    if isinstance(backbone, Swin):
+        return backbone.pretrain_img_size, backbone.pretrain_img_size
     size = backbone.model_args.get("img_size", 224) if isinstance(backbone, TimmBackbone) else 224
     return (size, size) if isinstance(size, int) else tuple(size)
 
@@ -197,11 +201,13 @@ def export_backbone(
         checkpoint: A checkpoint of a run (or an official one together with `from_config`).
         out: `.pth` (a dict of `state_dict` and `meta`, loadable with `weights_only=True`) or
             `.safetensors` (metadata as texts). Names carry the prefix `backbone.` for mmdet and mmseg,
-            none for torchvision and timm, whose classifier is not in the file.
+            none for torchvision and timm, whose classifier is not in the file. A Swin for mmdet and
+            mmseg has their windows: tables of smaller ones are resized, norms of earlier maps are at
+            their initial values unless pretrained.
         to: The library.
         branch: The `online` network or its momentum `twin`.
         from_config: A config whose `model.backbone` is the network, for checkpoints without one.
-        image_size: (height, width) of the compared image; default 224, or the model's own size.
+        image_size: (height, width) of the compared image; default: the model's own size, else 224.
         tolerance: Largest accepted difference, as a share of the largest feature (at least 1).
         trust_pickle: Allow a pickle to run code.
 
@@ -215,12 +221,12 @@ def export_backbone(
         raise ValueError(f"The export is written as .pth or .safetensors, got {out.name!r}.")
     content = load_weights_file(checkpoint, trust_pickle=trust_pickle)
     config, config_hash = _read_config(content, from_config)
-    backbone, backbone_config = _build_backbone(_backbone_config(config))
+    backbone, backbone_config = _build_backbone(_backbone_config(config), to)
     report = load_backbone(backbone, content, branch=branch, source=checkpoint)
     target = build_target(to, backbone, backbone_config)
 
-    state = backbone.state_dict()
-    state_dict = {target.file_name(n): state[n].detach().clone().contiguous() for n in state}
+    weights = target.file_weights(backbone.state_dict())
+    state_dict = {name: tensor.detach().clone().contiguous() for name, tensor in weights.items()}
     meta = content["meta"] if isinstance(content.get("meta"), dict) else content
     preprocessor = config["model"].get("data_preprocessor") or {}
     metadata: dict[str, Any] = dict(
@@ -258,6 +264,7 @@ def export_backbone(
             max_feature=largest,
             image_size=list(size),
             verified_with=target.verified_with,
+            verified_as=target.note or None,
         )
         _write(partial, state_dict, metadata, out.suffix)
         os.replace(partial, out)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import timm
@@ -13,7 +14,14 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from torch import Tensor, nn
 from torchvision import models as torchvision_models
 
-from mmssl.models.backbones import ResNet, TimmBackbone
+from mmssl.convert.swin_targets import (
+    mm_swin_config,
+    mm_swin_target,
+    timm_swin,
+    timm_swin_features,
+)
+from mmssl.convert.timm_swin import swin_to_timm
+from mmssl.models.backbones import ResNet, Swin, TimmBackbone
 
 Library = Literal["mmdet", "mmseg", "torchvision", "timm"]
 LIBRARIES: tuple[Library, ...] = ("mmdet", "mmseg", "torchvision", "timm")
@@ -25,12 +33,14 @@ class Target:
 
     Attributes:
         network: The network, at random weights.
-        features: Images (B, 3, H, W) -> the same maps as the pretrained backbone's.
+        features: Images (B, 3, H, W) -> the same maps as the pretrained backbone's, from the weights
+            of `network`.
         build: How a user builds it: a config dict (mmdet, mmseg) or a call.
         prefix: What is written before each name in the file.
-        drop_prefix: What is removed from our names.
+        convert: State dict of the pretrained backbone -> that of the network; default: the same.
         optional: Names of the network that an export has no weights for (a classifier).
         verified_with: The library whose network stood for the target's.
+        note: How the network whose features are compared differs from `network`, if it does.
     """
 
     network: nn.Module
@@ -38,12 +48,13 @@ class Target:
     build: dict[str, Any] | str
     verified_with: str
     prefix: str = ""
-    drop_prefix: str = ""
+    convert: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
     optional: frozenset[str] = field(default_factory=frozenset)
+    note: str = ""
 
-    def file_name(self, name: str) -> str:
-        """The name in the file of the tensor that our backbone calls `name`."""
-        return self.prefix + name.removeprefix(self.drop_prefix)
+    def file_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What is written of our backbone's state dict, by the names in the file."""
+        return {self.prefix + name: tensor for name, tensor in self.convert(state).items()}
 
 
 def _is_plain(backbone: nn.Module) -> bool:
@@ -82,6 +93,8 @@ def mm_config(backbone: nn.Module, config: dict[str, Any], library: str) -> dict
             norm_cfg=dict(type="BN", requires_grad=True),
             norm_eval=False,
         )
+    if type(backbone) is Swin and (build := mm_swin_config(backbone, library)):
+        return build
     kind = config["type"]
     return {**config, "type": kind if "." in kind else f"mmssl.{kind}"}
 
@@ -103,7 +116,8 @@ def _torchvision_name(backbone: nn.Module, library: str) -> str:
             f"ResNet(depth={backbone.depth}, width={backbone.width}, stem={backbone.stem!r}, "
             f"norm_cfg={backbone.norm_cfg})"
         )
-    others = "timm, mmdet or mmseg" if isinstance(backbone, TimmBackbone) else "mmdet or mmseg"
+    has_timm = isinstance(backbone, (TimmBackbone, Swin))
+    others = "timm, mmdet or mmseg" if has_timm else "mmdet or mmseg"
     raise ValueError(f"{library} has no network equal to {what}. Export it to {others}.")
 
 
@@ -130,11 +144,19 @@ def _timm_features(network: nn.Module, indices: list[int]) -> Callable:
     return features
 
 
+def _without_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+
+
 def _mm_target(library: str, backbone: nn.Module, config: dict[str, Any]) -> Target:
     build = mm_config(backbone, config, library)
     scope = build["type"].split(".")[0]
     verified_with = scope
-    if scope not in ("mmdet", "mmseg") or importlib.util.find_spec(scope):
+    installed = scope not in ("mmdet", "mmseg") or importlib.util.find_spec(scope)
+    if installed and type(backbone) is Swin and build["type"].endswith(".SwinTransformer"):
+        network, features, convert, note = mm_swin_target(backbone, build)
+        return Target(network, features, build, verified_with, "backbone.", convert, note=note)
+    if installed:
         network = ROOT_MODELS.build({**build})
         features = network.forward
     elif isinstance(backbone, ResNet):
@@ -184,6 +206,11 @@ def build_target(library: Library, backbone: nn.Module, config: dict[str, Any]) 
         )
     if library != "timm":
         raise ValueError(f"to must be one of {', '.join(LIBRARIES)}, got {library!r}.")
+    if isinstance(backbone, Swin):
+        network, call = timm_swin(backbone)
+        convert = partial(swin_to_timm, last_stage=len(backbone.stages) - 1)
+        features = timm_swin_features(network, backbone)
+        return Target(network, features, call, library, convert=convert)
     if isinstance(backbone, TimmBackbone):
         network = timm.create_model(backbone.name, num_classes=0, **backbone.model_args)
         if backbone.out_indices[-1] != len(network.feature_info) - 1:
@@ -198,7 +225,7 @@ def build_target(library: Library, backbone: nn.Module, config: dict[str, Any]) 
             _timm_features(network, list(backbone.out_indices)),
             f"timm.create_model({backbone.name!r}, num_classes=0{arguments})",
             library,
-            drop_prefix=backbone.source_prefix,
+            convert=partial(_without_prefix, prefix=backbone.source_prefix),
             optional=frozenset(backbone.cut_names),
         )
     name = _torchvision_name(backbone, library)

@@ -77,6 +77,18 @@ def _prefixes(names: Mapping[str, Tensor], wanted: set[str]) -> Counter[str]:
     return counts
 
 
+def num_found(checkpoint: Mapping[str, Any], wanted: set[str]) -> int:
+    """How many of the `wanted` names the best place in `checkpoint` holds."""
+    return max(
+        (
+            count
+            for _, tensors in _state_dicts(checkpoint)
+            for count in _prefixes(tensors, wanted).values()
+        ),
+        default=0,
+    )
+
+
 def _same(a: Found, b: Found) -> bool:
     return a.weights.keys() == b.weights.keys() and all(
         torch.equal(a.weights[name], b.weights[name]) for name in a.weights

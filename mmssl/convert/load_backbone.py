@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mmssl.convert.checkpoint_file import load_weights_file
-from mmssl.convert.layouts import Branch, find_weights
+from mmssl.convert.layouts import Branch, find_weights, num_found
 from mmssl.convert.load_report import LoadReport, weights_checksum
+from mmssl.convert.name_layouts import DERIVED, fresh_names, name_layouts
+from mmssl.convert.position_tables import fit_position_table
 
 
-def own_names(module: nn.Module) -> dict[str, str]:
-    """Names of the module's tensors as other libraries write them -> names in its state dict.
+class _Matches(NamedTuple):
+    """How the tensors of a file fit a module: see `LoadReport`, whose words these are."""
 
-    They differ for a backbone that wraps a network of another library under one child
-    (`TimmBackbone.source_prefix`).
-    """
-    prefix = getattr(module, "source_prefix", "")
-    return {name.removeprefix(prefix): name for name in module.state_dict()}
+    tensors: dict[str, Tensor]
+    missing: list[str]
+    mismatched: list[str]
+    resized: list[str]
+    fresh: list[str]
+
+
+def _match(module: nn.Module, weights: Mapping[str, Tensor]) -> _Matches:
+    """Pair `weights`, by the module's own names, with the module's tensors."""
+    found = _Matches({}, [], [], [], [])
+    fresh = fresh_names(module)
+    for name, target in module.state_dict().items():
+        if DERIVED.fullmatch(name):
+            continue
+        tensor = weights.get(name)
+        if tensor is None:
+            if name in fresh:
+                found.fresh.append(name)
+            elif not name.endswith("num_batches_tracked"):
+                found.missing.append(name)
+            continue
+        shapes = f"{tuple(tensor.shape)} {{}} {tuple(target.shape)}"
+        if tensor.shape != target.shape:
+            table = name.endswith("relative_position_bias_table")
+            fitted = fit_position_table(tensor, target.shape) if table else None
+            if fitted is None:
+                found.mismatched.append(f"{name}: {shapes.format('for')}")
+                continue
+            found.resized.append(f"{name}: {shapes.format('to')}")
+            tensor = fitted
+        found.tensors[name] = tensor
+    return found
 
 
 def load_backbone(
@@ -32,10 +63,10 @@ def load_backbone(
     trust_pickle: bool = False,
     source: str | Path = "(a dictionary)",
 ) -> LoadReport:
-    """Copy the weights of a backbone out of a file of any common layout (see `layouts`).
+    """Copy the weights of a backbone out of a file of any common layout (see `layouts`, `name_layouts`).
 
     Nothing is copied when the report is not acceptable. Heads, projectors and the other branch in the
-    file are left over and only reported.
+    file are left over and only reported. Position tables of another window are resized.
 
     Args:
         module: The backbone (or a part of one whose names the file contains).
@@ -58,42 +89,34 @@ def load_backbone(
         source, content = str(source), checkpoint
     else:
         source, content = str(checkpoint), load_weights_file(checkpoint, trust_pickle=trust_pickle)
-    names = own_names(module)
-    targets = module.state_dict()
+    # the first wins among equals: the network's own names
+    layout = max(name_layouts(module), key=lambda one: num_found(content, set(one.names)))
     try:
-        found, taken = find_weights(content, set(names), branch=branch, prefix=prefix)
+        found, taken = find_weights(content, set(layout.names), branch=branch, prefix=prefix)
     except ValueError as error:
         raise ValueError(f"Nothing was loaded from {source}: {error}") from error
 
-    matched: dict[str, Tensor] = {}
-    missing, mismatched = [], []
-    for name, own in names.items():
-        if name not in found.weights:
-            if not name.endswith("num_batches_tracked"):
-                missing.append(own)
-        elif found.weights[name].shape != targets[own].shape:
-            mismatched.append(
-                f"{own}: {tuple(found.weights[name].shape)} for {tuple(targets[own].shape)}"
-            )
-        else:
-            matched[own] = found.weights[name]
-    unexpected = sorted(set(found.weights) - set(names))
-    parts = {name.split(".")[0] for name in names}
+    known = {name: w for name, w in found.weights.items() if name in layout.names}
+    matches = _match(module, layout.convert(known))
+    unexpected = [n for n in found.weights if n not in known and not DERIVED.fullmatch(n)]
+    parts = {name.split(".")[0] for name in layout.names}
     cut = set(getattr(module, "cut_names", ()))
-    deeper = [n for n in unexpected if n.split(".")[0] in parts and n not in cut]
     report = LoadReport(
         source=source,
-        layout=str(found),
+        layout=f"{found}{f'; names of {layout.origin}' if layout.origin else ''}",
         branch=taken,
-        matched=tuple(matched),
-        missing=tuple(missing),
-        mismatched=tuple(mismatched),
-        unexpected=tuple(unexpected),
-        deeper=tuple(deeper),
-        checksum=weights_checksum(matched),
+        matched=tuple(matches.tensors),
+        missing=tuple(matches.missing),
+        mismatched=tuple(matches.mismatched),
+        unexpected=tuple(sorted(unexpected)),
+        deeper=tuple(sorted(n for n in unexpected if n.split(".")[0] in parts and n not in cut)),
+        checksum=weights_checksum(matches.tensors),
+        resized=tuple(matches.resized),
+        fresh=tuple(matches.fresh),
     )
     report.check(allow_partial=allow_partial)
+    targets = module.state_dict()
     with torch.no_grad():
-        for own, tensor in matched.items():
-            targets[own].copy_(tensor)
+        for name, tensor in matches.tensors.items():
+            targets[name].copy_(tensor)
     return report

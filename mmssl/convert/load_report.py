@@ -46,6 +46,9 @@ class LoadReport:
         deeper: Those of `unexpected` that lie inside a part that the module has: blocks of a deeper
             network, which would be dropped silently.
         checksum: `weights_checksum` of what was loaded.
+        resized: "name: (shape in the file) to (shape of the module)" of position tables that were
+            interpolated to another window; they are among `matched`.
+        fresh: Names that the file lacks because pretraining has none of them (`fresh_names`).
     """
 
     source: str
@@ -57,6 +60,8 @@ class LoadReport:
     unexpected: tuple[str, ...]
     deeper: tuple[str, ...]
     checksum: str
+    resized: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -73,6 +78,8 @@ class LoadReport:
             ("missing", self.missing),
             ("another shape", self.mismatched),
             ("of a deeper network", self.deeper),
+            ("resized", self.resized),
+            ("without pretrained weights", self.fresh),
             ("unexpected", tuple(sorted(set(self.unexpected) - set(self.deeper)))),
         ):
             if names:

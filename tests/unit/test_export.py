@@ -141,7 +141,7 @@ def test_state_targets_of_large_resnets_have_our_names_and_shapes(library, depth
         backbone = ResNet(depth, width)
         target = build_target(library, backbone, dict(type="mmssl.ResNet"))
     assert name in target.build
-    ours = {target.file_name(k): v.shape for k, v in backbone.state_dict().items()}
+    ours = {k: v.shape for k, v in target.file_weights(backbone.state_dict()).items()}
     theirs = {k: v.shape for k, v in target.network.state_dict().items()}
     assert ours == {k: v for k, v in theirs.items() if k not in target.optional}
 

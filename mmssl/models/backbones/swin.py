@@ -162,6 +162,7 @@ class Swin(BaseModule):
                 f"out_indices must be ascending stages below {len(depths)}, got {tuple(out_indices)}."
             )
         self.out_indices = tuple(out_indices)
+        self.window_size, self.pretrain_img_size = window_size, pretrain_img_size
         dims = [embed_dims * 2**stage for stage in range(len(depths))]
         self.out_channels = [dims[stage] for stage in self.out_indices]
         self.strides = [PATCH * 2**stage for stage in self.out_indices]
