@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.optim import MultiStepLR
+from timm.scheduler import CosineLRScheduler
 
 from mmssl.engine.schedulers import WarmupCosineLR, warmup_cosine
 from mmssl.ops.schedules import Cosine
@@ -83,3 +84,35 @@ def test_values_byol_schedules():
     np.testing.assert_allclose(rates, arrays["lr"], atol=1e-6 * peak)
     momenta = [Cosine(0.996, 1.0)(i, 60) for i in range(61)]
     np.testing.assert_allclose(momenta, arrays["tau"], atol=1e-6)
+
+
+def test_values_moby_learning_rate_is_timms():
+    """The recipe of the released code (peak 1e-3, 5 of 100 epochs of warm-up), through the scheduler."""
+    length = 7
+    theirs = CosineLRScheduler(
+        optimizer(1e-3),
+        t_initial=100 * length,
+        lr_min=5e-6,
+        warmup_lr_init=5e-7,
+        warmup_t=5 * length,
+        cycle_limit=1,
+        t_in_epochs=False,
+    )
+    expected = []
+    for step in range(100 * length):
+        theirs.step_update(step)
+        expected.append(theirs.optimizer.param_groups[0]["lr"])
+    ours = optimizer(1e-3)
+    schedule = WarmupCosineLR.build_iter_from_epoch(
+        ours,
+        warmup=5,
+        end=100,
+        start_value=5e-7,
+        eta_min=5e-6,
+        cosine_from_start=True,
+        epoch_length=length,
+    )
+    values = values_at(schedule, ours, list(range(100 * length)))
+    np.testing.assert_allclose(values, expected, rtol=1e-12)
+    # the cosine is as far as the warm-up is long when it takes over
+    assert max(values) == pytest.approx(5e-6 + (1e-3 - 5e-6) * (1 + np.cos(np.pi * 0.05)) / 2)

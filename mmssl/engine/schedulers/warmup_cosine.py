@@ -20,6 +20,7 @@ def warmup_cosine(
     warmup: int,
     total: int,
     peak_twice: bool = False,
+    cosine_from_start: bool = False,
 ) -> float:
     """Learning rate of the optimizer step that follows `step` finished ones.
 
@@ -30,6 +31,11 @@ def warmup_cosine(
     the cosine begins with it once more:
 
         step < warmup: start + (peak - start) * step / (warmup - 1)
+
+    With `cosine_from_start`, as in timm and MoBY, the warm-up replaces the beginning of a cosine over the
+    whole run, so that the peak is never quite reached:
+
+        step >= warmup: end + (peak - end) * (1 + cos(pi * step / total)) / 2
 
     | step             | value |
     |------------------|-------|
@@ -45,16 +51,16 @@ def warmup_cosine(
         warmup: Steps of the warm-up, 0 for none.
         total: Steps of the whole run, warm-up included.
         peak_twice: Whether the last step of the warm-up and the first of the cosine have the same value.
+        cosine_from_start: Whether the cosine counts its steps from the beginning of the warm-up.
 
     Example:
         >>> [warmup_cosine(i, peak=0.2, start=0.0, end=0.0, warmup=2, total=6) for i in (0, 1, 2, 4, 6)]
         [0.0, 0.1, 0.2, 0.1, 0.0]
     """
-    if peak_twice and step < warmup:
-        return start + (peak - start) * step / max(warmup - 1, 1)
-    if not peak_twice and step <= warmup and warmup > 0:
-        return start + (peak - start) * step / warmup
-    progress = min((step - warmup) / (total - warmup), 1.0)
+    if step < warmup:
+        return start + (peak - start) * step / (max(warmup - 1, 1) if peak_twice else warmup)
+    origin = 0 if cosine_from_start else warmup
+    progress = min((step - origin) / (total - origin), 1.0)
     return end + (peak - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -81,6 +87,7 @@ class WarmupCosineLR(_ParamScheduler):
         start_value: Value of the first step of the warm-up.
         eta_min: Value at the end.
         peak_twice: See `warmup_cosine`.
+        cosine_from_start: See `warmup_cosine`.
         param_name: The scheduled entry of the parameter groups.
         begin: First iteration (epoch).
         end: End of the run, in iterations (epochs).
@@ -100,6 +107,7 @@ class WarmupCosineLR(_ParamScheduler):
         start_value: float = 0.0,
         eta_min: float = 0.0,
         peak_twice: bool = False,
+        cosine_from_start: bool = False,
         param_name: str = "lr",
         begin: int = 0,
         end: int = INF,
@@ -120,6 +128,7 @@ class WarmupCosineLR(_ParamScheduler):
         self.start_value = start_value
         self.eta_min = eta_min
         self.peak_twice = peak_twice
+        self.cosine_from_start = cosine_from_start
         self.total = end - begin
         super().__init__(
             optimizer,
@@ -169,6 +178,7 @@ class WarmupCosineLR(_ParamScheduler):
                 warmup=self.warmup,
                 total=self.total,
                 peak_twice=self.peak_twice,
+                cosine_from_start=self.cosine_from_start,
             )
             if base
             else 0.0
