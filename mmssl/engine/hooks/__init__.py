@@ -1,8 +1,10 @@
 from .bad_files_hook import BadFilesHook
 from .checkpoint_hook import CheckpointHook, latest_checkpoint
 from .collapse_hook import CollapseError, CollapseHook
+from .correspondence_hook import CorrespondenceHook
 from .data_time_hook import DataTimeHook
 from .finite_loss_hook import FiniteLossHook, NonFiniteLossError
+from .freeze_hook import FreezeHook
 from .knn_hook import KNNHook
 from .momentum_update_hook import MomentumUpdateHook
 from .preemption_hook import Preempted, PreemptionHook
@@ -16,8 +18,10 @@ __all__ = [
     "CheckpointHook",
     "CollapseError",
     "CollapseHook",
+    "CorrespondenceHook",
     "DataTimeHook",
     "FiniteLossHook",
+    "FreezeHook",
     "KNNHook",
     "MomentumUpdateHook",
     "NonFiniteLossError",

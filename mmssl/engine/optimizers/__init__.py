@@ -1,3 +1,4 @@
+from .clip import clip_per_tensor
 from .lars import LARS
 from .optim_wrapper import BFloat16OptimWrapper, Float16OptimWrapper, OptimWrapper
 from .param_groups import ParamGroupConstructor
@@ -8,4 +9,5 @@ __all__ = [
     "Float16OptimWrapper",
     "OptimWrapper",
     "ParamGroupConstructor",
+    "clip_per_tensor",
 ]

@@ -11,7 +11,9 @@ from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper as _AmpOptimWrapper
 from mmengine.optim import OptimWrapper as _OptimWrapper
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from mmssl.engine.optimizers.clip import clip_per_tensor
 from mmssl.ops.collectives import any_rank
 from mmssl.registry import OPTIM_WRAPPERS
 
@@ -47,13 +49,36 @@ class _FiniteGuard:
             self.dropped = False
 
 
-@OPTIM_WRAPPERS.register_module()
-class OptimWrapper(_FiniteGuard, _OptimWrapper):
-    """mmengine's `OptimWrapper` that never steps on a non-finite loss."""
+class _Clipping:
+    """`clip_grad=dict(type='per_tensor', max_norm=...)` beside mmengine's `norm` and `value`."""
+
+    def __init__(self, *args, clip_grad: dict | None = None, **kwargs) -> None:
+        per_tensor = clip_grad is not None and clip_grad.get("type") == "per_tensor"
+        # mmengine takes entries out of the dict that it gets
+        options = {**clip_grad, "type": "norm"} if per_tensor else clip_grad and {**clip_grad}
+        super().__init__(*args, clip_grad=options, **kwargs)
+        if per_tensor:
+            self.clip_func = clip_per_tensor
 
 
 @OPTIM_WRAPPERS.register_module()
-class BFloat16OptimWrapper(_FiniteGuard, _OptimWrapper):
+class OptimWrapper(_FiniteGuard, _Clipping, _OptimWrapper):
+    """mmengine's `OptimWrapper` that never steps on a non-finite loss.
+
+    Args:
+        optimizer: The optimizer.
+        accumulative_counts: Iterations per optimizer step.
+        clip_grad: mmengine's, or `dict(type='per_tensor', max_norm=3.0)` (`clip_per_tensor`).
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, accumulative_counts: int = 1, clip_grad: dict | None = None
+    ) -> None:
+        super().__init__(optimizer, accumulative_counts, clip_grad=clip_grad)
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(_FiniteGuard, _Clipping, _OptimWrapper):
     """bfloat16 autocast on CPU and GPU; its range is that of float32, so no loss scaling is needed.
 
     A CPU without bfloat16 instructions emulates them, about 1.8 times slower than float32: a warning
@@ -79,7 +104,7 @@ class BFloat16OptimWrapper(_FiniteGuard, _OptimWrapper):
 
 
 @OPTIM_WRAPPERS.register_module()
-class Float16OptimWrapper(_FiniteGuard, _AmpOptimWrapper):
+class Float16OptimWrapper(_FiniteGuard, _Clipping, _AmpOptimWrapper):
     """float16 autocast with dynamic loss scaling, as the official CARE code trains; needs a GPU.
 
     Raises:

@@ -19,11 +19,11 @@ _POSITION_NAMES = (
     "relative_position_bias_table",
     "cls_token",
 )
-_KINDS = ("weight", "bias", "norm", "position")
+_KINDS = ("weight", "bias", "norm", "position", "vector")
 
 
 def parameter_kind(module: nn.Module, name: str) -> str:
-    """What a parameter is for: `norm`, `bias`, `position` or `weight`.
+    """What a parameter is for: `norm`, `bias`, `position`, `weight` or, of one dimension, `vector`.
 
     Args:
         module: The module that owns the parameter directly.
@@ -37,7 +37,10 @@ def parameter_kind(module: nn.Module, name: str) -> str:
         return "norm"
     if isinstance(module, PositionTables) or name in _POSITION_NAMES:
         return "position"
-    return "bias" if name.endswith("bias") else "weight"
+    if name.endswith("bias"):
+        return "bias"
+    # the scale of a layer, for one
+    return "vector" if getattr(module, name).ndim <= 1 else "weight"
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -50,7 +53,8 @@ class ParamGroupConstructor(DefaultOptimWrapperConstructor):
 
     `paramwise_cfg` takes all of mmengine's options (`custom_keys`, `norm_decay_mult`, ...) and
 
-    * `no_decay`: kinds without weight decay, out of `weight`, `bias`, `norm`, `position`;
+    * `no_decay`: kinds without weight decay, out of `weight`, `bias`, `norm`, `position`, `vector` (see
+      `parameter_kind`);
     * `lars_exclude`: kinds that LARS does not scale;
     * `lr_mult_by_kind`: factors on the learning rate by kind (Barlow Twins: other rates for biases).
 

@@ -65,6 +65,19 @@ class BaseAlgorithm(BaseModel):
             )
         return views.images[0], views.images[1]
 
+    def teacher_views(self, views: ViewBatch, num: int = 2) -> list[Tensor]:
+        """The first `num` views, which the twin of a multi-crop method sees.
+
+        Raises:
+            ValueError: There are not as many views.
+        """
+        if len(views.images) < num:
+            raise ValueError(
+                f"{type(self).__name__} needs at least {num} views per image, the first {num} of them "
+                f"large crops, got {len(views.images)} (see configs/_base_/views/dino.py)."
+            )
+        return views.images[:num]
+
     def extract_feat(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of the online backbone for normalised `images` (B, 3, H, W)."""
         return self.backbone(images)

@@ -1,3 +1,4 @@
+from .cvt import CvT
 from .multi_crop import CropFeatures, crop_features, sampled_regions
 from .resnet import ResNet
 from .swin import Swin
@@ -5,4 +6,14 @@ from .timm_backbone import TimmBackbone
 from .view_feature import view_and_map
 from .vision_transformer import VisionTransformer
 
-__all__ = ["CropFeatures", "crop_features", "sampled_regions", "ResNet", "Swin", "TimmBackbone", "VisionTransformer", "view_and_map"]
+__all__ = [
+    "CropFeatures",
+    "CvT",
+    "ResNet",
+    "Swin",
+    "TimmBackbone",
+    "VisionTransformer",
+    "crop_features",
+    "sampled_regions",
+    "view_and_map",
+]

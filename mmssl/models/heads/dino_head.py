@@ -70,10 +70,16 @@ class DINOHead(BaseModule):
                 nn.init.zeros_(module.bias)
         super().init_weights()
 
+    @property
+    def prototypes(self) -> Tensor:
+        """(K, D) weight of the last layer."""
+        return self.last_layer.weight
+
     def bottleneck(self, x: Tensor) -> Tensor:
-        """(N, C) to (N, D) of unit length."""
-        return F.normalize(self.mlp(x), dim=-1)
+        """(..., C) to (..., D) of unit length."""
+        rows = self.mlp(x.flatten(0, -2))
+        return F.normalize(rows, dim=-1).unflatten(0, x.shape[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C) to logits (N, K)."""
+        """(..., C) to logits (..., K)."""
         return self.last_layer(self.bottleneck(x))

@@ -40,3 +40,17 @@ class Center(BaseModule):
         """
         mean = reduce_mean(batch_mean.to(self.mean)).view_as(self.mean)
         self.mean.mul_(self.momentum).add_(mean * (1 - self.momentum))
+
+    def update_from_rows(self, rows: Tensor, prototypes: Tensor) -> None:
+        """Take in a batch by what stands before the last layer.
+
+        Logits are linear in the rows, so the mean of the logits is that of the rows times the prototypes:
+        the logits themselves are not needed.
+
+        Args:
+            rows: (..., D) rows of this process.
+            prototypes: (K, D) weight of the last layer, which has no bias.
+        """
+        with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+            mean = rows.to(prototypes.dtype).flatten(0, -2).mean(dim=0)
+            self.update(mean @ prototypes.T)

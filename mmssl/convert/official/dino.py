@@ -1,0 +1,119 @@
+"""DINO and EsViT checkpoints: the authors' layout and ours, both ways.
+
+Their file holds `student` (keys behind `module.`), `teacher` (behind `module.` too where the network has
+BatchNorm), `dino_loss` with the centers, `optimizer`, `epoch`, `args` and `fp16_scaler`. Backbones stand
+without prefix in EsViT's files (ResNet: `backbone.backbone.`), behind `backbone.` in DINO's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmssl.convert.key_map import Rename, rename_keys
+from mmssl.convert.official.backbones import (
+    backbone_from_official,
+    backbone_kind,
+    backbone_to_official,
+)
+
+HEADS = [
+    Rename("head.{rest:(mlp|last_layer).*}", "head.{rest}"),
+    Rename("head_dense.{rest:(mlp|last_layer).*}", "region_head.{rest}"),
+]
+_CENTERS = {"center": "center.mean", "center_grid": "region_center.mean"}
+_NETWORKS = (("student", ""), ("teacher", "twin."))
+_NUM_UPDATES = "twin.num_updates"
+
+
+def network_from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One network, student or teacher: our names `backbone.*`, `head.*`, `region_head.*`.
+
+    Raises:
+        KeyError: A key that belongs to no part of it.
+    """
+    plain = {key.removeprefix("module."): value for key, value in state.items()}
+    heads = {key: plain[key] for key in plain if key.startswith(("head.", "head_dense."))}
+    backbone = {
+        key.removeprefix("backbone.").removeprefix("backbone."): value
+        for key, value in plain.items()
+        if key not in heads
+    }
+    renamed = {f"backbone.{key}": v for key, v in backbone_from_official(backbone).items()}
+    return renamed | rename_keys(heads, HEADS)
+
+
+def network_to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Their names (without `module.`) of `backbone.*`, `head.*` and `region_head.*`.
+
+    A network without a head for regions is taken for one of DINO's where DINO has its like (ViT, ResNet).
+
+    Raises:
+        KeyError: A key that belongs to no part of it.
+    """
+    heads = {key: value for key, value in state.items() if not key.startswith("backbone.")}
+    backbone = {
+        key.removeprefix("backbone."): value for key, value in state.items() if key not in heads
+    }
+    kind = backbone_kind(backbone, official=False)
+    by_esvit = any(key.startswith("region_head.") for key in heads)
+    prefix = "backbone." if kind in ("vit", "resnet") and not by_esvit else ""
+    if kind == "resnet" and by_esvit:
+        prefix = "backbone.backbone."
+    renamed = {prefix + key: value for key, value in backbone_to_official(backbone).items()}
+    return renamed | rename_keys(heads, HEADS, backward=True)
+
+
+def from_official(checkpoint: Mapping[str, Any], *, num_updates: int = 1) -> dict[str, Tensor]:
+    """The state dict of our `DINO` or `EsViT` from their checkpoint.
+
+    Args:
+        checkpoint: Their file, or one network's state dict (which gives `backbone.*` and heads).
+        num_updates: Momentum updates that the teacher has behind it. Not 0: our runner takes 0 for "not
+            trained yet" and would overwrite the teacher by a copy of the student.
+
+    Raises:
+        KeyError: A key that belongs to no part of a known model.
+        ValueError: `num_updates` below 1.
+    """
+    if num_updates < 1:
+        raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
+    if not any(name in checkpoint for name, _ in _NETWORKS):
+        return network_from_official(checkpoint)
+    ours: dict[str, Tensor] = {}
+    for name, prefix in _NETWORKS:
+        if name in checkpoint:
+            network = network_from_official(checkpoint[name])
+            ours |= {prefix + key: value for key, value in network.items()}
+    for theirs, mine in _CENTERS.items():
+        if theirs in checkpoint.get("dino_loss", {}):
+            ours[mine] = checkpoint["dino_loss"][theirs]
+    if "teacher" in checkpoint:
+        ours[_NUM_UPDATES] = torch.tensor(num_updates)
+    return ours
+
+
+def to_official(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Their `student`, `teacher` and `dino_loss` from the state dict of our `DINO` or `EsViT`.
+
+    Prefixes are as their programs write them. The count of momentum updates has no place there.
+
+    Raises:
+        KeyError: A key that belongs to no part of an official model.
+    """
+    plain = {key: value for key, value in state.items() if key != _NUM_UPDATES}
+    theirs: dict[str, dict[str, Tensor]] = {}
+    centers = {name: plain.pop(key) for name, key in _CENTERS.items() if key in plain}
+    teacher = {k.removeprefix("twin."): plain.pop(k) for k in list(plain) if k.startswith("twin.")}
+    for name, network in (("student", plain), ("teacher", teacher)):
+        if network:
+            official = network_to_official(network)
+            with_norm = any(key.endswith("running_mean") for key in official)
+            prefix = "module." if name == "student" or with_norm else ""
+            theirs[name] = {prefix + key: value for key, value in official.items()}
+    if centers:
+        theirs["dino_loss"] = centers
+    return theirs

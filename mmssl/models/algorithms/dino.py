@@ -1,0 +1,103 @@
+"""DINO: the student says of every crop what its momentum twin says of the other large crop.
+
+Emerging properties in self-supervised vision transformers, 2021, arXiv 2104.14294; compared with
+facebookresearch/dino and the view-only mode of microsoft/esvit (goldens `dino_loss`, `dino_vit`,
+`train_step_view_only`).
+
+Deviations: any number of small crops, of any sizes, also none; the last layer is in float32 under autocast.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmssl.losses import pair_weights, prototype_distillation
+from mmssl.models.backbones import crop_features
+from mmssl.models.memories import Center
+from mmssl.models.momentum_twin import MomentumTwin
+from mmssl.ops.schedules import Cosine, LinearWarmup, Schedule, build_schedule
+from mmssl.registry import MODELS, build_module
+from mmssl.structures import ViewBatch
+
+from .base import BaseAlgorithm
+
+MOMENTUM = Cosine(0.996, 1.0)
+TEACHER_TEMPERATURE = LinearWarmup(0.04, 0.07, 30)
+
+
+@MODELS.register_module()
+class DINO(BaseAlgorithm):
+    """Self-distillation with no labels.
+
+        loss = mean over pairs (v, q), v != q, of  - p_q log softmax(s_v / temperature)
+        p_q  = softmax((t_q - center) / teacher_temperature)
+
+    s are the student's logits of all crops, t those of its twin for the first two. The twin runs in
+    train mode without stochastic depth; the center takes in a batch after it was used.
+
+    Args:
+        backbone: Its view feature (`view_and_map`) goes into the head.
+        head: `DINOHead`; a config may leave out `in_channels`.
+        temperature: Of the student.
+        teacher_temperature: A number or a schedule over epochs; default 0.04 -> 0.07 in 30 epochs.
+        center_momentum: Share of the old center.
+        momentum: Momentum of the twin, a number or a schedule; default cosine 0.996 -> 1.
+        max_logits: Logits that are held at a time (`prototype_distillation`).
+        data_preprocessor: Default `ViewPreprocessor()`.
+        init_cfg: Weight initialisation of the mm family.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module | dict,
+        head: nn.Module | dict,
+        *,
+        temperature: float = 0.1,
+        teacher_temperature: Schedule | dict | float = TEACHER_TEMPERATURE,
+        center_momentum: float = 0.9,
+        momentum: Schedule | dict | float = MOMENTUM,
+        max_logits: int = 2**26,
+        data_preprocessor: nn.Module | dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(backbone, data_preprocessor, init_cfg)
+        if isinstance(head, dict):
+            head = dict(type="DINOHead", in_channels=self.backbone.out_channels[-1]) | head
+        self.head = build_module(MODELS, head)
+        self.center = Center(self.head.out_channels, center_momentum)
+        self.temperature = temperature
+        self.teacher_temperature = build_schedule(teacher_temperature)
+        self.max_logits = max_logits
+        self.twin = MomentumTwin(
+            self, ["backbone", "head"], momentum=momentum, update_at="after_step"
+        )
+
+    def loss(self, views: ViewBatch) -> dict[str, Tensor]:
+        """The cross-entropy over all pairs of views, and diagnostics.
+
+        Raises:
+            ValueError: Fewer than two views.
+        """
+        global_views = self.teacher_views(views)
+        student = self.head.bottleneck(crop_features(self.backbone, views.images).views)
+        with torch.no_grad():
+            teacher = self.twin.head.bottleneck(
+                crop_features(self.twin.backbone, global_views).views
+            )
+        loss = prototype_distillation(
+            student,
+            self.head.prototypes,
+            teacher,
+            self.twin.head.prototypes,
+            self.center.mean,
+            pair_weights([1] * len(views.images)),
+            temperature=self.temperature,
+            teacher_temperature=self.teacher_temperature(
+                self.progress.epoch, self.progress.max_epochs
+            ),
+            max_logits=self.max_logits,
+        )
+        self.center.update_from_rows(teacher, self.twin.head.prototypes)
+        std = student[:, 0].detach().float().std(dim=0, correction=0).mean()
+        return dict(loss=loss, embedding_std=std)
