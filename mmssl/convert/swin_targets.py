@@ -73,7 +73,6 @@ def mm_swin_config(backbone: Swin, library: str) -> dict[str, Any] | None:
         patch_norm=True,
         norm_cfg=dict(type="LN", eps=_norm_eps(backbone)),
         drop_path_rate=TRANSFER_DROP_PATH,
-        convert_weights=False,
     )
 
 
@@ -94,7 +93,8 @@ def _pretraining_network(build: dict[str, Any], backbone: Swin) -> tuple[nn.Modu
             changes.append(f"stage {number + 1} does not shift")
         for block, one in zip(blocks, ours, strict=True):
             block.shift_size = one.shift
-    return network.eval(), changes
+    network.eval()  # whose own `eval` returns nothing
+    return network, changes
 
 
 def mm_swin_target(

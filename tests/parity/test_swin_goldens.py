@@ -6,9 +6,12 @@ import re
 
 import pytest
 import torch
+from mmengine.registry import MODELS as ROOT_MODELS
 from torch import Tensor
 
+from mmssl.convert import load_backbone
 from mmssl.convert.official.esvit import swin_from_official, swin_to_official
+from mmssl.convert.swin_targets import mm_swin_config
 from mmssl.models.backbones import Swin
 from tests.helpers.fill import fill, image
 from tests.helpers.goldens import Golden, official_keys
@@ -20,10 +23,10 @@ CASES = ["swin_w7", "swin_w14", "swin_w5_160", "swin_w7_global_only"]
 
 def built(golden: Golden) -> Swin:
     """Our network of a case, with the filled weights through our converter."""
-    text = golden.entry["built"]
+    text = golden.entry["built"].split(" -> ")[0]
 
     def number(name: str) -> int:
-        return int(re.search(rf"\b{name}=(\d+)", text)[1])
+        return int(re.search(rf"\b{name}[= ](\d+)", text)[1])
 
     def row(name: str) -> tuple[int, ...]:
         found = re.search(rf"\b{name}=[\[(]([\d, ]+)[\])]", text)[1]
@@ -130,27 +133,20 @@ def test_state_round_trip() -> None:
 
 
 @pytest.mark.downstream
-def test_values_in_mmdets_backbone() -> None:
-    """Our names are mmdet's: its own Swin takes the state dict and computes what the golden says."""
-    from mmdet.models.backbones import SwinTransformer
-
-    golden = Golden("esvit", "swin_to_mmdet")
-    depths, heads = (2, 2, 2, 2), (1, 2, 4, 4)
-    ours = Swin(16, depths=depths, num_heads=heads)
-    theirs = swin_to_official(ours.state_dict())
-    state = swin_from_official({key: fill(key, value.shape) for key, value in theirs.items()})
-    for stage in range(3):
-        for name in ("weight", "bias"):
-            key = f"norm{stage}.{name}"
-            state[key] = fill(key, (16 * 2**stage,))
-    network = SwinTransformer(
-        embed_dims=16, depths=depths, num_heads=heads, window_size=7, drop_path_rate=0.0,
-        norm_cfg=dict(type="LN", eps=1e-6),
-    )  # fmt: skip
+@pytest.mark.parametrize("library", ["mmdet", "mmseg"])
+@pytest.mark.parametrize("case", ["swin_to_mmdet", "swin_to_mmdet_w14"])
+def test_values_in_the_families_backbone(case: str, library: str) -> None:
+    """Our names are theirs: their own Swin takes the state dict and computes what the golden says."""
+    golden = Golden("esvit", case)
+    ours = built(golden)
+    structure = mm_swin_config(ours, library)
+    network = ROOT_MODELS.build({**structure, "drop_path_rate": 0.0})
     network.eval()
-    missing, unexpected = network.load_state_dict(state, strict=False)
-    assert not unexpected
-    assert all(name.endswith("relative_position_index") for name in missing)
+    report = load_backbone(network, ours.state_dict())
+    assert len(report.resized) == (2 if case.endswith("w14") else 0)
+    state = network.state_dict()
+    for name in report.fresh:
+        state[name].copy_(fill(name, state[name].shape))
     name, shape = golden.entry["inputs"][0]
     with torch.no_grad():
         for stage, one in enumerate(network(image(name, shape))):
