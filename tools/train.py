@@ -56,7 +56,9 @@ def parse_args() -> argparse.Namespace:
         "--auto-scale-lr", action="store_true", help="scale the lr with the batch size"
     )
     parser.add_argument(
-        "--no-validate", action="store_true", help="no validation and no k-NN during training"
+        "--no-validate",
+        action="store_true",
+        help="no validation, no k-NN and no correspondence during training",
     )
     parser.add_argument(
         "--cfg-options",
@@ -99,7 +101,10 @@ def main() -> None:
         for key in ("val_cfg", "val_dataloader", "val_evaluator"):
             config[key] = None
         hooks = config.get("custom_hooks") or []
-        config.custom_hooks = [hook for hook in hooks if "KNNHook" not in str(hook.get("type"))]
+        monitors = ("KNNHook", "CorrespondenceHook")
+        config.custom_hooks = [
+            hook for hook in hooks if not str(hook.get("type")).endswith(monitors)
+        ]
     checkpoint = latest_checkpoint(config.work_dir) if args.resume == "auto" else args.resume
     if checkpoint:
         config.resume, config.load_from = True, str(checkpoint)

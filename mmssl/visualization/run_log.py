@@ -85,6 +85,8 @@ def charts_of(log: RunLog) -> list[Chart]:
     names = [name for name in log.curves if name not in UNDRAWN]
     groups = [
         ("k-NN accuracy", "%", [name for name in names if name.startswith("knn")]),
+        ("Correspondence of regions", "share of hits", _of("correspondence", names, "accuracy")),
+        ("Distance of corresponding regions", "pixels", _of("correspondence", names, "error")),
         ("Loss", "", sorted((name for name in names if "loss" in name), key=_total_first)),
         ("Spread of the embeddings", "1 even, 0 constant", _ending(names, "_spread")),
         ("Effective rank", "dimensions", _ending(names, "_rank")),
@@ -119,6 +121,10 @@ def _chart(title: str, unit: str, names: list[str], log: RunLog) -> Iterable[Cha
     if series:
         note = f"{broken} values are not finite; the lines have gaps there." if broken else ""
         yield Chart(title, series, x_label=log.x_label, y_label=unit, note=note)
+
+
+def _of(group: str, names: list[str], suffix: str) -> list[str]:
+    return [name for name in names if name.startswith(group) and name.endswith(suffix)]
 
 
 def _ending(names: list[str], suffix: str) -> list[str]:

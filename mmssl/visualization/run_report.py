@@ -232,6 +232,9 @@ def _results(log: RunLog) -> list[tuple[str, list[tuple[float, float]]]]:
         title, scale = TRANSFER_RESULTS.get(name, ("", 1.0))
         if name.startswith("knn") and name.endswith("top1"):
             title = name.replace("knn/", "k-NN ").replace("_", " ").replace("top1", "top-1")
+        if name.startswith("correspondence") and name.endswith("accuracy"):
+            title = name.replace("/", " ").replace("_", " ").capitalize()
+            scale = 100.0
         points = [(position, scale * value) for position, value in curve if math.isfinite(value)]
         if title and points:
             found.append((title, points))

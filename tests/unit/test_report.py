@@ -228,6 +228,22 @@ def test_values_verdict(tmp_path):
     assert verdict_of({}, log)[0] == "k-NN top-1 went from 12.0 to 63.4 %."
 
 
+def test_values_correspondence_in_the_report(tmp_path):
+    """Hits in per cent in the verdict, hits and pixels in charts of their own, both branches."""
+    names = [f"correspondence/{b}_{m}" for b in ("online", "twin") for m in ("accuracy", "error")]
+    records = [
+        dict(zip(names, row), step=s)
+        for s, row in ((0, (0.1, 80, 0.1, 80)), (40, (0.5, 9, 0.75, 5)))
+    ]
+    write_session(tmp_path, "a", records)
+    log = read_log(tmp_path, 10)
+    text, _ = verdict_of(card(), log)
+    assert "Correspondence online accuracy went from 10.0 to 50.0 %." in text
+    assert "Correspondence twin accuracy went from 10.0 to 75.0 %." in text
+    charts = {chart.title: [series.name for series in chart.series] for chart in charts_of(log)}
+    assert list(charts.values()) == [[names[0], names[2]], [names[1], names[3]]]
+
+
 def test_state_report_of_a_work_dir(tmp_path):
     """From files alone: card, logs, config, checkpoints; extra sections behind the curves."""
     write_session(

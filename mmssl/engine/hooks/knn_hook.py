@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from mmengine.hooks import Hook
-
+from mmssl.engine.hooks.monitor_hook import Branches, MonitorHook
 from mmssl.evaluation.features import (
     Branch,
     Features,
-    bare_model,
     evaluation_loader,
     extract_features,
     labelled,
     match_classes,
-    select_backbone,
 )
 from mmssl.evaluation.linear_probe import hold_out
-from mmssl.evaluation.rng import preserved_rng
 from mmssl.ops.knn import weighted_knn
 from mmssl.registry import DATASETS, HOOKS, build_module
 
-STATE = "knn_hook"
-
 
 @HOOKS.register_module()
-class KNNHook(Hook):
+class KNNHook(MonitorHook):
     """Classify labelled images by their nearest neighbours among others, every `interval` epochs.
 
     before_train            evaluate the untrained network                  <-
@@ -59,7 +53,7 @@ class KNNHook(Hook):
         ValueError: An unknown `branch`, or `interval` below 1.
     """
 
-    priority = "LOW"
+    group = "knn"
 
     def __init__(
         self,
@@ -69,7 +63,7 @@ class KNNHook(Hook):
         interval: int = 1,
         k: int = 20,
         temperature: float = 0.07,
-        branch: Literal["online", "twin", "both"] = "online",
+        branch: Branches = "online",
         stage: int = -1,
         num_train: int | None = None,
         num_val: int | None = None,
@@ -77,55 +71,14 @@ class KNNHook(Hook):
         num_workers: int = 0,
         at_start: bool = True,
     ) -> None:
-        if branch not in ("online", "twin", "both") or interval < 1:
-            raise ValueError(
-                "KNNHook takes branch 'online', 'twin' or 'both' and an interval of at least 1, got "
-                f"{branch!r} and {interval}."
-            )
-        self.branches: list[Branch] = ["online", "twin"] if branch == "both" else [branch]
+        super().__init__(interval=interval, branch=branch, at_start=at_start)
         self.train, self.val = train, val
-        self.interval, self.k, self.temperature, self.stage = interval, k, temperature, stage
+        self.k, self.temperature, self.stage = k, temperature, stage
         self.limits = (num_train, num_val)
         self._loading = dict(batch_size=batch_size, num_workers=num_workers)
-        self.at_start = at_start
-        self.history: list[dict[str, float]] = []
-        self._loaded: dict[str, Any] | None = None
-        self._loaders: list | None = None
 
-    def before_train(self, runner) -> None:
-        """Build the loaders, take up the history of a resumed run, evaluate at iteration 0.
-
-        Raises:
-            ValueError: The model lacks the branch.
-        """
-        for branch in self.branches:
-            select_backbone(bare_model(runner.model), branch)
-        loaded, self._loaded = self._loaded, None
-        self.history = []
-        if loaded is not None and loaded["iter"] == runner.iter:
-            self.history = list(loaded["history"])
-        with preserved_rng():
-            self._loaders = self._build_loaders(runner)
-        if self.at_start and runner.iter == 0:
-            self._evaluate(runner, epoch=0)
-
-    def after_train_epoch(self, runner) -> None:
-        """Evaluate every `interval` epochs and behind the last one."""
-        if runner.train_loop.stop_training:
-            return  # the run is asked to end now
-        done = runner.epoch + 1
-        if done % self.interval == 0 or done == runner.max_epochs:
-            self._evaluate(runner, epoch=done)
-
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Put the history into the checkpoint."""
-        checkpoint[STATE] = dict(iter=checkpoint["meta"]["iter"], history=list(self.history))
-
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Remember it; `before_train` decides whether this run continues that one."""
-        self._loaded = checkpoint.get(STATE)
-
-    def _build_loaders(self, runner) -> list | None:
+    def build_loaders(self, runner) -> list | None:
+        """Loaders of `train` and `val`; `None`, with a warning, if one has no label."""
         loaders = []
         for name, config, limit in zip(
             ("train", "val"), (self.train, self.val), self.limits, strict=True
@@ -144,38 +97,28 @@ class KNNHook(Hook):
             loaders.append(loader)
         return loaders
 
-    def _evaluate(self, runner, epoch: int) -> None:
-        if self._loaders is None:
-            return
-        metrics: dict[str, float] = {}
-        with preserved_rng():
-            for branch in self.branches:
-                sets = [
-                    labelled(
-                        extract_features(runner.model, loader, branch=branch, stage=self.stage)
-                    )
-                    for loader in self._loaders
-                ]
-                if len(sets) == 1:
-                    bank, queries = hold_out(sets[0].labels, 0.2)
-                    sets = [Features(*(part[rows] for part in sets[0])) for rows in (bank, queries)]
-                else:
-                    train, val = (loader.dataset for loader in self._loaders)
-                    sets[1] = match_classes(sets[1], val.classes, train.classes)
-                accuracy = weighted_knn(
-                    sets[1].features,
-                    sets[1].labels,
-                    sets[0].features,
-                    sets[0].labels,
-                    k=[self.k],
-                    temperature=self.temperature,
-                )[self.k]
-                prefix = f"knn/{branch}_" if len(self.branches) > 1 else "knn/"
-                metrics[f"{prefix}top1"] = accuracy.top1
-                metrics[f"{prefix}top5"] = accuracy.top5
-        self.history.append(dict(epoch=epoch, iter=runner.iter, **metrics))
-        for key, value in metrics.items():
-            runner.message_hub.update_scalar(key, value)
-        runner.visualizer.add_scalars(metrics, step=runner.iter)
-        figures = ", ".join(f"{key} {value:.2f}" for key, value in metrics.items())
-        runner.logger.info(f"k-NN (k={self.k}) after epoch {epoch}: {figures} per cent.")
+    def measure(self, runner, loaders: list, branch: Branch) -> dict[str, float]:
+        """Top-1 and top-5 accuracy in per cent."""
+        sets = [
+            labelled(extract_features(runner.model, loader, branch=branch, stage=self.stage))
+            for loader in loaders
+        ]
+        if len(sets) == 1:
+            bank, queries = hold_out(sets[0].labels, 0.2)
+            sets = [Features(*(part[rows] for part in sets[0])) for rows in (bank, queries)]
+        else:
+            train, val = (loader.dataset for loader in loaders)
+            sets[1] = match_classes(sets[1], val.classes, train.classes)
+        accuracy = weighted_knn(
+            sets[1].features,
+            sets[1].labels,
+            sets[0].features,
+            sets[0].labels,
+            k=[self.k],
+            temperature=self.temperature,
+        )[self.k]
+        return dict(top1=accuracy.top1, top5=accuracy.top5)
+
+    def sentence(self, figures: str, epoch: int) -> str:
+        """For the log."""
+        return f"k-NN (k={self.k}) after epoch {epoch}: {figures} per cent."
