@@ -6,7 +6,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmssl.models.algorithms import BYOL, CARE, BaseAlgorithm, MoBY
+from mmssl.models.algorithms import BYOL, CARE, DINO, BaseAlgorithm, EsViT, MoBY
 from mmssl.structures import Progress, ViewBatch
 
 NORM = dict(type="BN1d")
@@ -82,13 +82,37 @@ def tiny_moby(**options) -> MoBY:
     return MoBY(**(arguments | options))
 
 
+TINY_HEAD = dict(out_channels=12, hid_channels=16, bottleneck_channels=8)
+
+
+def tiny_dino(**options) -> DINO:
+    """DINO on a TinyBackbone; `options` replace arguments."""
+    arguments = dict(backbone=TinyBackbone((3,)), head=dict(TINY_HEAD, norm_last_layer=False))
+    return DINO(**(arguments | options))
+
+
+def tiny_esvit(**options) -> EsViT:
+    """EsViT on a TinyBackbone (2x2 regions of 32 px); `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        head=dict(TINY_HEAD, norm_last_layer=False),
+        region_head=dict(TINY_HEAD, use_bn=True, norm_last_layer=False),
+    )
+    return EsViT(**(arguments | options))
+
+
 TINY = {
     "byol": tiny_byol,
     "care": tiny_care,
     "care_absolute": lambda: tiny_care(t_stream=tiny_stack(pos_enc="absolute")),
     "care_c_stream": lambda: tiny_care(t_stream=None),
+    "dino": tiny_dino,
+    "esvit": tiny_esvit,
     "moby": tiny_moby,
 }
+
+MULTI_CROP = {"dino", "esvit"}
+"""Methods that take two views or more."""
 
 
 def tiny_model(name: str, seed: int = 0) -> BaseAlgorithm:
