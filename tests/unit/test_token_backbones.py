@@ -18,6 +18,11 @@ STAGES = dict(depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2))
 TINY = {
     "swin": (dict(type="mmssl.Swin", embed_dims=8, **STAGES), 64, "stages.2.blocks.0"),
     "cvt": (dict(type="mmssl.CvT", embed_dims=(8, 8, 16, 16), **STAGES), 64, "stages.2.blocks.0"),
+    "vil": (
+        dict(type="mmssl.ViL", embed_dims=(8, 8, 16, 16), window_sizes=(3,) * 4, **STAGES),
+        64,
+        "layer3.1",
+    ),
     "vit": (
         dict(type="mmssl.VisionTransformer", embed_dims=8, depth=3, num_heads=2, patch_size=8,
              pretrain_img_size=32),

@@ -4,6 +4,7 @@ from .resnet import ResNet
 from .swin import Swin
 from .timm_backbone import TimmBackbone
 from .view_feature import view_and_map
+from .vision_longformer import ViL
 from .vision_transformer import VisionTransformer
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "ResNet",
     "Swin",
     "TimmBackbone",
+    "ViL",
     "VisionTransformer",
     "crop_features",
     "sampled_regions",
