@@ -14,9 +14,16 @@ from mmssl.convert.export import export_backbone
 from mmssl.convert.export_targets import LIBRARIES
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "configs" / "benchmarks"
+# The config that a ready one inherits by default: for a Swin of the library, and for all others.
 DEFAULT_CONFIGS = {
-    "mmdet": BENCHMARKS / "coco_detection" / "mask-rcnn_r50-fpn_8xb2-1x_coco.py",
-    "mmseg": BENCHMARKS / "voc_segmentation" / "fcn_r50-d8_4xb4-20k_voc12aug-512x512.py",
+    "mmdet": (
+        BENCHMARKS / "coco_detection" / "mask-rcnn_swin-t_fpn_8xb2-1x_coco.py",
+        BENCHMARKS / "coco_detection" / "mask-rcnn_r50-fpn_8xb2-1x_coco.py",
+    ),
+    "mmseg": (
+        BENCHMARKS / "voc_segmentation" / "fcn_swin-t_4xb4-20k_voc12aug-512x512.py",
+        BENCHMARKS / "voc_segmentation" / "fcn_r50-d8_4xb4-20k_voc12aug-512x512.py",
+    ),
 }
 
 
@@ -66,8 +73,13 @@ def main() -> None:
             f"{export.metadata['max_feature']:.3g}), run with {export.metadata['verified_with']}; "
             f"not in the file: {', '.join(export.left_out) or 'nothing'}",
         ]
+        if export.metadata["verified_as"]:
+            lines.append(f"Compared with {export.metadata['verified_as']}")
         if args.config is not None:
-            config = write_downstream_config(export, args.config or DEFAULT_CONFIGS[args.to])
+            swin, other = DEFAULT_CONFIGS[args.to]
+            is_swin = export.metadata["build"]["type"].endswith(".SwinTransformer")
+            inherited = args.config or (swin if is_swin else other)
+            config = write_downstream_config(export, inherited)
             lines.append(f"Wrote {config}: python tools/train.py {config}")
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"Not exported. {error}")

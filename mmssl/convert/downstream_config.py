@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from mmssl.convert.export import Export
 from mmssl.engine.config import load_config
-from mmssl.models.backbones import ResNet
+from mmssl.models.backbones import ResNet, Swin
 from mmssl.registry import MODELS
 
 MARK = "# Written by tools/export_backbone.py; a new export of this name replaces it."
@@ -18,10 +18,29 @@ MARK = "# Written by tools/export_backbone.py; a new export of this name replace
 
 def _stage_channels(backbone_config: dict[str, Any], export: Export) -> list[int]:
     """Channels of every map that the downstream backbone returns, by stage."""
+    if isinstance(export.backbone, Swin):
+        return export.backbone.out_channels
     if isinstance(export.backbone, ResNet):
         full = ResNet(export.backbone.depth, export.backbone.width)
         return full.out_channels
     return MODELS.build({**backbone_config}).out_channels
+
+
+def _swin_changes(ours: dict[str, Any], leaf: dict[str, Any]) -> dict[str, Any]:
+    """What makes the Swin of the inherited config the exported one; drop path stays the config's."""
+    stages = [len(build["depths"]) for build in (ours, leaf)]
+    if stages[0] != stages[1]:
+        raise ValueError(
+            f"The inherited config's Swin has {stages[1]} stages, the pretrained one {stages[0]}: "
+            "pretrain all stages, or choose a config that names no Swin (it takes the whole export)."
+        )
+    wanted = ("embed_dims", "depths", "num_heads", "window_size", "mlp_ratio", "qkv_bias")
+    theirs = dict(mlp_ratio=4, qkv_bias=True) | leaf
+    theirs |= {name: tuple(theirs[name]) for name in ("depths", "num_heads")}
+    changes = {name: ours[name] for name in wanted if ours[name] != theirs[name]}
+    if (leaf.get("norm_cfg") or {}).get("eps", 1e-5) != ours["norm_cfg"]["eps"]:
+        changes["norm_cfg"] = ours["norm_cfg"]
+    return changes
 
 
 def _backbone_changes(export: Export, leaf: dict[str, Any]) -> dict[str, Any]:
@@ -40,6 +59,8 @@ def _backbone_changes(export: Export, leaf: dict[str, Any]) -> dict[str, Any]:
                 f"{ours['num_stages']}: choose a config with fewer stages (C4)."
             )
         return {} if leaf["depth"] == ours["depth"] else dict(depth=ours["depth"])
+    if ours["type"].endswith(".SwinTransformer") and own == "SwinTransformer":
+        return _swin_changes(ours, leaf)
     changes = {key: value for key, value in ours.items() if value is not None}
     if ours["type"] == "mmssl.ResNet":
         changes["norm_cfg"] = leaf.get("norm_cfg", dict(type="BN"))
@@ -57,7 +78,10 @@ def _head_changes(model: dict[str, Any], channels: list[int], depth: int | None)
         changes["neck"] = inputs(model["neck"], list(channels))
     for name in ("decode_head", "auxiliary_head"):
         if isinstance(model.get(name), dict):
-            changes[name] = inputs(model[name], channels[model[name].get("in_index", -1)])
+            index = model[name].get("in_index", -1)
+            several = isinstance(index, (list, tuple))
+            wanted = [channels[i] for i in index] if several else channels[index]
+            changes[name] = inputs(model[name], wanted)
     shared = (model.get("roi_head") or {}).get("shared_head")
     if shared:
         if depth is None:

@@ -7,15 +7,19 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import Tensor, nn
 
+from mmssl.convert.downstream_config import write_downstream_config
 from mmssl.convert.export import Export, export_backbone
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.official.esvit import swin_to_official
 from mmssl.convert.position_tables import resize_position_table
+from mmssl.convert.transfer_load import load_backbone_into
+from mmssl.engine.config import load_config
 from mmssl.models.backbones import Swin
+from tools.export_backbone import main
 
 pytestmark = pytest.mark.integration
 DETECTION = 1 << 20  # at this size no map is as small as a window: all shift, none shrinks
@@ -280,3 +284,72 @@ def test_values_an_official_file_is_exported_with_a_config(tmp_path: Path) -> No
     for name, tensor in network.state_dict().items():
         assert torch.equal(weights[name], tensor), name
     assert isinstance(written.backbone, nn.Module)
+
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "configs" / "benchmarks"
+SWIN_FPN = "coco_detection/mask-rcnn_swin-t_fpn_8xb2-1x_coco.py"
+RESNET_FPN = "coco_detection/mask-rcnn_r50-fpn_8xb2-1x_coco.py"
+UPERNET = "voc_segmentation/upernet_swin-t_4xb4-20k_voc12aug-512x512.py"
+FCN = "voc_segmentation/fcn_swin-t_4xb4-20k_voc12aug-512x512.py"
+RESNET_FCN = "voc_segmentation/fcn_r50-d8_4xb4-20k_voc12aug-512x512.py"
+
+
+@pytest.mark.downstream
+@pytest.mark.parametrize(
+    ("library", "leaf", "changes"),
+    [
+        ("mmdet", SWIN_FPN, dict(window_size=14)),
+        ("mmdet", RESNET_FPN, {}),
+        ("mmdet", SWIN_FPN, dict(patch_norm=False, pretrain_img_size=64)),
+        ("mmseg", UPERNET, dict(norm_eps=1e-5)),
+        ("mmseg", FCN, dict(qkv_bias=False)),
+        ("mmseg", RESNET_FCN, {}),
+    ],
+)
+def test_values_ready_config_builds_and_takes_every_weight(
+    tmp_path: Path, library: str, leaf: str, changes: dict
+) -> None:
+    written, _ = export(tmp_path, swin_config(**changes), library)
+    config = load_config(write_downstream_config(written, BENCHMARKS / leaf))
+    model = ROOT_MODELS.build(ConfigDict(config.model, _scope_=config.default_scope))
+    load_backbone_into(model, config.load_from)
+    weights = weights_of(written)
+    state = model.backbone.state_dict()
+    assert state.keys() == weights.keys()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in state.items())
+    eps = {m.eps for m in model.backbone.modules() if isinstance(m, nn.LayerNorm)}
+    assert eps == {changes.get("norm_eps", 1e-6)}
+    model.eval()
+    maps = model.extract_feat(torch.zeros(1, 3, 64, 64))
+    if library == "mmseg":
+        scores = model.encode_decode(torch.zeros(1, 3, 64, 64), [dict(img_shape=(64, 64))])
+        assert scores.shape == (1, 21, 64, 64)
+    else:
+        assert [one.shape[1] for one in maps] == [256] * 5
+
+
+@pytest.mark.downstream
+def test_values_ready_config_keeps_the_recipes_drop_path(tmp_path: Path) -> None:
+    written, _ = export(tmp_path, swin_config(), "mmseg")
+    config = load_config(write_downstream_config(written, BENCHMARKS / UPERNET))
+    assert (config.model.backbone.drop_path_rate, config.model.backbone.embed_dims) == (0.3, 8)
+    assert config.model.decode_head.in_channels == [8, 16, 32, 64]
+    assert config.model.auxiliary_head.in_channels == 32
+
+
+@pytest.mark.downstream
+def test_raises_ready_config_needs_all_stages(tmp_path: Path) -> None:
+    written, _ = export(tmp_path, swin_config(out_indices=(2,)), "mmdet")
+    with pytest.raises(ValueError, match="4 stages, the pretrained one 3"):
+        write_downstream_config(written, BENCHMARKS / SWIN_FPN)
+
+
+@pytest.mark.downstream
+def test_values_command_line_takes_a_swins_config(tmp_path: Path, monkeypatch, capsys) -> None:
+    export(tmp_path, swin_config(), "mmdet")
+    arguments = [str(tmp_path / "run.pth"), str(tmp_path / "cli.pth"), "--to", "mmseg", "--config"]
+    monkeypatch.setattr("sys.argv", ["export_backbone.py", *arguments])
+    main()
+    said = capsys.readouterr().out
+    assert "Compared with mmseg.SwinTransformer as pretrained: stage 4 does not shift" in said
+    assert Path(FCN).name in (tmp_path / "cli.py").read_text()

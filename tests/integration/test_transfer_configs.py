@@ -14,7 +14,8 @@ from tests.helpers.transfer import BENCHMARKS, LEAVES
 pytestmark = [pytest.mark.integration, pytest.mark.downstream]
 
 C4 = [leaf for leaf in LEAVES if "-c4_" in leaf]
-COCO = [leaf for leaf in LEAVES if leaf.startswith("coco_detection")]
+SWIN = [leaf for leaf in LEAVES if "swin" in leaf]
+COCO = [leaf for leaf in LEAVES if leaf.startswith("coco_detection") and leaf not in SWIN]
 SEGMENTATION = [leaf for leaf in LEAVES if "segmentation" in leaf]
 
 
@@ -24,24 +25,78 @@ def configs():
 
 
 def test_values_every_leaf_asks_for_a_backbone_and_trains_it(configs):
-    assert len(LEAVES) == 13
+    assert (len(LEAVES), len(SWIN)) == (18, 5)
     for leaf, config in configs.items():
         backbone = config.model.backbone
         hooks = [hook.type for hook in config.custom_hooks]
+        measured = "detection" in leaf and leaf not in SWIN
         assert config.load_from == "REQUIRED", leaf
         assert hooks[0] == "mmssl.BackboneCheckpointHook", leaf
-        assert ("mmssl.PreciseBNHook" in hooks) == ("detection" in leaf), leaf
-        assert backbone.type == "ResNet", leaf
+        assert ("mmssl.PreciseBNHook" in hooks) == measured, leaf
         assert backbone.get("init_cfg") is None, leaf
         assert config.model.get("pretrained") is None, leaf
         assert backbone.get("frozen_stages", -1) == -1, leaf
-        assert (backbone.style, backbone.norm_eval) == ("pytorch", False), leaf
-        assert backbone.norm_cfg.requires_grad, leaf
-        assert backbone.norm_cfg.type == ("BN" if leaf.startswith("shapes") else "SyncBN"), leaf
         preprocessor = config.model.data_preprocessor
         assert preprocessor.bgr_to_rgb, leaf
         assert list(preprocessor.mean) == [123.675, 116.28, 103.53], leaf
         assert list(preprocessor.std) == [58.395, 57.12, 57.375], leaf
+
+
+def test_values_resnets_train_their_batch_norm(configs):
+    for leaf in set(LEAVES) - set(SWIN):
+        backbone = configs[leaf].model.backbone
+        assert backbone.type == "ResNet", leaf
+        assert (backbone.style, backbone.norm_eval) == ("pytorch", False), leaf
+        assert backbone.norm_cfg.requires_grad, leaf
+        assert backbone.norm_cfg.type == ("BN" if leaf.startswith("shapes") else "SyncBN"), leaf
+
+
+def test_values_swins_are_the_families_with_esvits_epsilon(configs):
+    for leaf in SWIN:
+        config = configs[leaf]
+        backbone = config.model.backbone
+        assert backbone.type == "SwinTransformer", leaf
+        assert (backbone.embed_dims, backbone.window_size) == (96, 7), leaf
+        assert tuple(backbone.depths) == (2, 2, 6, 2), leaf
+        assert tuple(backbone.num_heads) == (3, 6, 12, 24), leaf
+        assert (backbone.norm_cfg.type, backbone.norm_cfg.eps) == ("LN", 1e-6), leaf
+        assert not backbone.get("convert_weights"), leaf
+        coco = leaf.startswith("coco")
+        assert backbone.drop_path_rate == (0.2 if coco else 0.3), leaf
+        optimizer = config.optim_wrapper.optimizer
+        expected = ("AdamW", 1e-4, 0.05) if coco else ("AdamW", 6e-5, 0.01)
+        assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == expected, leaf
+        keys = config.optim_wrapper.paramwise_cfg.custom_keys
+        for key in ("norm", "relative_position_bias_table"):
+            assert keys[key].decay_mult == 0, leaf
+
+
+def test_values_swin_schedules(configs):
+    for leaf in SWIN:
+        config = configs[leaf]
+        warmup, decay = config.param_scheduler
+        assert warmup.begin == 0 and not warmup.by_epoch, leaf
+        if leaf.startswith("coco"):
+            thrice = "3x" in leaf
+            assert (warmup.start_factor, warmup.end) == (0.001, 1000), leaf
+            assert decay.milestones == ([27, 33] if thrice else [8, 11]), leaf
+            assert config.train_cfg.max_epochs == decay.end == (36 if thrice else 12), leaf
+            choices = [t for t in config.train_dataloader.dataset.pipeline if "transforms" in t]
+            assert len(choices) == thrice, leaf
+            for choice in choices:
+                scales = choice.transforms[0][0].scales
+                assert [scale[0] for scale in scales] == list(range(480, 801, 32)), leaf
+                assert choice.transforms[1][1].type == "RandomCrop", leaf
+            wrapper = "AmpOptimWrapper" if thrice else "OptimWrapper"
+            assert config.optim_wrapper.type == wrapper, leaf
+        else:
+            iterations = 160000 if leaf.startswith("ade20k") else 20000
+            assert (warmup.start_factor, warmup.end) == (1e-6, 1500), leaf
+            assert (decay.begin, decay.end, decay.power) == (1500, iterations, 1.0), leaf
+            assert config.train_cfg.max_iters == iterations, leaf
+            classes = 150 if leaf.startswith("ade20k") else 21
+            for head in (config.model.decode_head, config.model.auxiliary_head):
+                assert head.num_classes == classes, leaf
 
 
 def test_values_every_leaf_survives_a_dump(configs):
@@ -125,10 +180,11 @@ def test_values_fcn16s_of_moco(configs):
 def test_values_every_leaf_builds(configs, leaf):
     config = configs[leaf]
     import_modules_from_strings(**config.custom_imports)
-    with DefaultScope.overwrite_default_scope(config.default_scope), torch.device("meta"):
+    device = "cpu" if leaf in SWIN else "meta"  # their Swin reads numbers from a tensor
+    with DefaultScope.overwrite_default_scope(config.default_scope), torch.device(device):
         model = MODELS.build(config.model)
     trained = [p.requires_grad for p in model.parameters()]
     assert all(trained)
     norms = [m for m in model.backbone.modules() if hasattr(m, "running_mean")]
     model.train()
-    assert norms and all(norm.training for norm in norms)
+    assert bool(norms) == (leaf not in SWIN) and all(norm.training for norm in norms)
