@@ -53,12 +53,15 @@ def whole_image(image: Image.Image, size: int, multiple: int = 32) -> Image.Imag
     return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
+def normalised(preprocessor: nn.Module, images: Sequence[np.ndarray]) -> Tensor:
+    """Pictures (H, W, 3) uint8 of one size as the batch (N, 3, H, W) of a network with `preprocessor`."""
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(preprocessor.mean.device)
+    return (pixels.float() - preprocessor.mean) / preprocessor.std
+
+
 def network_input(model: BaseAlgorithm, images: Sequence[np.ndarray]) -> Tensor:
     """Pictures (H, W, 3) uint8 of one size as the normalised (N, 3, H, W) batch that `model` takes."""
-    parameter = next(model.backbone.parameters())
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(parameter.device)
-    preprocessor = model.data_preprocessor
-    return (pixels.float() - preprocessor.mean) / preprocessor.std
+    return normalised(model.data_preprocessor, images)
 
 
 def unit_range(maps: Tensor) -> Tensor:
