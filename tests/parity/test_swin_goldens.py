@@ -7,7 +7,6 @@ import re
 import pytest
 import torch
 from mmengine.registry import MODELS as ROOT_MODELS
-from torch import Tensor
 
 from mmssl.convert import load_backbone
 from mmssl.convert.official.esvit import swin_from_official, swin_to_official
@@ -15,6 +14,7 @@ from mmssl.convert.swin_targets import mm_swin_config
 from mmssl.models.backbones import Swin
 from tests.helpers.fill import fill, image
 from tests.helpers.goldens import Golden, official_keys
+from tests.helpers.multi_crop import crops, load_filled, views_and_regions
 
 pytestmark = pytest.mark.parity
 BASE = dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32))
@@ -42,25 +42,8 @@ def built(golden: Golden) -> Swin:
         qkv_bias="qkv_bias=False" not in text,
         patch_norm="patch_norm=False" not in text,
     )
-    theirs = swin_to_official(network.state_dict())
-    filled = {key: fill(key, value.shape) for key, value in theirs.items()}
-    network.load_state_dict(swin_from_official(filled))
+    load_filled(network, swin_to_official, swin_from_official)
     return network
-
-
-def crops(golden: Golden, dtype: torch.dtype) -> list[Tensor]:
-    """The inputs, those of one size joined."""
-    groups: dict[int, list[Tensor]] = {}
-    for name, shape in golden.entry["inputs"]:
-        if shape:
-            groups.setdefault(shape[-1], []).append(image(name, shape).to(dtype))
-    return [torch.cat(group) for group in groups.values()]
-
-
-def views_and_regions(network: Swin, groups: list[Tensor]) -> tuple[Tensor, Tensor]:
-    maps = [network(group)[0] for group in groups]
-    regions = [one.flatten(2).transpose(1, 2).flatten(0, 1) for one in maps]
-    return torch.cat([one.mean((2, 3)) for one in maps]), torch.cat(regions)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -70,7 +53,7 @@ def test_values_forward(case: str, dtype: torch.dtype) -> None:
     network = built(golden).to(dtype).eval()
     groups = crops(golden, dtype)
     with torch.no_grad():
-        views, regions = views_and_regions(network, groups)
+        views, regions, _ = views_and_regions(network, groups)
         golden.check("pooled", views)
         golden.check("region", regions)
         first = groups[0][: golden.entry["inputs"][0][1][0]]
@@ -83,7 +66,7 @@ def test_values_forward(case: str, dtype: torch.dtype) -> None:
 def test_values_gradients(case: str) -> None:
     golden = Golden("esvit", case)
     network = built(golden).train()
-    views, regions = views_and_regions(network, crops(golden, torch.float32))
+    views, regions, _ = views_and_regions(network, crops(golden, torch.float32))
     probes = [
         image(f"{case}/probe_{name}", value.shape)
         for name, value in (("pooled", views), ("region", regions))

@@ -104,6 +104,15 @@ def test_equivalence_activation_checkpointing(name):
 
 
 @pytest.mark.parametrize("name", TINY)
+def test_equivalence_channels_last(name):
+    network, images = tiny(name).eval(), images_for(name)
+    expected = network(images)[-1]
+    network.to(memory_format=torch.channels_last)
+    found = network(images.contiguous(memory_format=torch.channels_last))[-1]
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", TINY)
 def test_equivalence_bf16_autocast_is_close(name):
     network, images = tiny(name).eval(), images_for(name)
     with torch.no_grad():

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule, ModuleList
-from mmengine.model.weight_init import trunc_normal_
 from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmssl.models.layers.truncated_init import init_truncated
 from mmssl.models.layers.window_attention import WindowAttention
 from mmssl.registry import MODELS
 
@@ -197,13 +197,7 @@ class Swin(BaseModule):
 
     def init_weights(self) -> None:
         """Linear weights truncated normal of deviation 0.02, their biases 0; then `init_cfg`."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, WindowAttention):
-                trunc_normal_(module.relative_position_bias_table, std=0.02)
+        init_truncated(self)
         super().init_weights()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

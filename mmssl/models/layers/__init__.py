@@ -1,5 +1,9 @@
 from .attention_block import AttentionBlock
 from .bottleneck_attention import BottleneckAttention
+from .chunk_attention import ChunkAttention
+from .conv_window_attention import ConvWindowAttention
+from .feed_forward import FeedForward
+from .grid_attention import GridAttention
 from .mlp import MLP
 from .norm import norm_layer
 from .position_encoding import (
@@ -9,6 +13,7 @@ from .position_encoding import (
     SinCosPosition,
     position_encoding,
 )
+from .self_attention import SelfAttention
 from .weight_norm_linear import WeightNormLinear
 from .window_attention import WindowAttention
 
@@ -17,8 +22,13 @@ __all__ = [
     "AbsolutePosition",
     "AttentionBlock",
     "BottleneckAttention",
+    "ChunkAttention",
+    "ConvWindowAttention",
+    "FeedForward",
+    "GridAttention",
     "PositionTables",
     "RelativePosition",
+    "SelfAttention",
     "SinCosPosition",
     "WeightNormLinear",
     "WindowAttention",
