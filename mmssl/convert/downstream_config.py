@@ -26,6 +26,12 @@ def _stage_channels(backbone_config: dict[str, Any], export: Export) -> list[int
     return MODELS.build({**backbone_config}).out_channels
 
 
+def _maps(leaf: dict[str, Any], num_maps: int) -> list[int]:
+    """Which of the exported backbone's maps the inherited config reads; C4 heads go by stage."""
+    stages = leaf.get("out_indices", range(num_maps))
+    return [stage for stage in stages if stage < num_maps]
+
+
 def _swin_changes(ours: dict[str, Any], leaf: dict[str, Any]) -> dict[str, Any]:
     """What makes the Swin of the inherited config the exported one; drop path stays the config's."""
     stages = [len(build["depths"]) for build in (ours, leaf)]
@@ -64,6 +70,10 @@ def _backbone_changes(export: Export, leaf: dict[str, Any]) -> dict[str, Any]:
     changes = {key: value for key, value in ours.items() if value is not None}
     if ours["type"] == "mmssl.ResNet":
         changes["norm_cfg"] = leaf.get("norm_cfg", dict(type="BN"))
+    stages = tuple(export.backbone.out_indices)
+    maps = _maps(leaf, len(stages))
+    if len(maps) < len(stages):
+        changes["out_indices"] = tuple(stages[i] for i in maps)
     return dict(_delete_=True, **changes)
 
 
@@ -74,13 +84,14 @@ def _head_changes(model: dict[str, Any], channels: list[int], depth: int | None)
         return {} if part.get("in_channels") in (wanted, None) else dict(in_channels=wanted)
 
     changes: dict[str, Any] = {}
+    maps = [channels[i] for i in _maps(model["backbone"], len(channels))]
     if "neck" in model:
-        changes["neck"] = inputs(model["neck"], list(channels))
+        changes["neck"] = inputs(model["neck"], maps)
     for name in ("decode_head", "auxiliary_head"):
         if isinstance(model.get(name), dict):
             index = model[name].get("in_index", -1)
             several = isinstance(index, (list, tuple))
-            wanted = [channels[i] for i in index] if several else channels[index]
+            wanted = [maps[i] for i in index] if several else maps[index]
             changes[name] = inputs(model[name], wanted)
     shared = (model.get("roi_head") or {}).get("shared_head")
     if shared:

@@ -100,6 +100,25 @@ def voc_masks_on_shapes(root: Path) -> dict[str, Any]:
     return options
 
 
+def ade_on_shapes(root: Path) -> dict[str, Any]:
+    """Overrides that make the ADE20K config read Shapes; the ground is label 0, which it leaves out."""
+    options = _loader("train_dataloader", 2) | _loader("val_dataloader", 1)
+    for name, split in (("train_dataloader", "train"), ("val_dataloader", "val")):
+        options |= {
+            f"{name}.dataset.type": "BaseSegDataset",
+            f"{name}.dataset.reduce_zero_label": True,
+            f"{name}.dataset.data_root": str(root / "voc"),
+            f"{name}.dataset.ann_file": f"ImageSets/Segmentation/{split}.txt",
+            f"{name}.dataset.data_prefix": dict(
+                img_path="JPEGImages", seg_map_path="SegmentationClass"
+            ),
+            f"{name}.dataset.metainfo": dict(
+                classes=SPECIES, palette=[(i, i, i) for i in range(len(SPECIES))]
+            ),
+        }
+    return options
+
+
 def shapes_segmentation(root: Path) -> dict[str, Any]:
     """Overrides for the segmentation config of Shapes itself."""
     options = _loader("train_dataloader", 2) | _loader("val_dataloader", 2)

@@ -25,12 +25,13 @@ model = dict(
         depths=(2, 2, 6, 2),
         num_heads=(3, 6, 12, 24),
         window_size=7,
+        out_indices=(2, 3),  # a norm of a map that no head reads would have no gradient
         drop_path_rate=0.3,
         norm_cfg=dict(type="LN", eps=1e-6),
         init_cfg=None,  # weights come from load_from
     ),
-    decode_head=dict(in_channels=768),
-    auxiliary_head=dict(in_channels=384),
+    decode_head=dict(in_channels=768, in_index=1),
+    auxiliary_head=dict(in_channels=384, in_index=0),
 )
 optim_wrapper = _base_.swin_adamw
 param_scheduler = _base_.swin_poly_20k
