@@ -1,5 +1,11 @@
+from .attention_entropy import HeadEntropies, measure_attention_entropy
 from .collapse import alignment, alpha_req, effective_rank, feature_std, lidar, uniformity
 from .collapse_doctor import CollapseDoctor, Fault
+from .correspondence import (
+    CorrespondenceResult,
+    correspondence_views,
+    measure_correspondence,
+)
 from .features import (
     Features,
     evaluation_loader,
@@ -13,11 +19,14 @@ from .rng import preserved_rng
 
 __all__ = [
     "CollapseDoctor",
+    "CorrespondenceResult",
     "Fault",
     "Features",
+    "HeadEntropies",
     "LinearProbeResult",
     "alignment",
     "alpha_req",
+    "correspondence_views",
     "effective_rank",
     "evaluation_loader",
     "extract_features",
@@ -27,6 +36,8 @@ __all__ = [
     "lidar",
     "linear_probe",
     "match_classes",
+    "measure_attention_entropy",
+    "measure_correspondence",
     "preserved_rng",
     "select_backbone",
     "uniformity",

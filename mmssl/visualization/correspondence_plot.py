@@ -147,11 +147,11 @@ def correspondence_plot(
             draw.text(
                 tuple(place), str(number), LINE, font, "mm", stroke_width=zoom, stroke_fill="black"
             )
-    for picture, left in enumerate((0, shift)):
-        for view, (x, y) in enumerate(matches.markers[picture].tolist()):
+    for own, left in enumerate((0, shift)):
+        for view, (x, y) in enumerate(matches.markers[own].tolist()):
             # Outlines around the centre, where a number may stand; a ring fits into a square.
-            shape = draw.ellipse if view == picture else draw.rectangle
-            reach = RADIUS if view == picture else RADIUS + 1
+            shape = draw.ellipse if view == own else draw.rectangle
+            reach = RADIUS if view == own else RADIUS + 1
             box = (x + left - reach, y - reach, x + left + reach, y + reach)
             shape([edge * zoom for edge in box], outline=MARKERS[view], width=zoom)
     return plot
