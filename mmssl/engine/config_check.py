@@ -55,6 +55,7 @@ _UNTYPED = {
     "auto_scale_lr": {"enable", "base_batch_size"},
     "randomness": {"seed", "deterministic", "diff_rank_seed"},
 }
+_CLIP_TYPES = ("norm", "value", "per_tensor")
 
 
 class ConfigError(ValueError):
@@ -128,8 +129,20 @@ def _check(config: Config, node: Any, path: str, registry: Registry) -> None:
     for key, value in node.items():
         # A hook may be filed under any name, `param_scheduler` for one.
         below = registry if path == "default_hooks" else _REGISTRIES.get(key, registry)
-        if isinstance(value, (dict, list, tuple)) and not key.endswith("_cfg"):
+        if key == "clip_grad":
+            _check_clip(config, value or {}, f"{path}.{key}")
+        elif isinstance(value, (dict, list, tuple)) and not key.endswith("_cfg"):
             _check(config, value, f"{path}.{key}", below)
+
+
+def _check_clip(config: Config, node: dict, path: str) -> None:
+    kind = node.get("type", "norm")
+    if kind not in _CLIP_TYPES:
+        near = difflib.get_close_matches(str(kind), _CLIP_TYPES, 1)
+        raise ConfigError(
+            f"{path}.type = {kind!r}{_place(config, str(kind))} is none of {', '.join(_CLIP_TYPES)}."
+            + (f" Did you mean {near[0]!r}?" if near else "")
+        )
 
 
 def _check_type(config: Config, node: dict, kind: str, path: str, registry: Registry) -> None:

@@ -26,6 +26,7 @@ LEAF = ROOT / "configs/care/care_resnet50_8xb128-coslr-100e_in1k.py"
         ({"default_hooks.checkpoint.interal": 2}, ["checkpoint.interal", "'interval'"]),
         ({"env_cfg.cudnn_bench": True}, ["env_cfg.cudnn_bench", "'cudnn_benchmark'"]),
         ({"auto_scale_lr": dict(base_batch_sise=3)}, ["base_batch_sise", "'base_batch_size'"]),
+        ({"optim_wrapper.clip_grad": dict(type="per_tenser")}, ["clip_grad.type", "'per_tensor'"]),
         ({"optim_wraper": dict(type="OptimWrapper")}, ["'optim_wraper'", "'optim_wrapper'"]),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

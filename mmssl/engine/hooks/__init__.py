@@ -1,6 +1,7 @@
 from .bad_files_hook import BadFilesHook
 from .checkpoint_hook import CheckpointHook, latest_checkpoint
 from .collapse_hook import CollapseError, CollapseHook
+from .continuation_hook import ContinuationHook
 from .correspondence_hook import CorrespondenceHook
 from .data_time_hook import DataTimeHook
 from .finite_loss_hook import FiniteLossHook, NonFiniteLossError
@@ -18,6 +19,7 @@ __all__ = [
     "CheckpointHook",
     "CollapseError",
     "CollapseHook",
+    "ContinuationHook",
     "CorrespondenceHook",
     "DataTimeHook",
     "FiniteLossHook",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
@@ -167,6 +168,15 @@ class WarmupCosineLR(_ParamScheduler):
             by_epoch=False,
             **kwargs,
         )
+
+    def jump_to(self, step: int) -> None:
+        """Go on at `step` finished steps, as a run that continues another one does."""
+        self._global_step = step - 1
+        self.last_step = step - 1
+        with warnings.catch_warnings():
+            # torch expects an optimizer step before, which the other run made
+            warnings.simplefilter("ignore", UserWarning)
+            self.step()
 
     def _get_value(self) -> list[float]:
         return [

@@ -1,0 +1,17 @@
+"""DINO, Swin-B (window 14), 300 epochs: EsViT's view-level task alone (L_V). Published linear / k-NN: 80.5 / 78.3.
+
+tools/dist_train.sh configs/dino/dino_swin-base-w14_64xb8-coslr-300e_in1k.py 64 --amp fp16
+"""
+
+_base_ = "dino_swin-tiny-w7_16xb32-coslr-300e_in1k.py"
+
+model = dict(
+    backbone=dict(
+        embed_dims=128,
+        depths=(2, 2, 18, 2),
+        num_heads=(4, 8, 16, 32),
+        window_size=14,
+        drop_path_rate=0.2,
+    )
+)
+train_dataloader = dict(batch_size=8)
