@@ -230,12 +230,12 @@ def measure_correspondence(
         sizes["image"] = (views.images[0].shape[2], views.images[0].shape[3])
         sizes["grid"] = (first.shape[2], first.shape[3])
         scores = mirrored_scores(first, second, image_size=sizes["image"], num_matches=num_matches)
-        return torch.stack([part.float() for part in scores], dim=1)
+        return torch.stack([part.double() for part in scores], dim=1)
 
     rows = rows_of_images(
         network, loader, compute, branch=branch, preprocessor=preprocessor, progress=progress
     ).features
-    accuracy, error, next_similarity = rows.double().mean(dim=0).tolist()
+    accuracy, error, next_similarity = rows.mean(dim=0).tolist()
     image, grid = sizes["image"], sizes["grid"]
     return CorrespondenceResult(
         accuracy=accuracy,

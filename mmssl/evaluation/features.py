@@ -240,7 +240,7 @@ def rows_of_images(
         progress: Title of the progress bar; empty shows none.
 
     Returns:
-        The rows as `features` (N, D) float32, and the labels.
+        The rows as `features` (N, D), in the precision of `compute`, and the labels.
 
     Raises:
         ValueError: No such branch, or the loader yields nothing.
@@ -260,7 +260,7 @@ def rows_of_images(
     with frozen(backbone):
         for data in batches:
             views: ViewBatch = preprocessor(data, False)["inputs"]
-            computed.append(compute(backbone, views).float().cpu())
+            computed.append(compute(backbone, views).cpu())
             labels.append(views.label.cpu())
             index.append(views.index.cpu())
     if not computed:
@@ -275,7 +275,7 @@ def rows_of_images(
 
 
 def block_feature(backbone: nn.Module, images: Tensor, num_blocks: int) -> Tensor:
-    """The last blocks' features side by side, (B, 3, H, W) -> (B, D): what EsViT's linear probe takes.
+    """The last blocks' features side by side, (B, 3, H, W) -> (B, D) float32: EsViT's linear probe.
 
     Raises:
         ValueError: The backbone does not tell them (it has no method `last_blocks`).
@@ -286,7 +286,7 @@ def block_feature(backbone: nn.Module, images: Tensor, num_blocks: int) -> Tenso
             "last_blocks; leave it out to probe the view's feature, as is usual for convolutional "
             "networks."
         )
-    return backbone.last_blocks(images, num_blocks)
+    return backbone.last_blocks(images, num_blocks).float()
 
 
 def extract_features(

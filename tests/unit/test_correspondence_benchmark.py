@@ -146,6 +146,7 @@ def test_equivalence_of_batches_and_orders(folder: str) -> None:
     torch.manual_seed(5), random.seed(5), np.random.seed(5)
     single = measure_correspondence(network, loader(folder, views, batch_size=1))
     assert 0 < whole.accuracy < 1
+    assert whole.accuracy * 90 == pytest.approx(round(whole.accuracy * 90), abs=1e-9)
     assert single.accuracy == whole.accuracy and single.num_images == 9
     assert single.error == pytest.approx(whole.error)
     other = ImageFolder(folder, views, seed=1)

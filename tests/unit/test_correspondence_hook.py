@@ -82,6 +82,6 @@ def test_raises_on_options(tmp_path: Path, folder: str) -> None:
         CorrespondenceHook(dict(type="ImageFolder", root=folder, views=dict(type="MultiView")))
     config = toy_config(tmp_path, custom_hooks=[hook_config(folder)])
     check_config(config)
-    config.custom_hooks[0]["brunch"] = "twin"
-    with pytest.raises(ConfigError, match="brunch"):
+    config.custom_hooks[0]["numb_images"] = "twin"
+    with pytest.raises(ConfigError, match="numb_images"):
         check_config(config)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmssl.datasets.transforms import MultiView
-from mmssl.models.backbones import Swin
+from mmssl.models.backbones import Swin, VisionTransformer
 from mmssl.models.data_preprocessor import ViewPreprocessor
 from mmssl.registry import TRANSFORMS
 from mmssl.visualization.attention_masks import head_masks, mask_sheet, red_overlay
@@ -155,6 +155,23 @@ def test_values_masks_of_swin() -> None:
     own = torch.zeros(4, 4, dtype=torch.bool)
     own[2, 2] = True
     assert torch.equal(found.masks[1], own) and found.masks[0].sum() >= 9
+
+
+def test_values_masks_of_a_vision_transformer() -> None:
+    """Patches in the order of rows, behind the class token."""
+    torch.manual_seed(0)
+    network = VisionTransformer(12, depth=2, num_heads=3, patch_size=8, pretrain_img_size=32)
+    network.init_weights()
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    found = head_masks(network, PLAIN, picture)
+    assert found.query is None and found.masks.shape == (3, 4, 4)
+    assert (found.entropy <= np.log2(17)).all() and (found.entropy.diff() <= 0).all()
+    region = head_masks(network, PLAIN, picture, query=(1, 2))
+    images = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+    with torch.no_grad():
+        looks = network.eval().last_attention(images)[0, :, 1 + 1 * 4 + 2, 1:]
+    inside = (looks[region.heads] * region.masks.flatten(1)).sum(1) / looks[region.heads].sum(1)
+    assert (inside >= 0.6 - 1e-5).all()
 
 
 @pytest.mark.parametrize("size", [64, 24])
