@@ -71,6 +71,68 @@ def care_config(work_dir: Path) -> Config:
     )
 
 
+HEAD = dict(out_channels=24, hid_channels=16, bottleneck_channels=8, norm_last_layer=False)
+MLP = dict(hid_channels=16, norm_cfg=dict(type="BN1d"))
+METHODS: dict[str, dict[str, Any]] = {
+    "dino": dict(type="DINO", head=HEAD),
+    "esvit": dict(type="EsViT", head=HEAD, region_head=HEAD),
+    "moby": dict(
+        type="MoBY",
+        neck=dict(type="MLPNeck", out_channels=8, **MLP),
+        head=dict(type="MLPPredictor", **MLP),
+        queue_length=20,
+    ),
+}
+
+
+def method_config(work_dir: Path, method: str, **changes: Any) -> Config:
+    """A run of 3 epochs of 4 iterations of a method on a small Swin, with the parts of its recipe."""
+    multi_crop = method in ("dino", "esvit")
+    backbone = dict(
+        type="Swin",
+        embed_dims=8,
+        depths=(2, 2),
+        num_heads=(1, 2),
+        window_size=4,
+        pretrain_img_size=32,
+        drop_path_rate=0.2,
+        out_indices=(1,),
+    )
+    model = dict(METHODS[method], backbone=backbone, _delete_=True)
+    hooks = []
+    if multi_crop:
+        heads = ["head"] + ["region_head"] * (method == "esvit")
+        hooks = [dict(type="FreezeHook", modules=[f"{name}.last_layer" for name in heads])]
+    config = toy_config(
+        work_dir,
+        model=model,
+        custom_hooks=hooks,
+        optim_wrapper=dict(
+            type="OptimWrapper",
+            optimizer=dict(_delete_=True, type="AdamW", lr=1e-3, weight_decay=0.04),
+            constructor="ParamGroupConstructor",
+            paramwise_cfg=dict(no_decay=("bias", "norm", "vector")),
+            clip_grad=dict(type="per_tensor", max_norm=3.0),
+        ),
+        param_scheduler=[
+            dict(type="WarmupCosineLR", warmup=1, peak_twice=True, convert_to_iter_based=True),
+            dict(
+                type="WarmupCosineLR",
+                param_name="weight_decay",
+                eta_min=0.4,
+                convert_to_iter_based=True,
+            ),
+        ],
+        **{
+            "train_dataloader.dataset": dict(
+                type="ToyImages", length=16, sizes=[32, 32] + [16, 16, 24] * multi_crop
+            ),
+        },
+    )
+    config.merge_from_dict(changes)
+    return config
+
+
 def run_toy(work_dir: Path, **changes: Any) -> Runner:
     """Build and train `toy_config`; the runner afterwards."""
     runner = Runner.from_cfg(toy_config(work_dir, **changes))

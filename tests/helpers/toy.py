@@ -5,6 +5,8 @@ No BatchNorm, so that two processes with half the batch each compute what one pr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -70,12 +72,15 @@ class ToyMethod(BaseAlgorithm):
 
 @DATASETS.register_module()
 class ToyImages(Dataset):
-    """Random images, a pure function of (seed, epoch, index, view)."""
+    """Random images, a pure function of (seed, epoch, index, view); one view for each of `sizes`."""
 
     metainfo: dict = {}
 
-    def __init__(self, length: int = 24, size: int = 8, seed: int = 0) -> None:
-        self.length, self.size, self.seed = length, size, seed
+    def __init__(
+        self, length: int = 24, size: int = 8, seed: int = 0, sizes: Sequence[int] | None = None
+    ) -> None:
+        self.length, self.seed = length, seed
+        self.sizes = tuple(sizes or (size, size))
 
     def __len__(self) -> int:
         return self.length
@@ -86,6 +91,8 @@ class ToyImages(Dataset):
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, ViewBatch]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         rng = np.random.default_rng((self.seed, epoch, index))
-        shape = (3, self.size, self.size)
-        images = [torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8)) for _ in range(2)]
+        images = [
+            torch.from_numpy(rng.integers(0, 256, (3, size, size), dtype=np.uint8))
+            for size in self.sizes
+        ]
         return dict(inputs=ViewBatch(images, torch.tensor(index), [], torch.tensor(-1), []))
