@@ -88,11 +88,18 @@ def test_gradients_reach_every_parameter(name):
     assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
-@pytest.mark.parametrize("name", TINY)
-def test_equivalence_activation_checkpointing(name):
-    plain = tiny(name, drop_path_rate=0.5).train()
+@pytest.mark.parametrize(
+    ("name", "options", "child"),
+    [
+        *((name, {}, child) for name, (_, _, child) in TINY.items()),
+        ("vil", dict(random_neighbour=True), "layer1.1"),
+    ],
+)
+def test_equivalence_activation_checkpointing(name, options, child):
+    """Draws of random depth and of ViL's neighbour are repeated in the backward pass."""
+    plain = tiny(name, drop_path_rate=0.5, **options).train()
     sparing = copy.deepcopy(plain)
-    checkpoint_activations(sparing, [TINY[name][2]])
+    checkpoint_activations(sparing, [child])
     for network in (plain, sparing):
         torch.manual_seed(3)
         network(images_for(name))[-1].square().mean().backward()
