@@ -70,7 +70,7 @@ def _backbone_changes(export: Export, leaf: dict[str, Any]) -> dict[str, Any]:
     changes = {key: value for key, value in ours.items() if value is not None}
     if ours["type"] == "mmssl.ResNet":
         changes["norm_cfg"] = leaf.get("norm_cfg", dict(type="BN"))
-    stages = tuple(export.backbone.out_indices)
+    stages: Any = export.backbone.out_indices
     maps = _maps(leaf, len(stages))
     if len(maps) < len(stages):
         changes["out_indices"] = tuple(stages[i] for i in maps)

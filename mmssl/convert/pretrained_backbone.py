@@ -24,7 +24,8 @@ class PretrainedBackbone:
 
     The weights are copied after every other initialisation, momentum twins are synchronised after
     that (`BaseAlgorithm.init_weights`). The load report is logged; unlike mmengine's `Pretrained`,
-    a file that does not fit is an error.
+    a file that does not fit is an error. Position tables of another window are resized, and norms of
+    a Swin's earlier maps, which no pretraining has, stay as initialised; the report names both.
 
     Args:
         checkpoint: A file, URL or `torchvision://name`: of torchvision, timm, mmdet, mmseg, an official

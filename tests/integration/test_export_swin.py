@@ -16,6 +16,7 @@ from mmssl.convert.export import Export, export_backbone
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.official.esvit import swin_to_official
 from mmssl.convert.position_tables import resize_position_table
+from mmssl.convert.timm_swin import swin_to_timm
 from mmssl.convert.transfer_load import load_backbone_into
 from mmssl.engine.config import load_config
 from mmssl.models.backbones import Swin
@@ -130,6 +131,18 @@ def test_equivalence_tables_are_what_mmdets_loader_makes_of_them(tmp_path: Path)
             assert torch.equal(tensor, weights[name]), name
             resized += name.endswith(TABLE) and tensor.shape[0] == 729
     assert resized == 8
+
+
+@pytest.mark.downstream
+@pytest.mark.parametrize("convert", [dict, swin_to_official, swin_to_timm])
+def test_equivalence_any_file_in_mmdets_backbone(tmp_path: Path, convert) -> None:
+    """`load_from` need not be an export: the weights of every layout arrive as those of the export."""
+    written, network = export(tmp_path, swin_config(window_size=14), "mmdet")
+    theirs = ROOT_MODELS.build(dict(written.metadata["build"]))
+    report = load_backbone(theirs, convert(network.state_dict()))
+    assert (len(report.fresh), len(report.resized)) == (6, 2)
+    weights = weights_of(written)
+    assert all(torch.equal(t, weights[name]) for name, t in theirs.state_dict().items())
 
 
 @pytest.mark.downstream
