@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
 from torch import Tensor
 from torch.nn import functional as F
 
 from mmssl.convert.official.moby import from_official, to_official
+from mmssl.engine.config import load_config
+from mmssl.engine.schedulers import WarmupCosineLR
 from mmssl.models.algorithms import MoBY
 from mmssl.models.backbones import Swin
 from mmssl.ops.schedules import Cosine
+from mmssl.registry import MODELS
 from mmssl.structures import Progress, ViewBatch
 from tests.helpers.fill import fill, image
 from tests.helpers.goldens import Golden, official_keys
 
 pytestmark = pytest.mark.parity
 NORM = dict(type="BN1d")
+CONFIGS = Path(__file__).parents[2] / "configs/moby"
+RECIPES = ["swin-tiny-w7_8xb64-coslr-300e_in1k", "deit-small-p16_8xb64-coslr-300e_in1k"]
 
 
 def built(golden: Golden) -> tuple[MoBY, int]:
@@ -141,3 +150,45 @@ def test_state_official_keys_of_the_linear_evaluation_are_complete() -> None:
     derived = ("attn_mask", "relative_position_index")
     wanted = {key: shape for key, shape in listed.items() if not key.endswith(derived)}
     assert {key: list(value.shape) for key, value in to_official(ours).items()} == wanted
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_values_what_the_recipes_decay(recipe: str) -> None:
+    """All but biases and what has one dimension: the released code never sees Swin's list of exceptions."""
+    config = load_config(str(CONFIGS / f"moby_{recipe}.py"))
+    with torch.device("meta"), DefaultScope.overwrite_default_scope("mmssl"):
+        model = MODELS.build(config.model)
+        wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    decay = {
+        parameter: group["weight_decay"]
+        for group in wrapper.optimizer.param_groups
+        for parameter in group["params"]
+    }
+    online = {n: p for n, p in model.named_parameters() if not n.startswith("twin.")}
+    assert set(decay) == set(online.values())
+    for name, parameter in online.items():
+        excepted = parameter.ndim == 1 or name.endswith(".bias")
+        assert decay[parameter] == (0.0 if excepted else 0.05), name
+    assert wrapper.defaults["betas"] == (0.9, 0.999) and wrapper.defaults["eps"] == 1e-8
+    assert wrapper.clip_grad_kwargs["max_norm"] == 5.0
+
+
+@pytest.mark.parametrize("epochs", [300, 100])
+def test_values_learning_rates_of_the_recipes(epochs: int) -> None:
+    """Over the whole run against the formula, for the 2502 iterations of ImageNet in batches of 512."""
+    config = load_config(str(CONFIGS / f"moby_swin-tiny-w7_8xb64-coslr-{epochs}e_in1k.py"))
+    assert config.train_cfg.max_epochs == epochs
+    optimizer = torch.optim.SGD(
+        [torch.nn.Parameter(torch.zeros(1))], lr=config.optim_wrapper.optimizer.lr
+    )
+    options = dict(config.param_scheduler[0], end=epochs, epoch_length=2502)
+    assert options.pop("type") == "WarmupCosineLR" and options.pop("convert_to_iter_based")
+    schedule = WarmupCosineLR.build_iter_from_epoch(optimizer, **options)
+    warmup, total = 5 * 2502, epochs * 2502
+    for step in (0, 1, 777, warmup - 1, warmup, warmup + 1, total // 2, total - 1):
+        if step:
+            schedule.jump_to(step)
+        expected = 5e-7 + (1e-3 - 5e-7) * step / warmup
+        if step >= warmup:
+            expected = 5e-6 + (1e-3 - 5e-6) * (1 + math.cos(math.pi * step / total)) / 2
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(expected, rel=1e-12), step
