@@ -1,4 +1,4 @@
-"""Whole runs of each method with the parts of its recipe: resume, precision, compilation, NaN, continuation."""
+"""Whole runs of each method: resume, precision, recomputation, compilation, NaN, continuation."""
 
 from __future__ import annotations
 
