@@ -2,6 +2,7 @@
 
     python tools/convert_checkpoint.py last_epoch.pth.tar care_ours.pth
     python tools/convert_checkpoint.py work_dirs/run/epoch_100.pth official.pth --to official
+    python tools/convert_checkpoint.py --method esvit checkpoint.pth esvit_ours.pth --trust-pickle
 
 Towards ours the model config that the file implies is written beside it (care_ours.py).
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmssl.convert.convert_care import convert_file
+from mmssl.convert.convert_file import LAYOUTS, convert_file
 
 
 def main() -> None:
@@ -20,7 +21,7 @@ def main() -> None:
     )
     parser.add_argument("source", help="checkpoint to read")
     parser.add_argument("target", help="checkpoint to write (.pth)")
-    parser.add_argument("--method", choices=["care"], default="care")
+    parser.add_argument("--method", choices=sorted(LAYOUTS), default="care")
     parser.add_argument("--to", choices=["ours", "official"], default="ours")
     parser.add_argument(
         "--iters-per-epoch",
@@ -35,6 +36,7 @@ def main() -> None:
     for line in convert_file(
         arguments.source,
         arguments.target,
+        method=arguments.method,
         to=arguments.to,
         iters_per_epoch=arguments.iters_per_epoch,
         trust_pickle=arguments.trust_pickle,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmssl.convert.convert_care import convert_file
+from mmssl.convert.convert_file import convert_file
 from mmssl.convert.key_map import Rename, check_complete, rename_keys
 from mmssl.convert.official.care import from_official, model_config, to_official
 from mmssl.models.algorithms import CARE
@@ -70,7 +70,8 @@ def test_equivalence_files_both_ways(tmp_path):
     assert official["start_epoch"] == 3
     assert all(key.startswith("module.") for key in official["model"])
     lines = convert_file(tmp_path / "official.pth", tmp_path / "back.pth", iters_per_epoch=10)
-    assert "relative" in lines[1]
+    assert "back.py" in lines[1]
+    assert "relative" in (tmp_path / "back.py").read_text()
     back = torch.load(tmp_path / "back.pth", weights_only=True)
     assert back["state_dict"].pop("twin.num_updates") == 30
     for key, value in back["state_dict"].items():

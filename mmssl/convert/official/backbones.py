@@ -9,7 +9,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mmssl.convert.key_map import Rename, rename_keys
+from mmssl.convert.official.cvt import cvt_from_official, cvt_to_official
 from mmssl.convert.official.esvit import swin_from_official, swin_to_official
+from mmssl.convert.official.vil import vil_from_official, vil_to_official
 from mmssl.convert.official.vit import vit_from_official, vit_to_official
 
 State = Mapping[str, Tensor]
@@ -32,19 +34,35 @@ class Kind(NamedTuple):
     to_official: Callable[[State], dict[str, Tensor]]
 
 
-def _last_stage(state: State, name: str) -> int:
-    numbers = [int(match[1]) for key in state if (match := re.match(rf"{name}\.(\d+)\.", key))]
-    return max(numbers)
+def _last_stage(state: State, pattern: str) -> int:
+    return max(int(match[1]) for key in state if (match := re.match(pattern, key)))
+
+
+def _staged(pattern: str, convert: Callable[..., dict[str, Tensor]]) -> Callable:
+    """`convert` with the number of the last stage, which `pattern` finds in the names."""
+    return lambda state: convert(state, last_stage=_last_stage(state, pattern))
 
 
 KINDS = {
     "swin": Kind(
         r"layers\.0\.blocks\..*",
-        r"stages\.0\.blocks\..*",
-        lambda state: swin_from_official(state, last_stage=_last_stage(state, "layers")),
-        lambda state: swin_to_official(state, last_stage=_last_stage(state, "stages")),
+        r"stages\.0\.blocks\.0\.attn\.w_msa\..*",
+        _staged(r"layers\.(\d+)\.", swin_from_official),
+        _staged(r"stages\.(\d+)\.", swin_to_official),
     ),
-    "vit": Kind(r"cls_token", r"cls_token", vit_from_official, vit_to_official),
+    "cvt": Kind(
+        r"stage0\.0\.proj\.weight",
+        r"stages\.0\.embed\.proj\.weight",
+        _staged(r"stage(\d+)\.", cvt_from_official),
+        _staged(r"stages\.(\d+)\.", cvt_to_official),
+    ),
+    "vil": Kind(
+        r"layer1\.0\.proj\.weight",
+        r"layer1\.0\.proj\.weight",
+        lambda state: vil_from_official(state, last_stage=_last_stage(state, r"layer(\d+)\.") - 1),
+        lambda state: vil_to_official(state, last_stage=_last_stage(state, r"layer(\d+)\.") - 1),
+    ),
+    "vit": Kind(r"pos_embed", r"pos_embed", vit_from_official, vit_to_official),
     "resnet": Kind(
         r"layer1\.0\.conv1\.weight",
         r"layer1\.0\.conv1\.weight",

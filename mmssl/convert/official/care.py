@@ -13,14 +13,8 @@ import torch
 from torch import Tensor
 
 from mmssl.convert.key_map import Rename, rename_keys
+from mmssl.convert.official.backbone_configs import backbone_config, count_below
 
-_DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
-    ((2, 2, 2, 2), False): 18,
-    ((3, 4, 6, 3), False): 34,
-    ((3, 4, 6, 3), True): 50,
-    ((3, 4, 23, 3), True): 101,
-    ((3, 8, 36, 3), True): 152,
-}
 _NUM_UPDATES = "twin.num_updates"
 
 
@@ -151,7 +145,7 @@ def model_config(
         ValueError: The backbone is no ResNet of a known depth.
     """
     config: dict[str, Any] = dict(
-        type="CARE", backbone=_backbone_config(state, norm), t_stream=None
+        type="CARE", backbone=backbone_config(state, norm=norm), t_stream=None
     )
     for name in ("projector", "predictor"):
         first, last = state[f"{name}_c.layers.0.weight"], state[f"{name}_c.layers.3.weight"]
@@ -173,32 +167,10 @@ def model_config(
     return config
 
 
-def _blocks_of(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Number of consecutive blocks `prefix0.`, `prefix1.`, ..."""
-    heads = {key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)}
-    return len(heads)
-
-
 def _last_weight(state: Mapping[str, Tensor], stage: int) -> str:
     """Key of the last convolution of a stage's first block."""
     bottleneck = f"backbone.layer{stage}.0.conv3.weight"
     return bottleneck if bottleneck in state else f"backbone.layer{stage}.0.conv2.weight"
-
-
-def _backbone_config(state: Mapping[str, Tensor], norm: str) -> dict[str, Any]:
-    counts = tuple(_blocks_of(state, f"backbone.layer{stage}.") for stage in (1, 2, 3, 4))
-    bottleneck = "backbone.layer1.0.conv3.weight" in state
-    depth = _DEPTHS.get((counts, bottleneck))
-    if depth is None:
-        raise ValueError(
-            f"The backbone has {counts} {'bottleneck' if bottleneck else 'basic'} blocks per stage, which is "
-            f"no ResNet of depth {sorted(set(_DEPTHS.values()))}."
-        )
-    config: dict[str, Any] = dict(
-        type="ResNet", depth=depth, out_indices=(3,), norm_cfg=dict(type=norm)
-    )
-    width = state["backbone.layer1.0.conv2.weight"].shape[0] // 64
-    return config if width == 1 else config | dict(width=width)
 
 
 def _stack_config(
@@ -229,7 +201,7 @@ def _stack_config(
         in_channels=in_channels,
         out_channels=out_channels,
         fmap_size=fmap_size,
-        num_blocks=_blocks_of(state, "t_stream.blocks."),
+        num_blocks=count_below(state, "t_stream.blocks."),
         num_heads=state[f"{first}attention.qkv.weight"].shape[0] // (3 * head_dim),
         head_dim=head_dim,
         proj_factor=out_channels // hid_channels,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mmssl.convert.key_map import Rename, rename_keys
+from mmssl.convert.official.backbone_configs import backbone_config
 from mmssl.convert.official.backbones import (
     backbone_from_official,
     backbone_kind,
@@ -88,9 +89,13 @@ def from_official(checkpoint: Mapping[str, Any], *, num_updates: int = 1) -> dic
         if name in checkpoint:
             network = network_from_official(checkpoint[name])
             ours |= {prefix + key: value for key, value in network.items()}
+    heads = {"center.mean": "head.", "region_center.mean": "region_head."}
     for theirs, mine in _CENTERS.items():
+        prototypes = ours.get(f"{heads[mine]}last_layer.weight_g")
         if theirs in checkpoint.get("dino_loss", {}):
             ours[mine] = checkpoint["dino_loss"][theirs]
+        elif prototypes is not None:  # a file of networks alone: the center starts anew
+            ours[mine] = torch.zeros_like(prototypes).T.contiguous()
     if "teacher" in checkpoint:
         ours[_NUM_UPDATES] = torch.tensor(num_updates)
     return ours
@@ -117,3 +122,38 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     if centers:
         theirs["dino_loss"] = centers
     return theirs
+
+
+def model_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The `model` config of a state dict in our layout: `EsViT` if it has a head for regions, else `DINO`.
+
+    Prototypes count as trained in length where theirs are not all 1.
+
+    Args:
+        state: Keys of the algorithm, e.g. from `from_official`.
+
+    Raises:
+        KeyError: A backbone of no known family.
+    """
+    heads = ["head"] + ["region_head"] * ("region_head.last_layer.weight_v" in state)
+    config: dict[str, Any] = dict(
+        type="EsViT" if len(heads) == 2 else "DINO", backbone=backbone_config(state)
+    )
+    if len(heads) == 2 and config["backbone"]["type"] == "VisionTransformer":
+        config["backbone"]["pos_interp"] = "esvit"
+    return config | {name: _head_config(state, f"{name}.") for name in heads}
+
+
+def _head_config(state: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
+    prototypes, bottleneck = state[f"{prefix}last_layer.weight_v"].shape
+    lengths = state[f"{prefix}last_layer.weight_g"]
+    layers = [k for k, v in state.items() if k.startswith(f"{prefix}mlp.") and v.ndim == 2]
+    return dict(
+        type="DINOHead",
+        out_channels=prototypes,
+        hid_channels=state[layers[0]].shape[0] if len(layers) > 1 else 2048,
+        bottleneck_channels=bottleneck,
+        num_layers=len(layers),
+        use_bn=f"{prefix}mlp.1.running_mean" in state,
+        norm_last_layer=lengths.is_meta or bool((lengths == 1).all()),
+    )

@@ -7,21 +7,20 @@ queues with one pointer for both; that of a linear evaluation has the backbone w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmssl.convert.key_map import Rename, rename_keys
-from mmssl.convert.official.esvit import swin_from_official, swin_to_official
+from mmssl.convert.official.backbone_configs import backbone_config
+from mmssl.convert.official.backbones import backbone_from_official, backbone_to_official
 
 _BACKBONES = (("encoder.", "backbone."), ("encoder_k.", "twin.backbone."))
 _MLPS = (("projector.", "neck."), ("projector_k.", "twin.neck."), ("predictor.", "head."))
 _QUEUES = (("queue1", "queues.0."), ("queue2", "queues.1."))
 _NUM_UPDATES = "twin.num_updates"
-# A DeiT has the same names on both sides.
-_VIT_NAME = "{name:(cls_token|pos_embed|(patch_embed|blocks|norm)[.].*)}"
-_VIT = [Rename(_VIT_NAME, _VIT_NAME)]
 _CLASSIFIER = [Rename("head.{rest}", "head.fc.{rest}")]
 
 
@@ -48,7 +47,9 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
         return _linear_from_official(plain)
     ours: dict[str, Tensor] = {}
     for theirs, mine in _BACKBONES:
-        ours |= _behind(mine, _backbone_from_official(_taken(plain, theirs)))
+        backbone = _taken(plain, theirs)
+        if backbone:
+            ours |= _behind(mine, backbone_from_official(backbone))
     for theirs, mine in _MLPS:
         part = _taken(plain, theirs)
         ours |= _behind(mine, rename_keys(part, _mlp_rules(part)))
@@ -74,7 +75,7 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     plain = {key: value for key, value in state.items() if key != _NUM_UPDATES}
     if any(key.startswith("head.fc.") for key in plain):
-        backbone = _backbone_to_official(_taken(plain, "backbone."))
+        backbone = backbone_to_official(_taken(plain, "backbone."))
         return backbone | rename_keys(plain, _CLASSIFIER, backward=True)
     theirs: dict[str, Tensor] = {}
     for name, mine in _QUEUES:
@@ -83,7 +84,9 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             theirs[name] = queue["features"].T.contiguous()
             theirs["queue_ptr"] = queue["pointer"].reshape(1)
     for name, mine in _BACKBONES:
-        theirs |= _behind(name, _backbone_to_official(_taken(plain, mine)))
+        backbone = _taken(plain, mine)
+        if backbone:
+            theirs |= _behind(name, backbone_to_official(backbone))
     for name, mine in _MLPS:
         part = _taken(plain, mine)
         theirs |= _behind(name, rename_keys(part, _mlp_rules(part), backward=True))
@@ -103,25 +106,7 @@ def _behind(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _linear_from_official(plain: dict[str, Tensor]) -> dict[str, Tensor]:
     head = _taken(plain, "head.")
     classifier = rename_keys(_behind("head.", head), _CLASSIFIER)
-    return _behind("backbone.", _backbone_from_official(plain)) | classifier
-
-
-def _backbone_from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return _backbone(state, "layers.", swin_from_official)
-
-
-def _backbone_to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return _backbone(state, "stages.", swin_to_official)
-
-
-def _backbone(
-    state: Mapping[str, Tensor], stages: str, convert: Callable[..., dict[str, Tensor]]
-) -> dict[str, Tensor]:
-    """A Swin, recognised by its stages, through `convert`; a DeiT as it is."""
-    numbers = [int(key.split(".")[1]) for key in state if key.startswith(stages)]
-    if numbers:
-        return convert(state, last_stage=max(numbers))
-    return rename_keys(state, _VIT)
+    return _behind("backbone.", backbone_from_official(plain)) | classifier
 
 
 def _mlp_rules(state: Mapping[str, Tensor]) -> list[Rename]:
@@ -132,3 +117,30 @@ def _mlp_rules(state: Mapping[str, Tensor]) -> list[Rename]:
         for part in (layer, layer + 1):  # Linear, norm; the ReLU has nothing
             rules.append(Rename(f"linear_hidden.{part + 1}.{{rest}}", f"layers.{part}.{{rest}}"))
     return rules
+
+
+def model_config(state: Mapping[str, Tensor], *, norm: str = "SyncBN") -> dict[str, Any]:
+    """The `model` config of a state dict of `MoBY` in our layout; what weights do not tell, as published.
+
+    Args:
+        state: Keys of `MoBY`, e.g. from `from_official`.
+        norm: Of the two MLPs.
+
+    Raises:
+        KeyError: A backbone of no known family.
+    """
+    backbone = backbone_config(state) | dict(drop_path_rate=0.2)
+    if backbone["type"] == "Swin":
+        backbone["norm_eps"] = 1e-5
+    mlps = {}
+    for name, kind in (("neck", "MLPNeck"), ("head", "MLPPredictor")):
+        matrices = [v for k, v in state.items() if k.startswith(f"{name}.") and v.ndim == 2]
+        mlps[name] = dict(
+            type=kind,
+            hid_channels=matrices[0].shape[0],
+            out_channels=matrices[-1].shape[0],
+            num_layers=len(matrices),
+            norm_cfg=dict(type=norm),
+        )
+    length = len(state["queues.0.features"])
+    return dict(type="MoBY", backbone=backbone, **mlps, queue_length=length)

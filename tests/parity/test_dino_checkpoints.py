@@ -1,0 +1,110 @@
+"""Whole official checkpoints of EsViT, DINO and MoBY: complete both ways, on the official key lists."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmssl.convert.convert_file import convert_file
+from mmssl.convert.key_map import check_complete
+from mmssl.convert.official.dino import from_official, model_config, to_official
+from mmssl.registry import MODELS
+from tests.helpers.goldens import official_keys
+from tests.helpers.tiny import tiny_esvit
+
+pytestmark = pytest.mark.parity
+
+NAMES = [name for name in official_keys("esvit") if not name.startswith("moby")]
+# Networks with BatchNorm, whose teacher stands behind `module.` too.
+WITH_NORM = ("esvit_resnet50", "dino_resnet50", "esvit_cvt_tiny")
+
+
+def official_file(name: str) -> dict[str, dict[str, Tensor]]:
+    """A file as the authors' program writes it, with empty tensors."""
+    with torch.device("meta"):
+        network = {
+            key.removeprefix("module."): torch.empty(
+                shape, dtype=torch.long if key.endswith(("index", "tracked")) else None
+            )
+            for key, shape in official_keys("esvit")[name]["keys"]
+        }
+        kinds = {"center": "head.", "center_grid": "head_dense."}
+        centers = {
+            center: torch.empty(1, len(network[f"{head}last_layer.weight_g"]))
+            for center, head in kinds.items()
+            if f"{head}last_layer.weight_g" in network
+        }
+    behind = "module." if name in WITH_NORM else ""
+    return dict(
+        student={f"module.{key}": value for key, value in network.items()},
+        teacher={f"{behind}{key}": value for key, value in network.items()},
+        dino_loss=centers,
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_official_files_are_complete_both_ways(name: str) -> None:
+    """Each key has a place in the model that is read off the file, and the way back gives them all."""
+    theirs = official_file(name)
+    ours = from_official(theirs)
+    config = model_config(ours)
+    assert config["type"] == ("EsViT" if name.startswith("esvit") else "DINO")
+    with torch.device("meta"):
+        model = MODELS.build(config)
+    check_complete(ours, model.state_dict())
+    back = to_official(ours)
+    assert back.keys() == theirs.keys()
+    for part, tensors in theirs.items():
+        kept = {key: v.shape for key, v in tensors.items() if "relative_position_index" not in key}
+        assert {key: value.shape for key, value in back[part].items()} == kept, part
+
+
+def test_state_one_network_alone() -> None:
+    """The published backbone-only files, and either network by its name."""
+    theirs = official_file("esvit_swin_tiny_w7")
+    ours = from_official(theirs["teacher"])
+    assert {key.split(".")[0] for key in ours} == {"backbone", "head", "region_head"}
+    only = from_official({"student": theirs["student"]})
+    assert only.keys() - ours.keys() == {"center.mean", "region_center.mean"}
+
+
+def test_state_files_go_both_ways(tmp_path) -> None:
+    """A file of student, teacher and centers; twin updates and epoch arrive; the config rebuilds it."""
+    torch.manual_seed(0)
+    options = dict(out_channels=12, hid_channels=16, bottleneck_channels=8, norm_last_layer=False)
+    swin = dict(type="Swin", embed_dims=8, depths=(1, 2), num_heads=(1, 2), window_size=4,
+                pretrain_img_size=16, out_indices=(1,))  # fmt: skip
+    model = tiny_esvit(backbone=MODELS.build(swin), head=options, region_head=options)
+    model.init_weights()
+    model.center.mean.normal_()
+    for parameter in model.twin.parameters():
+        parameter.data.normal_()
+    source = tmp_path / "epoch_3.pth"
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=3)), source)
+    convert_file(source, tmp_path / "official.pth", method="esvit", to="official")
+    official = torch.load(tmp_path / "official.pth", weights_only=True)
+    assert official["epoch"] == 3 and set(official) >= {"student", "teacher", "dino_loss"}
+    lines = convert_file(
+        tmp_path / "official.pth", tmp_path / "ours.pth", method="esvit", iters_per_epoch=7
+    )
+    assert "epoch 3" in lines[0]
+    content = torch.load(tmp_path / "ours.pth", weights_only=True)
+    assert content["meta"]["epoch"] == 3 and content["state_dict"]["twin.num_updates"] == 21
+    for key, value in model.state_dict().items():
+        if key != "twin.num_updates":
+            assert torch.equal(content["state_dict"][key], value), key
+    config: dict = {}
+    exec((tmp_path / "ours.py").read_text(), config)
+    rebuilt = MODELS.build(config["model"])
+    rebuilt.load_state_dict(content["state_dict"])
+    assert config["model"]["backbone"]["pretrain_img_size"] == 16
+    with pytest.raises(ValueError, match="checkpoint of mmssl already"):
+        convert_file(source, tmp_path / "x.pth", method="esvit")
+    with pytest.raises(ValueError, match="method must be one of"):
+        convert_file(source, tmp_path / "x.pth", method="esvti")
+
+
+def test_raises_for_another_method() -> None:
+    with pytest.raises(KeyError, match="none of swin, cvt"):
+        from_official({"student": {"module.encoder.weight": torch.zeros(1)}})
