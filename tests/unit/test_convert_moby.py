@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmssl.convert.official.moby import from_official, to_official
+from mmssl.convert.key_map import check_complete
+from mmssl.convert.official.moby import from_official, model_config, to_official
 from mmssl.models.algorithms import MoBY
 from mmssl.models.backbones import Swin
+from mmssl.registry import MODELS
 
 
 def tiny(num_layers: int = 2) -> MoBY:
@@ -69,26 +71,33 @@ def test_state_linear_evaluation_round_trip():
 
 
 def test_state_vision_transformers_keep_their_names():
-    theirs = {
-        "encoder.cls_token": 1,
-        "encoder.blocks.0.attn.qkv.weight": 2,
-        "encoder_k.norm.bias": 3,
-    }
+    names = ["cls_token", "pos_embed", "blocks.0.attn.qkv.weight", "norm.bias"]
+    theirs = {f"{part}.{name}": 0 for part in ("encoder", "encoder_k") for name in names}
     ours = from_official(theirs)
     assert ours.pop("twin.num_updates") == 1
-    names = ["backbone.cls_token", "backbone.blocks.0.attn.qkv.weight", "twin.backbone.norm.bias"]
-    assert list(ours) == names
+    assert list(ours) == [
+        f"{part}.{name}" for part in ("backbone", "twin.backbone") for name in names
+    ]
     assert to_official(ours) == theirs
+
+
+@pytest.mark.parametrize("num_layers", [2, 3])
+def test_state_config_of_the_weights_builds_their_model(num_layers):
+    state = tiny(num_layers).state_dict()
+    config = model_config(state)
+    assert (config["backbone"]["norm_eps"], config["backbone"]["drop_path_rate"]) == (1e-5, 0.2)
+    with torch.device("meta"):
+        check_complete(state, MODELS.build(config).state_dict())
 
 
 def test_raises():
     with pytest.raises(KeyError, match="no known part"):
-        from_official({"encoder.cls_token": 1, "center": 2})
-    with pytest.raises(KeyError, match="no known part"):
+        from_official({"encoder.pos_embed": 1, "center": 2})
+    with pytest.raises(KeyError, match="backbone is none of"):
         from_official({"encoder.conv1.weight": 1})
-    with pytest.raises(KeyError, match="no known part"):
+    with pytest.raises(KeyError, match="backbone is none of"):
         from_official({"conv1.weight": 1})
     with pytest.raises(KeyError, match="no known part"):
-        to_official({"backbone.cls_token": 1, "center": 2})
+        to_official({"backbone.pos_embed": 1, "center": 2})
     with pytest.raises(ValueError, match="at least 1"):
         from_official({}, num_updates=0)
