@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mmssl.convert.key_map import rename_keys
-from mmssl.convert.official.esvit import swin_from_official, swin_rules
+from mmssl.convert.official.swin import swin_from_official, swin_rules
 from mmssl.convert.timm_swin import swin_from_timm, timm_name
 
 # Follow from the window, so that no file needs them and none of another window may overwrite them.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mmssl.convert.official.esvit import swin_from_official, swin_to_official
+from mmssl.convert.official.swin import swin_from_official, swin_to_official
 
 _MERGING = re.compile(r"layers\.([0-9]+)\.downsample\.")
 

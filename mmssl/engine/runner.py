@@ -223,8 +223,13 @@ class Runner(_Runner):
             super()._maybe_compile(target)
             return
         options = dict(options)
+        if isinstance(self._bare_model, BaseAlgorithm):
+            options.setdefault("dynamic", False)  # views have a few sizes, each worth a graph
         for name in options.pop("modules"):
-            self._bare_model.get_submodule(name).compile(**options)
+            module = self._bare_model.get_submodule(name)
+            module.compile(**options)
+            if hasattr(module, "view_and_map"):  # the way in of backbones with a class token
+                vars(module)["view_and_map"] = torch.compile(module.view_and_map, **options)
             self.logger.info(f"Compiled {name}; its first iterations are slow.")
 
 

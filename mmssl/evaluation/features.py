@@ -154,19 +154,29 @@ def _statistics(module: nn.Module) -> list[Tensor]:
 def frozen(module: nn.Module) -> Iterator[None]:
     """Eval mode without gradients; on leaving, every sub-module gets its own mode back.
 
+    What was compiled for training runs as it is written: evaluation has other sizes and modes, each of
+    which would be compiled anew.
+
     Raises:
         RuntimeError: A running statistic of a normalisation layer changed inside: the module does
             not honour eval mode, and its features would depend on the order of the images.
     """
     modes = {child: child.training for child in module.modules()}
+    compiled = {child: child._compiled_call_impl for child in modes}
+    own_view = vars(module).pop("view_and_map", None)
     before = _statistics(module)
     module.eval()
     try:
+        for child in modes:
+            child._compiled_call_impl = None
         with torch.no_grad():
             yield
     finally:
         for child, mode in modes.items():
             child.training = mode
+            child._compiled_call_impl = compiled[child]
+        if own_view is not None:
+            vars(module)["view_and_map"] = own_view
     if not all(map(torch.equal, before, _statistics(module))):
         raise RuntimeError(
             f"{type(module).__name__} changed its normalisation statistics in eval mode. A layer "

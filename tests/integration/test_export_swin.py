@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mmssl.convert.downstream_config import write_downstream_config
 from mmssl.convert.export import Export, export_backbone
 from mmssl.convert.load_backbone import load_backbone
-from mmssl.convert.official.esvit import swin_to_official
+from mmssl.convert.official.swin import swin_to_official
 from mmssl.convert.position_tables import resize_position_table
 from mmssl.convert.timm_swin import swin_to_timm
 from mmssl.convert.transfer_load import load_backbone_into
@@ -266,7 +266,7 @@ def test_raises_timm_at_another_size_and_torchvision(tmp_path: Path) -> None:
 @pytest.mark.downstream
 def test_raises_planted_faults_leave_no_file(tmp_path: Path, monkeypatch) -> None:
     """A permutation forgotten, or blocks left as the library has them, is found."""
-    monkeypatch.setattr("mmssl.convert.official.esvit._NEIGHBOURS", [0, 1, 2, 3])
+    monkeypatch.setattr("mmssl.convert.official.swin._NEIGHBOURS", [0, 1, 2, 3])
     with pytest.raises(ValueError, match="other features"):
         export(tmp_path, swin_config(), "timm")
     monkeypatch.setattr(

@@ -9,7 +9,7 @@ import torch
 from mmengine.registry import MODELS as ROOT_MODELS
 
 from mmssl.convert import load_backbone
-from mmssl.convert.official.esvit import swin_from_official, swin_to_official
+from mmssl.convert.official.swin import swin_from_official, swin_to_official
 from mmssl.convert.swin_targets import mm_swin_config
 from mmssl.models.backbones import Swin
 from tests.helpers.fill import fill, image

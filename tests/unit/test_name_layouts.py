@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmssl.convert import load_backbone
 from mmssl.convert.name_layouts import name_layouts
-from mmssl.convert.official.esvit import swin_to_official
+from mmssl.convert.official.swin import swin_to_official
 from mmssl.convert.timm_swin import swin_from_timm, swin_to_timm
 from mmssl.models.backbones import ResNet, Swin
 from mmssl.registry import MODELS

@@ -102,3 +102,17 @@ def test_raises(options, words):
 def test_raises_more_blocks_than_there_are():
     with pytest.raises(ValueError, match=r"\[1, 5\], got 6"):
         tiny().last_blocks(torch.randn(1, 3, 32, 32), 6)
+
+
+def test_state_tables_are_ordinary_tensors_wherever_they_were_made() -> None:
+    """Index tables and masks are kept; a default device or inference mode must not get into them."""
+    options = dict(depths=(2, 2), num_heads=(1, 2), pretrain_img_size=48, out_indices=(1,))
+    with torch.device("meta"):
+        Swin(8, **options, window_size=3)(torch.empty(1, 3, 48, 48))
+    network = Swin(8, **options, window_size=5)
+    with torch.inference_mode():
+        network(torch.zeros(1, 3, 48, 48))
+    for network in (network, Swin(8, **options, window_size=3)):
+        maps = network(torch.zeros(1, 3, 48, 48))
+        maps[0].sum().backward()
+        assert maps[0].device.type == "cpu" and maps[0].isfinite().all()

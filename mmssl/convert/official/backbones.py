@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmssl.convert.key_map import Rename, rename_keys
 from mmssl.convert.official.cvt import cvt_from_official, cvt_to_official
-from mmssl.convert.official.esvit import swin_from_official, swin_to_official
+from mmssl.convert.official.swin import swin_from_official, swin_to_official
 from mmssl.convert.official.vil import vil_from_official, vil_to_official
 from mmssl.convert.official.vit import vit_from_official, vit_to_official
 

@@ -49,13 +49,15 @@ class _FiniteGuard:
             self.dropped = False
 
 
-class _Clipping:
+class _Clipping(_OptimWrapper):
     """`clip_grad=dict(type='per_tensor', max_norm=...)` beside mmengine's `norm` and `value`."""
 
     def __init__(self, *args, clip_grad: dict | None = None, **kwargs) -> None:
-        per_tensor = clip_grad is not None and clip_grad.get("type") == "per_tensor"
-        # mmengine takes entries out of the dict that it gets
-        options = {**clip_grad, "type": "norm"} if per_tensor else clip_grad and {**clip_grad}
+        # a copy: mmengine takes entries out of the dict that it gets
+        options = None if clip_grad is None else {**clip_grad}
+        per_tensor = options is not None and options.get("type") == "per_tensor"
+        if options is not None and per_tensor:
+            options["type"] = "norm"
         super().__init__(*args, clip_grad=options, **kwargs)
         if per_tensor:
             self.clip_func = clip_per_tensor

@@ -6,12 +6,12 @@ al. 2022, arXiv 2106.09785; microsoft/esvit). Cost and memory grow linearly with
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mmssl.models.layers.kept_tensors import kept_tensor
 
 from .grid_attention import global_rows
 
@@ -22,7 +22,7 @@ NEIGHBOURS: tuple[Offset, ...] = tuple(
 OWN: Offset = (0, 0)
 
 
-@lru_cache(maxsize=64)
+@kept_tensor
 def chunk_position_index(window: int, offsets: tuple[Offset, ...]) -> Tensor:
     """Row of the bias table for each position of a chunk and each of its keys.
 
@@ -72,7 +72,7 @@ def near_chunks(chunks: Tensor, offsets: tuple[Offset, ...]) -> Tensor:
     return torch.cat(near, dim=4)
 
 
-@lru_cache(maxsize=256)
+@kept_tensor
 def chunk_mask(
     height: int,
     width: int,

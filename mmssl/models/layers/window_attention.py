@@ -6,18 +6,18 @@ arXiv 2106.09785; microsoft/esvit): the map is padded, then rolled, and padded p
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmssl.models.layers.kept_tensors import kept_tensor
+
 # Added to the logits of pairs of positions that the shift brought together from different places.
 MASKED = -100.0
 
 
-@lru_cache(maxsize=64)
+@kept_tensor
 def relative_position_index(window: int) -> Tensor:
     """Row of the bias table for each pair of positions of a window.
 
@@ -32,7 +32,7 @@ def relative_position_index(window: int) -> Tensor:
     return down * (2 * window - 1) + along
 
 
-@lru_cache(maxsize=256)
+@kept_tensor
 def shift_mask(
     height: int, width: int, window: int, shift: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:

@@ -1,6 +1,6 @@
-"""EsViT and other Swin checkpoints of Microsoft: their layout and ours (that of mmdet), both ways.
+"""Swins of Microsoft (Swin, EsViT, MoBY): the names and the order of channels of theirs and of ours, both ways.
 
-An EsViT file holds `student` (keys behind `module.`), `teacher`, `dino_loss` with the two centres and more.
+What stands around the backbone in a file is in `dino.py` and `moby.py`.
 """
 
 from __future__ import annotations
