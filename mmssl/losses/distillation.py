@@ -70,3 +70,29 @@ def distillation(
     log_probabilities = F.log_softmax(student.to(dtype) / temperature, dim=-1)
     scores = log_probabilities @ teacher.to(dtype).transpose(1, 2)
     return -(pairs.to(scores) * scores).sum() / len(student)
+
+
+def mixed_distillation(
+    student: Tensor, teacher: Tensor, pairs: Tensor, mixing: Tensor, *, temperature: float = 0.1
+) -> Tensor:
+    """The same for views that the student saw mixed with other images of the batch.
+
+        loss = - 1/B sum_bj sum_vq pairs[v, q] mixing[v, b, j] < teacher[b, q], log softmax(student[j, v]) >
+
+    With identities for `mixing` it is `distillation`.
+
+    Args:
+        student: (B, V, K) logits of mixed views; the only argument with a gradient.
+        teacher: (B, Q, K) probabilities of clean views.
+        pairs: (V, Q) weights, see `pair_weights`.
+        mixing: (V, B, B) share of image b in the mixed image j.
+        temperature: Of the student.
+
+    Returns:
+        Scalar, float32 or float64.
+    """
+    dtype = torch.promote_types(student.dtype, torch.float32)
+    log_probabilities = F.log_softmax(student.to(dtype) / temperature, dim=-1)
+    scores = torch.einsum("bqk,jvk->vqbj", teacher.to(dtype), log_probabilities)
+    weights = pairs.to(scores)[:, :, None, None] * mixing.to(scores)[:, None]
+    return -(weights * scores).sum() / len(student)

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmssl.losses import distillation, pair_weights, prototype_distillation, region_pairs
+from mmssl.losses import (
+    distillation,
+    mixed_distillation,
+    pair_weights,
+    prototype_distillation,
+    region_pairs,
+)
 from mmssl.models.heads import DINOHead
 from mmssl.models.memories import Center
 from tests.helpers.fill import fill, image
@@ -138,3 +144,30 @@ def test_values_dino_alone(fused: bool) -> None:
             found[name].append(value)
     for name, parts in found.items():
         golden.check(name, torch.stack(parts))
+
+
+def test_values_dino_with_mixed_views() -> None:
+    golden = Golden("esvit", "dino_loss_mixup")
+    center = Center(24)
+    mixing = torch.stack(
+        [(2 * image(f"dino_loss_mixup/target{v}", (4, 4))).softmax(-1) for v in range(3)]
+        + [torch.eye(4)] * 2
+    )
+    found: dict[str, list[Tensor]] = dict(loss=[], grad=[])
+    for call, temperature in enumerate([0.04, 0.07, 0.07]):
+        student = (0.3 * image(f"dino_loss_mixup/{call}/s", (20, 24))).requires_grad_()
+        teacher = 0.3 * image(f"dino_loss_mixup/{call}/t", (8, 24))
+        targets = ((teacher - center.mean) / temperature).softmax(-1)
+        loss = mixed_distillation(
+            per_image(student, [1] * 5, 4),
+            per_image(targets, [1] * 2, 4),
+            pair_weights([1] * 5),
+            mixing,
+        )
+        loss.backward()
+        center.update(teacher.mean(0))
+        found["loss"].append(loss.detach())
+        found["grad"].append(student.grad)
+    for name, parts in found.items():
+        golden.check(name, torch.stack(parts))
+    golden.check("center", center.mean)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mmssl.models.algorithms import EsViT
 from mmssl.models.backbones import Swin, crop_features, sampled_regions
+from mmssl.models.layers import BatchMix
 from mmssl.structures import Progress, ViewBatch
 from tests.helpers.tiny import TINY_HEAD, TinyBackbone, tiny_dino, tiny_esvit, tiny_views
 
@@ -176,3 +177,32 @@ def test_state_twin_has_no_stochastic_depth_and_stays_in_train_mode():
     assert max(rates) == 0.5
     assert max(getattr(m, "drop_prob", 0) for m in model.twin.modules()) == 0
     assert all(module.training for module in model.twin.modules())
+
+
+def test_values_mixed_views():
+    """Shares add up to 1, partners are the batch in reverse, and what is mixed is what is said."""
+    images = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 16, 20)
+    for seed, (mixup, cutmix) in enumerate([(0.8, 0.0), (0.0, 1.0), (0.8, 1.0)]):
+        torch.manual_seed(seed)
+        mixed, share = BatchMix(mixup, cutmix)(images)
+        torch.testing.assert_close(share.sum(1), torch.ones(4))
+        assert (share > 0).sum() == 8 and share[0, 3] > 0 and share[1, 2] > 0
+        torch.testing.assert_close(mixed.mean((1, 2, 3)), share @ torch.arange(4.0))
+    with pytest.raises(ValueError, match="above 0"):
+        BatchMix(0.0, 0.0)
+
+
+def test_equivalence_a_mix_of_nothing_is_no_mix():
+    """Against the usual path with one view mixed by nothing; the twin sees clean views."""
+
+    class Nothing(torch.nn.Module):
+        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            return images, torch.eye(len(images))
+
+    views = crops(SIZES)
+    plain = ready(tiny_dino)(views, mode="loss")["loss"]
+    mixed = ready(tiny_dino, mixup=Nothing())(views, mode="loss")["loss"]
+    torch.testing.assert_close(mixed, plain)
+    model = ready(tiny_dino, mixup=dict(type="BatchMix"))
+    model(views, mode="loss")["loss"].backward()
+    assert model.head.last_layer.weight_v.grad.abs().max() > 0

@@ -1,4 +1,4 @@
-"""Swins of Microsoft (Swin, EsViT, MoBY): the names and the order of channels of theirs and of ours, both ways.
+"""Swins of Microsoft (Swin, EsViT, MoBY): names and order of channels, theirs and ours, both ways.
 
 What stands around the backbone in a file is in `dino.py` and `moby.py`.
 """

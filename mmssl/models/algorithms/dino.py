@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmssl.losses import pair_weights, prototype_distillation
+from mmssl.losses import mixed_distillation, pair_weights, prototype_distillation
 from mmssl.models.backbones import crop_features
 from mmssl.models.memories import Center
 from mmssl.models.momentum_twin import MomentumTwin
@@ -43,6 +43,9 @@ class DINO(BaseAlgorithm):
         teacher_temperature: A number or a schedule over epochs; default 0.04 -> 0.07 in 30 epochs.
         center_momentum: Share of the old center.
         momentum: Momentum of the twin, a number or a schedule; default cosine 0.996 -> 1.
+        mixup: `BatchMix`: the student sees the first views mixed within the batch, the twin clean ones,
+            and every target counts by its share (an unpublished option of EsViT's code).
+        num_mixup_views: Views that are mixed.
         max_logits: Logits that are held at a time (`prototype_distillation`).
         data_preprocessor: Default `ViewPreprocessor()`.
         init_cfg: Weight initialisation of the mm family.
@@ -57,6 +60,8 @@ class DINO(BaseAlgorithm):
         teacher_temperature: Schedule | dict | float = TEACHER_TEMPERATURE,
         center_momentum: float = 0.9,
         momentum: Schedule | dict | float = MOMENTUM,
+        mixup: nn.Module | dict | None = None,
+        num_mixup_views: int = 2,
         max_logits: int = 2**26,
         data_preprocessor: nn.Module | dict | None = None,
         init_cfg: dict | list[dict] | None = None,
@@ -68,6 +73,8 @@ class DINO(BaseAlgorithm):
         self.center = Center(self.head.out_channels, center_momentum)
         self.temperature = temperature
         self.teacher_temperature = build_schedule(teacher_temperature)
+        self.mixup = None if mixup is None else build_module(MODELS, mixup)
+        self.num_mixup_views = num_mixup_views
         self.max_logits = max_logits
         self.twin = MomentumTwin(
             self, ["backbone", "head"], momentum=momentum, update_at="after_step"
@@ -80,24 +87,40 @@ class DINO(BaseAlgorithm):
             ValueError: Fewer than two views.
         """
         global_views = self.teacher_views(views)
-        student = self.head.bottleneck(crop_features(self.backbone, views.images).views)
+        images, mixing = self._mixed(views.images)
+        student = self.head.bottleneck(crop_features(self.backbone, images).views)
         with torch.no_grad():
             teacher = self.twin.head.bottleneck(
                 crop_features(self.twin.backbone, global_views).views
             )
-        loss = prototype_distillation(
-            student,
-            self.head.prototypes,
-            teacher,
-            self.twin.head.prototypes,
-            self.center.mean,
-            pair_weights([1] * len(views.images)),
-            temperature=self.temperature,
-            teacher_temperature=self.teacher_temperature(
-                self.progress.epoch, self.progress.max_epochs
-            ),
-            max_logits=self.max_logits,
-        )
+        pairs = pair_weights([1] * len(images))
+        temperature = self.teacher_temperature(self.progress.epoch, self.progress.max_epochs)
+        if mixing is None:
+            loss = prototype_distillation(
+                student,
+                self.head.prototypes,
+                teacher,
+                self.twin.head.prototypes,
+                self.center.mean,
+                pairs,
+                temperature=self.temperature,
+                teacher_temperature=temperature,
+                max_logits=self.max_logits,
+            )
+        else:
+            logits = self.twin.head.last_layer(teacher).float()
+            targets = ((logits - self.center.mean) / temperature).softmax(dim=-1)
+            logits = self.head.last_layer(student)
+            loss = mixed_distillation(logits, targets, pairs, mixing, temperature=self.temperature)
         self.center.update_from_rows(teacher, self.twin.head.prototypes)
         std = student[:, 0].detach().float().std(dim=0, correction=0).mean()
         return dict(loss=loss, embedding_std=std)
+
+    def _mixed(self, images: list[Tensor]) -> tuple[list[Tensor], Tensor | None]:
+        """The views of the student and (V, B, B) shares; `None` without mixing."""
+        if self.mixup is None:
+            return images, None
+        pairs = [self.mixup(view) for view in images[: self.num_mixup_views]]
+        same = torch.eye(len(images[0]), device=images[0].device)
+        shares = [share for _, share in pairs] + [same] * (len(images) - len(pairs))
+        return [view for view, _ in pairs] + images[len(pairs) :], torch.stack(shares)

@@ -1,4 +1,5 @@
 from .attention_block import AttentionBlock
+from .batch_mix import BatchMix
 from .bottleneck_attention import BottleneckAttention
 from .chunk_attention import ChunkAttention
 from .conv_window_attention import ConvWindowAttention
@@ -21,6 +22,7 @@ __all__ = [
     "MLP",
     "AbsolutePosition",
     "AttentionBlock",
+    "BatchMix",
     "BottleneckAttention",
     "ChunkAttention",
     "ConvWindowAttention",
