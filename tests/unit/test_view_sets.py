@@ -11,8 +11,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from PIL import Image
 
-from mmssl.datasets import MultiView
+from mmssl.datasets import ImageFolder, MultiView, image_dataset
 from mmssl.datasets.transforms import (
     ColorJitter,
     GaussianBlur,
@@ -196,3 +197,19 @@ def test_equivalence_of_workers_and_device(name: str) -> None:
     assert len(batches[0]) == len(PUBLISHED[name])
     for on_workers, on_device in zip(*batches, strict=True):
         assert float((on_workers - on_device).abs().mean()) < 1.5 / 58  # a level is about 1 / 58
+
+
+def test_values_ten_crops_need_one_decoding(tmp_path, monkeypatch):
+    """Multi-crop cuts all of its views from one reading of the file."""
+    Image.fromarray(np.asarray(picture(0, 640, 480))).save(tmp_path / "image.jpg")
+    views = Config.fromfile(FOLDER / "dino.py").dino_views.to_dict()
+    init_default_scope("mmssl")
+    dataset = ImageFolder(str(tmp_path), views=views)
+    calls = []
+    read = image_dataset.read_image
+    monkeypatch.setattr(
+        image_dataset, "read_image", lambda *args: calls.append(args) or read(*args)
+    )
+    sample = dataset[0]["inputs"]
+    assert len(calls) == 1
+    assert [view.shape[-1] for view in sample.images] == [224] * 2 + [96] * 8
