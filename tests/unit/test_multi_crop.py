@@ -206,3 +206,15 @@ def test_equivalence_a_mix_of_nothing_is_no_mix():
     model = ready(tiny_dino, mixup=dict(type="BatchMix"))
     model(views, mode="loss")["loss"].backward()
     assert model.head.last_layer.weight_v.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("test_convnext", {}), ("test_vit", dict(dynamic_img_size=True))]
+)
+def test_values_any_timm_backbone_serves(name, options):
+    backbone = dict(type="TimmBackbone", name=name, out_indices=(-1,), model_args=options)
+    model = ready(EsViT, backbone=backbone, head=TINY_HEAD, region_head=TINY_HEAD)
+    losses = model(crops([(64, 64)] * 2 + [(32, 32), (48, 32)]), mode="loss")
+    sum(value for key, value in losses.items() if "loss" in key).backward()
+    missing = {n for n, p in model.named_parameters() if p.requires_grad and p.grad is None}
+    assert not missing and losses["loss_region"].isfinite()
