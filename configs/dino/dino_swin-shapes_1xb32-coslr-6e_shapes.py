@@ -7,7 +7,7 @@ _base_ = [
 local_view = dict(
     num=4,
     transforms=[
-        dict(type="RandomResizedCrop", size=32, scale=(0.1, 0.4), interpolation="bilinear"),
+        dict(type="RandomResizedCrop", size=32, scale=(0.25, 0.6), interpolation="bilinear"),
         *_base_.shapes_views["views"][0]["transforms"][1:],
     ],
 )
@@ -24,7 +24,7 @@ model = dict(
         drop_path_rate=0.0,
         out_indices=(2,),
     ),
-    head=dict(out_channels=1024, hid_channels=512, bottleneck_channels=128),
+    head=dict(out_channels=1024, hid_channels=512, bottleneck_channels=128, use_bn=True),
     teacher_temperature=dict(type="LinearWarmup", start=0.04, end=0.07, num_steps=3),
     momentum=dict(type="Cosine", start=0.97, end=1.0),
     data_preprocessor=_base_.data_preprocessor,
@@ -35,7 +35,7 @@ train_dataloader = dict(
     dataset=dict(root="data/shapes/unlabelled", views=views),
 )
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-3, weight_decay=0.04),
+    optimizer=dict(lr=3e-3, weight_decay=0.04),
     clip_grad=dict(type="per_tensor", max_norm=3.0),
 )
 param_scheduler = [
