@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,15 @@ DROP = {
 OWN = "dino_resnet50_8xb64-coslr-100e_in1k"
 
 
-def built(config: Config):
+@cache
+def config_of(path: Path) -> Config:
+    return load_config(path)
+
+
+@cache
+def built(path: Path):
     with torch.device("meta"):
-        return MODELS.build(config.model)
+        return MODELS.build(config_of(path).model)
 
 
 def total_batch(path: Path) -> int:
@@ -54,8 +61,8 @@ def total_batch(path: Path) -> int:
 
 @leaves
 def test_values_networks(path: Path) -> None:
-    config = load_config(path)
-    model = built(config)
+    config = config_of(path)
+    model = built(path)
     kind = next(kind for kind in MILLIONS if kind in path.stem)
     count = sum(parameter.numel() for parameter in model.backbone.parameters()) / 1e6
     assert count == pytest.approx(MILLIONS[kind], abs=0.006)
@@ -71,7 +78,7 @@ def test_values_networks(path: Path) -> None:
 
 @leaves
 def test_values_training(path: Path) -> None:
-    config = load_config(path)
+    config = config_of(path)
     batch = total_batch(path)
     name = re.search(r"coslr-(\d+)e", path.stem)
     assert config.train_cfg.max_epochs == int(name[1])
@@ -97,8 +104,8 @@ def test_values_training(path: Path) -> None:
 @leaves
 def test_values_hooks_find_their_partners(path: Path) -> None:
     """Modules that rest for an epoch exist and are all of their kind; a continuation finds its file."""
-    config = load_config(path)
-    names = {name for name, _ in built(config).named_modules() if not name.startswith("twin.")}
+    config = config_of(path)
+    names = {name for name, _ in built(path).named_modules() if not name.startswith("twin.")}
     hooks = {hook["type"]: hook for hook in config.custom_hooks}
     resting = {name for name in names if name.endswith("last_layer")}
     if config.model.get("region_loss") == "mse":
@@ -109,7 +116,7 @@ def test_values_hooks_find_their_partners(path: Path) -> None:
         return
     checkpoint = Path(hooks["ContinuationHook"]["checkpoint"])
     parent = CONFIGS / "dino" / f"{checkpoint.parent.name}.py"
-    before = load_config(parent)
+    before = config_of(parent)
     epoch = int(re.fullmatch(r"epoch_(\d+)\.pth", checkpoint.name)[1])
     saving = before.default_hooks.checkpoint
     assert epoch % saving.interval == 0 and saving.max_keep_ckpts == -1
@@ -119,8 +126,8 @@ def test_values_hooks_find_their_partners(path: Path) -> None:
 
 def test_values_decay_of_a_recipe() -> None:
     """Tables of positions and lengths of prototypes decay, vectors and biases do not; one group each."""
-    config = load_config(CONFIGS / "esvit/esvit_swin-tiny-w7_16xb32-coslr-300e_in1k.py")
-    model = built(config)
+    path = CONFIGS / "esvit/esvit_swin-tiny-w7_16xb32-coslr-300e_in1k.py"
+    config, model = config_of(path), built(path)
     wrapper = ParamGroupConstructor(
         dict(type="OptimWrapper", optimizer=config.optim_wrapper.optimizer.to_dict()),
         config.optim_wrapper.paramwise_cfg.to_dict(),
