@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from rich.progress import track
@@ -13,109 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmssl.evaluation.features import Features, labelled
+from mmssl.evaluation.linear_heads import LinearHeads
 from mmssl.ops.collectives import rank
 
 DEFAULT_LRS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-_BN_MOMENTUM, _BN_EPS = 0.1, 1e-5
-
-
-class LinearHeads:
-    """H linear classifiers over the same features, trained at once by SGD with momentum 0.9.
-
-    The heads do not interact: the loss is the sum of their cross-entropies, and each has its own
-    learning rate. Head h starts with the same weights, N(0, 0.01), bias 0, whatever H is.
-
-    Args:
-        dim: Size D of the features.
-        num_classes: C.
-        lrs: One learning rate per head.
-        weight_decay: L2 penalty of weights and biases.
-        batch_norm: BatchNorm with affine parameters behind the classifier.
-        seed: Of the initial weights.
-        device: Where the heads live.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        num_classes: int,
-        lrs: Sequence[float],
-        *,
-        weight_decay: float = 0.0,
-        batch_norm: bool = False,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        weight = torch.randn(num_classes, dim, generator=generator) * 0.01
-        heads = len(lrs)
-        # Kept as (H * C, D): one matrix product serves all heads.
-        self.weight = weight.repeat(heads, 1).to(device).requires_grad_()
-        self.bias = torch.zeros(heads, num_classes, device=device).requires_grad_()
-        self.parameters = [self.weight, self.bias]
-        self.batch_norm = batch_norm
-        if batch_norm:
-            self.scale = torch.ones(heads, num_classes, device=device).requires_grad_()
-            self.shift = torch.zeros(heads, num_classes, device=device).requires_grad_()
-            self.parameters += [self.scale, self.shift]
-            self.running_mean = torch.zeros(heads * num_classes, device=device)
-            self.running_var = torch.ones(heads * num_classes, device=device)
-        self.momenta = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self.lrs = torch.tensor(lrs, device=device)
-        self.weight_decay = weight_decay
-
-    def logits(self, features: Tensor, training: bool = False) -> Tensor:
-        """(B, D) features to (B, H, C) logits; `training` uses and updates batch statistics."""
-        heads, classes = self.bias.shape
-        flat = F.linear(features, self.weight, self.bias.view(-1))
-        if self.batch_norm:
-            flat = F.batch_norm(
-                flat,
-                self.running_mean,
-                self.running_var,
-                self.scale.view(-1),
-                self.shift.view(-1),
-                training,
-                _BN_MOMENTUM,
-                _BN_EPS,
-            )
-        return flat.view(-1, heads, classes)
-
-    def step(self, features: Tensor, labels: Tensor, factor: float) -> None:
-        """One SGD step on (B, D) features and (B,) labels, at `factor` times the learning rates."""
-        logits = self.logits(features, training=True)
-        heads = logits.shape[1]
-        # Summed over heads, averaged over the batch.
-        loss = F.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(heads)) * heads
-        gradients = torch.autograd.grad(loss, self.parameters)
-        with torch.no_grad():
-            for parameter, gradient, momentum in zip(
-                self.parameters, gradients, self.momenta, strict=True
-            ):
-                momentum.mul_(0.9).add_(gradient.add(parameter, alpha=self.weight_decay))
-                lrs = self.lrs * factor
-                if parameter is self.weight:
-                    lrs = lrs.repeat_interleave(self.bias.shape[1])
-                parameter.sub_(lrs.view(-1, 1) * momentum)
-
-    @torch.no_grad()
-    def accuracy(self, features: Tensor, labels: Tensor, chunk: int = 8192) -> Tensor:
-        """(H, 3): top-1 and top-5 accuracy in per cent, and the mean cross-entropy."""
-        device = self.weight.device
-        hits = torch.zeros(self.bias.shape[0], 3, dtype=torch.double)
-        for rows, truth in zip(features.split(chunk), labels.split(chunk), strict=True):
-            logits = self.logits(rows.to(device))
-            best = logits.topk(min(5, logits.shape[2]), dim=2).indices
-            truth = truth.to(device).view(-1, 1, 1)
-            right = best == truth
-            # A head that diverged is wrong everywhere, whatever topk makes of its numbers.
-            right &= logits.isfinite().all(dim=2, keepdim=True)
-            hits[:, 0] += right[..., 0].sum(dim=0).cpu()
-            hits[:, 1] += right.any(dim=2).sum(dim=0).cpu()
-            likelihood = logits.double().log_softmax(dim=2)
-            picked = likelihood.gather(2, truth.expand(-1, logits.shape[1], 1))
-            hits[:, 2] -= picked.nan_to_num(nan=-math.inf)[..., 0].sum(dim=0).cpu()
-        return hits * torch.tensor([100.0, 100.0, 1.0]) / len(labels)
 
 
 @dataclass
@@ -208,43 +109,153 @@ def _normalized(sets: Sequence[Features], normalize: str) -> list[Tensor]:
     return features
 
 
-def _fit(
-    heads: LinearHeads,
-    train: Sequence[Tensor],
-    labels: Tensor,
-    val: Tensor,
-    val_labels: Tensor,
-    *,
-    epochs: int,
-    batch_size: int,
-    evaluate_every: int,
-    seed: int,
-    progress: str,
-) -> list[tuple[int, Tensor]]:
-    """Train; `train` holds features of one or several random crops, used in turn. Returns accuracies."""
-    generator = torch.Generator().manual_seed(seed)
-    per_epoch = math.ceil(len(labels) / batch_size)
-    device = heads.weight.device
-    curve = []
-    epochs_left = range(epochs)
-    for epoch in track(epochs_left, progress, disable=not progress or rank() != 0):
-        order = torch.randperm(len(labels), generator=generator)
-        features = train[epoch % len(train)]
-        for number, batch in enumerate(order.split(batch_size)):
-            if heads.batch_norm and len(batch) == 1:
-                continue  # one image has no batch statistics
-            done = (epoch * per_epoch + number) / (epochs * per_epoch)
-            factor = 0.5 * (1 + math.cos(math.pi * done))
-            heads.step(features[batch].to(device), labels[batch].to(device), factor)
-        if (epoch + 1) % evaluate_every == 0 or epoch + 1 == epochs:
-            curve.append((epoch + 1, heads.accuracy(val, val_labels)))
-    return curve
+class _Data(NamedTuple):
+    """What heads are trained on and judged by.
+
+    Attributes:
+        train: One or several (N, D), random crops of the same images, used in turn.
+        labels: (N,) their classes.
+        val: (M, D) features that are classified.
+        val_labels: (M,) their classes.
+    """
+
+    train: list[Tensor]
+    labels: Tensor
+    val: Tensor
+    val_labels: Tensor
+
+    def held_out(self, share: float, *, seed: int) -> _Data:
+        """A part of the training images, and another part of them to judge by; see `hold_out`."""
+        fit, held = hold_out(self.labels, share, seed=seed)
+        return _Data(
+            [features[fit] for features in self.train],
+            self.labels[fit],
+            self.train[0][held],
+            self.labels[held],
+        )
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How heads are trained: the arguments of `linear_probe` that have these names."""
+
+    epochs: int
+    batch_size: int
+    warmup_epochs: float
+    weight_decay: float
+    nesterov: bool
+    label_smoothing: float
+    max_grad_norm: float | None
+    batch_norm: bool
+    seed: int
+    device: torch.device | str
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                f"warmup_epochs must be at least 0 and less than the {self.epochs} epochs, got "
+                f"{self.warmup_epochs}."
+            )
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                f"label_smoothing must be at least 0 and below 1, got {self.label_smoothing}."
+            )
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise ValueError(
+                f"max_grad_norm must be positive, or None for no limit, got {self.max_grad_norm}."
+            )
+
+    def fit(
+        self, data: _Data, lrs: Sequence[float], *, evaluate_every: int, title: str
+    ) -> list[tuple[int, Tensor]]:
+        """Train a head per learning rate; (epoch, `LinearHeads.accuracy`) of every validation."""
+        heads = self._heads(data, lrs)
+        generator = torch.Generator().manual_seed(self.seed)
+        per_epoch = math.ceil(len(data.labels) / self.batch_size)
+        curve = []
+        for epoch in track(range(self.epochs), title, disable=not title or rank() != 0):
+            order = torch.randperm(len(data.labels), generator=generator)
+            features = data.train[epoch % len(data.train)]
+            for number, batch in enumerate(order.split(self.batch_size)):
+                if self.batch_norm and len(batch) == 1:
+                    continue  # one image has no batch statistics
+                heads.step(
+                    features[batch].to(self.device),
+                    data.labels[batch].to(self.device),
+                    self._factor(epoch * per_epoch + number, per_epoch),
+                )
+            if (epoch + 1) % evaluate_every == 0 or epoch + 1 == self.epochs:
+                curve.append((epoch + 1, heads.accuracy(data.val, data.val_labels)))
+        return curve
+
+    def _heads(self, data: _Data, lrs: Sequence[float]) -> LinearHeads:
+        """Untrained heads."""
+        return LinearHeads(
+            data.val.shape[1],
+            int(data.labels.max()) + 1,
+            [lr * self.batch_size / 256 for lr in lrs],
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+            label_smoothing=self.label_smoothing,
+            max_grad_norm=self.max_grad_norm,
+            batch_norm=self.batch_norm,
+            seed=self.seed,
+            device=self.device,
+        )
+
+    def _factor(self, step: int, per_epoch: int) -> float:
+        """Share of the learning rate at an iteration, both counted from 0."""
+        warmup = self.warmup_epochs * per_epoch
+        if step < warmup:
+            return step / warmup
+        return 0.5 * (1 + math.cos(math.pi * (step / (self.epochs * per_epoch))))
 
 
 def _best(scores: Tensor) -> int:
     """The head with the best top-1; a few images make ties, which the lower cross-entropy breaks."""
     return max(
         range(len(scores)), key=lambda head: (scores[head, 0].item(), -scores[head, 2].item())
+    )
+
+
+def _sweep(lrs: Sequence[float], scores: Tensor) -> dict[float, float]:
+    """Top-1 of every learning rate."""
+    return dict(zip(map(float, lrs), scores[:, 0].tolist(), strict=True))
+
+
+def _prepared(sets: Sequence[Features], val: Features, normalize: str) -> _Data:
+    """The labelled images of all sets, normalised."""
+    sets, val = [labelled(data) for data in sets], labelled(val)
+    labels = _shared_labels(sets, val)
+    *inputs, val_inputs = _normalized([*sets, val], normalize)
+    return _Data(inputs, labels, val_inputs, val.labels)
+
+
+def _result(
+    data: _Data,
+    lrs: Sequence[float],
+    curve: Sequence[tuple[int, Tensor]],
+    *,
+    sweep: dict[float, float],
+    selected_on: str,
+) -> LinearProbeResult:
+    """The best of the heads that were trained on all images."""
+    last = curve[-1][1]
+    chosen = _best(last)
+    points = [(epoch, scores[chosen, 0].item()) for epoch, scores in curve]
+    best_epoch, best = max(points, key=lambda point: point[1])
+    return LinearProbeResult(
+        top1=last[chosen, 0].item(),
+        top5=last[chosen, 1].item(),
+        lr=float(lrs[chosen]),
+        best_epoch_top1=best,
+        best_epoch=best_epoch,
+        selected_on=selected_on if sweep else "one learning rate",
+        sweep=sweep,
+        curve=points,
+        num_train=len(data.labels),
+        num_val=len(data.val_labels),
     )
 
 
@@ -255,7 +266,11 @@ def linear_probe(
     lrs: Sequence[float] = DEFAULT_LRS,
     epochs: int = 100,
     batch_size: int = 256,
+    warmup_epochs: float = 0,
     weight_decay: float = 0.0,
+    nesterov: bool = False,
+    label_smoothing: float = 0.0,
+    max_grad_norm: float | None = None,
     normalize: Literal["none", "l2", "standardize"] = "none",
     batch_norm: bool = False,
     select_on: Literal["held_out", "val"] = "held_out",
@@ -268,12 +283,13 @@ def linear_probe(
     """Accuracy of a linear classifier on frozen features.
 
     SGD with momentum 0.9, batches of `batch_size`, learning rate `lr * batch_size / 256`, cosine to 0
-    per iteration without warm-up. All learning rates are trained in one pass over the features. The
-    best of them is chosen on a part of the training images that is held out, and trained again on
-    all of them; choosing on the validation images instead is what many papers do, and optimistic.
-    The same call gives the same result.
+    per iteration. All learning rates are trained in one pass over the features. The best of them is
+    chosen on a part of the training images that is held out, and trained again on all of them;
+    choosing on the validation images instead is what many papers do, and optimistic. The same call
+    gives the same result.
 
-    CARE's protocol is `lrs=[0.2], epochs=80, batch_norm=True` on random training crops.
+    CARE's protocol is `lrs=[0.2], epochs=80, batch_norm=True` on random training crops; MoBY's is
+    `lrs=[0.5], batch_size=512, warmup_epochs=5, nesterov=True, label_smoothing=0.1, max_grad_norm=5`.
 
     Args:
         train: Training features; several of the same images (one per epoch of random crops) are
@@ -282,7 +298,12 @@ def linear_probe(
         lrs: Learning rates for a batch of 256.
         epochs: Passes over the training features.
         batch_size: At most as many images as there are.
+        warmup_epochs: Epochs in which the learning rate grows linearly from 0; behind them it is on
+            the cosine of the whole training, as if there had been no warm-up.
         weight_decay: L2 penalty.
+        nesterov: Nesterov's momentum instead of the plain one.
+        label_smoothing: Share of the target that is spread over all classes, below 1.
+        max_grad_norm: Longest gradient of a classifier; longer ones are scaled down to it.
         normalize: `l2` gives every feature unit length; `standardize` gives every channel mean 0 and
             variance 1 on the training features, which makes one sweep fit every backbone.
         batch_norm: BatchNorm behind the classifier (CARE).
@@ -295,71 +316,34 @@ def linear_probe(
 
     Raises:
         ValueError: No labelled image in one of the sets, training sets of different images, a class
-            of the validation set that is not in the training set, or an unknown option.
+            of the validation set that is not in the training set, or an option without a meaning.
     """
-    sets = [train] if isinstance(train, Features) else list(train)
     if normalize not in ("none", "l2", "standardize") or select_on not in ("held_out", "val"):
         raise ValueError(
             "normalize must be 'none', 'l2' or 'standardize' and select_on 'held_out' or 'val', got "
             f"{normalize!r} and {select_on!r}."
         )
-    sets, val = [labelled(data) for data in sets], labelled(val)
-    labels = _shared_labels(sets, val)
-    *inputs, val_inputs = _normalized([*sets, val], normalize)
-    batch_size = min(batch_size, len(labels))
-
-    def heads(rates: Sequence[float]) -> LinearHeads:
-        return LinearHeads(
-            inputs[0].shape[1],
-            int(labels.max()) + 1,
-            [rate * batch_size / 256 for rate in rates],
-            weight_decay=weight_decay,
-            batch_norm=batch_norm,
-            seed=seed,
-            device=device,
-        )
-
-    options = dict(epochs=epochs, batch_size=batch_size, seed=seed)
+    data = _prepared([train] if isinstance(train, Features) else train, val, normalize)
+    recipe = _Recipe(
+        epochs=epochs,
+        batch_size=min(batch_size, len(data.labels)),
+        warmup_epochs=warmup_epochs,
+        weight_decay=weight_decay,
+        nesterov=nesterov,
+        label_smoothing=label_smoothing,
+        max_grad_norm=max_grad_norm,
+        batch_norm=batch_norm,
+        seed=seed,
+        device=device,
+    )
     sweep: dict[float, float] = {}
     if len(lrs) > 1 and select_on == "held_out":
-        fit, held = hold_out(labels, held_out, seed=seed)
-        scores = _fit(
-            heads(lrs),
-            [data[fit] for data in inputs],
-            labels[fit],
-            inputs[0][held],
-            labels[held],
-            evaluate_every=epochs,
-            progress=progress and f"{progress}: {len(lrs)} learning rates",
-            **options,
-        )[-1][1]
-        sweep = dict(zip(map(float, lrs), scores[:, 0].tolist(), strict=True))
+        part = data.held_out(held_out, seed=seed)
+        title = progress and f"{progress}: {len(lrs)} learning rates"
+        scores = recipe.fit(part, lrs, evaluate_every=epochs, title=title)[-1][1]
+        sweep = _sweep(lrs, scores)
         lrs = [lrs[_best(scores)]]
-    curve = _fit(
-        heads(lrs),
-        inputs,
-        labels,
-        val_inputs,
-        val.labels,
-        evaluate_every=evaluate_every,
-        progress=progress,
-        **options,
-    )
-    last = curve[-1][1]
-    chosen = _best(last)
+    curve = recipe.fit(data, lrs, evaluate_every=evaluate_every, title=progress)
     if len(lrs) > 1:
-        sweep = dict(zip(map(float, lrs), last[:, 0].tolist(), strict=True))
-    points = [(epoch, scores[chosen, 0].item()) for epoch, scores in curve]
-    best_epoch, best = max(points, key=lambda point: point[1])
-    return LinearProbeResult(
-        top1=last[chosen, 0].item(),
-        top5=last[chosen, 1].item(),
-        lr=float(lrs[chosen]),
-        best_epoch_top1=best,
-        best_epoch=best_epoch,
-        selected_on=select_on if sweep else "one learning rate",
-        sweep=sweep,
-        curve=points,
-        num_train=len(labels),
-        num_val=len(val.labels),
-    )
+        sweep = _sweep(lrs, curve[-1][1])
+    return _result(data, lrs, curve, sweep=sweep, selected_on=select_on)
