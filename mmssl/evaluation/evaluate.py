@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import inspect
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,17 +20,12 @@ from mmssl import __version__
 from mmssl.convert.checkpoint_file import file_sha256, load_weights_file
 from mmssl.convert.load_algorithm import carried_config
 from mmssl.convert.load_backbone import load_backbone
-from mmssl.evaluation.features import (
-    Features,
-    evaluation_loader,
-    extract_features,
-    labelled,
-    match_classes,
-)
+from mmssl.evaluation.features import Features
+from mmssl.evaluation.labelled_sets import LabelledSets
 from mmssl.evaluation.linear_probe import linear_probe
 from mmssl.evaluation.rng import preserved_rng
 from mmssl.ops.knn import weighted_knn
-from mmssl.registry import DATASETS, MODELS, SCOPE
+from mmssl.registry import MODELS, SCOPE
 
 Method = Literal["knn", "linear"]
 DOWNSTREAM_SCOPES = ("mmdet", "mmseg")
@@ -38,6 +35,15 @@ DEFAULT_EVALUATION: dict[str, Any] = dict(
     knn=dict(k=[10, 20, 100, 200], temperature=0.07),
     linear=dict(normalize="standardize"),
 )
+_PLAN_KEYS = {
+    "train_dataset", "val_dataset", "knn", "linear", "crop_views", "crop_epochs", "stage",
+    "last_blocks", "batch_size", "num_workers", "protocol",
+}  # fmt: skip
+# Arguments that do not belong into a plan: the images, and what the command line says.
+_NOT_IN_A_PLAN = {
+    "train", "val", "seed", "device", "progress",
+    "queries", "query_labels", "bank", "bank_labels",
+}  # fmt: skip
 
 
 def center_views(size: int = 224, interpolation: str = "bilinear") -> dict[str, Any]:
@@ -74,9 +80,12 @@ def evaluation_plan(
         last_blocks: Blocks that the linear probe looks at, instead of the config's.
 
     Raises:
-        ValueError: Neither the config nor the arguments name both sets.
+        ValueError: Neither the config nor the arguments name both sets, or a key that nothing reads.
     """
     plan = {**DEFAULT_EVALUATION, **config.get("evaluation", {})}
+    _refuse_others("evaluation", plan, _PLAN_KEYS)
+    for name, function in (("knn", weighted_knn), ("linear", linear_probe)):
+        _refuse_others(f"evaluation.{name}", plan[name], _options(function))
     for key, folder in (("train_dataset", train), ("val_dataset", val)):
         if folder is not None:
             views = plan.get(key, {}).get("views")
@@ -93,6 +102,23 @@ def evaluation_plan(
     if last_blocks is not None:
         plan["last_blocks"] = last_blocks
     return plan
+
+
+def _options(function: Callable[..., Any]) -> set[str]:
+    """Arguments of a protocol that a plan may set."""
+    return set(inspect.signature(function).parameters) - _NOT_IN_A_PLAN
+
+
+def _refuse_others(path: str, node: Mapping[str, Any], valid: set[str]) -> None:
+    """Raise at the first key of `node` that is none of `valid`."""
+    for key in node:
+        if key not in valid:
+            near = difflib.get_close_matches(key, valid, 1)
+            raise ValueError(
+                f"{path}.{key}: {path} takes no {key!r}."
+                + (f" Did you mean {near[0]!r}?" if near else "")
+                + f" It takes: {', '.join(sorted(valid))}."
+            )
 
 
 def build_backbone(
@@ -142,68 +168,6 @@ def build_backbone(
     return backbone, preprocessor, record
 
 
-@dataclass(frozen=True)
-class _Extraction:
-    """Features of the labelled sets of a plan."""
-
-    backbone: nn.Module
-    preprocessor: nn.Module
-    plan: Mapping[str, Any]
-    progress: bool
-
-    def features(
-        self, dataset: Any, title: str, *, epoch: int = 0, last_blocks: int | None = None
-    ) -> Features:
-        """Features of one set."""
-        plan = self.plan
-        loader = evaluation_loader(
-            dataset,
-            epoch=epoch,
-            batch_size=plan.get("batch_size", 64),
-            num_workers=plan.get("num_workers", 2),
-        )
-        return extract_features(
-            self.backbone,
-            loader,
-            stage=plan.get("stage", -1),
-            last_blocks=last_blocks,
-            preprocessor=self.preprocessor,
-            progress=title if self.progress else "",
-        )
-
-    def both_sets(self, last_blocks: int | None) -> tuple[Features, Features]:
-        """The labelled training and validation images, their classes numbered alike."""
-        found, classes = [], []
-        for name, title in (("train", "training"), ("val", "validation")):
-            config = self.plan[f"{name}_dataset"]
-            dataset = DATASETS.build(config)
-            data = labelled(
-                self.features(dataset, f"Features of the {title} images", last_blocks=last_blocks)
-            )
-            if not len(data.labels):
-                raise ValueError(
-                    f"No image of {config.get('root', 'the dataset')} has a label; an evaluation "
-                    "needs one folder per class."
-                )
-            found.append(data)
-            classes.append(dataset.classes)
-        return found[0], match_classes(found[1], classes[1], classes[0])
-
-    def crops(self, last_blocks: int | None) -> list[Features]:
-        """Random crops of the training images, one set per epoch."""
-        dataset = DATASETS.build({**self.plan["train_dataset"], "views": self.plan["crop_views"]})
-        epochs = self.plan.get("crop_epochs", 1)
-        return [
-            self.features(
-                dataset,
-                f"Features of random crops, {epoch + 1} of {epochs}",
-                epoch=epoch,
-                last_blocks=last_blocks,
-            )
-            for epoch in range(epochs)
-        ]
-
-
 def evaluate_backbone(
     config: Config,
     checkpoint: str | None,
@@ -239,45 +203,53 @@ def evaluate_backbone(
             backbone that does not tell them.
     """
     backbone, preprocessor, weights = build_backbone(config, checkpoint, branch=branch, seed=seed)
-    extraction = _Extraction(backbone.to(device), preprocessor, plan, progress)
+    sets = LabelledSets(backbone.to(device), preprocessor, plan, progress)
     blocks = plan.get("last_blocks")
     results: dict[str, Any] = {}
     dims: dict[str, int] = {}
     if "linear" in methods:
-        train, val = extraction.both_sets(blocks)
-        results["linear"] = asdict(
-            linear_probe(
-                extraction.crops(blocks) if plan.get("crop_views") else train,
-                val,
-                seed=seed,
-                device=device,
-                progress="Linear probe" if progress else "",
-                **plan["linear"],
-            )
-        )
+        train, val = sets.both(blocks)
+        crops = sets.crops(blocks) if plan.get("crop_views") else train
+        title = "Linear probe" if progress else ""
+        found = linear_probe(crops, val, seed=seed, device=device, progress=title, **plan["linear"])
+        results["linear"] = asdict(found)
         dims["linear"] = train.features.shape[1]
     if "knn" in methods:
         if "linear" not in methods or blocks is not None:
-            train, val = extraction.both_sets(None)
+            train, val = sets.both(None)
         accuracy = weighted_knn(
             val.features.to(device), val.labels, train.features, train.labels, **plan["knn"]
         )
         results["knn"] = {str(k): value._asdict() for k, value in accuracy.items()}
         dims["knn"] = train.features.shape[1]
     return dict(
-        protocol=plan["protocol"],
         results=results,
         weights=weights,
+        feature_dims=dims,
+        seed=seed,
+        **_provenance(config, plan),
+        **_counts(train, val),
+    )
+
+
+def _provenance(config: Config, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What was evaluated how, for the record."""
+    return dict(
+        protocol=plan["protocol"],
         config=str(config.filename),
         config_sha256=hashlib.sha256(config.pretty_text.encode()).hexdigest(),
         plan=_plain(plan),
         interpolation=sorted(set(_find(plan["val_dataset"], "interpolation"))),
+        versions=dict(mmssl=__version__, torch=torch.__version__),
+    )
+
+
+def _counts(train: Features, val: Features) -> dict[str, int]:
+    """How much data there was, for the record."""
+    return dict(
         num_train=len(train.labels),
         num_val=len(val.labels),
         num_classes=len(train.labels.unique()),
-        feature_dims=dims,
-        seed=seed,
-        versions=dict(mmssl=__version__, torch=torch.__version__),
     )
 
 

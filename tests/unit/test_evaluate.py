@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmssl.engine.config import load_config
+from mmssl.evaluation import Features, LinearProbeResult, linear_probe
+from mmssl.evaluation import evaluate as evaluate_module
 from mmssl.evaluation.evaluate import (
     build_backbone,
     evaluate_backbone,
@@ -109,6 +112,43 @@ def test_raises_without_images_or_classes(folders: tuple[str, str]) -> None:
         evaluate((val, train), None, methods=["knn"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (dict(crop_epoch=3), r"evaluation\.crop_epoch: .* mean 'crop_epochs'"),
+        (dict(linear=dict(nestrov=True)), r"evaluation\.linear\.nestrov: .* mean 'nesterov'"),
+        (dict(linear=dict(seed=1)), r"evaluation\.linear takes no 'seed'"),
+        (dict(knn=dict(temprature=1.0)), r"evaluation\.knn\.temprature: .* mean 'temperature'"),
+    ],
+)
+def test_raises_on_keys_of_a_plan_that_nothing_reads(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        evaluation_plan(config(evaluation=PLAN | changes), train="a", val="b")
+
+
+def test_values_linear_options_of_the_config(
+    folders: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`evaluation.linear` reaches the probe as it is written."""
+    options = dict(
+        lrs=[0.1], epochs=3, warmup_epochs=1, nesterov=True, max_grad_norm=1.0, label_smoothing=0.2
+    )
+    seen: dict[str, Any] = {}
+
+    @functools.wraps(linear_probe)
+    def watched(*sets: Features, **given: Any) -> LinearProbeResult:
+        seen.update(given)
+        return linear_probe(*sets, **given)
+
+    monkeypatch.setattr(evaluate_module, "linear_probe", watched)
+    cfg = config(evaluation=PLAN | dict(linear=options))
+    plan = evaluation_plan(cfg, train=folders[0], val=folders[1], size=16)
+    record = evaluate_backbone(cfg, None, plan=plan, methods=["linear"])
+    assert seen == options | dict(seed=0, device="cpu", progress="")
+    assert record["plan"]["linear"] == options
+    assert len(record["results"]["linear"]["curve"]) == 3
+
+
 def test_values_random_crops(folders: tuple[str, str]) -> None:
     crop = dict(type="RandomResizedCrop", size=16)
     views = dict(type="MultiView", boxes=None, views=[dict(num=1, transforms=[crop])])
@@ -124,6 +164,7 @@ def test_values_random_crops(folders: tuple[str, str]) -> None:
         "imagenet_knn/resnet50_knn_in1k",
         "imagenet_knn/swin-t_knn_in1k",
         "imagenet_linear/swin-t_esvit_in1k",
+        "imagenet_linear/swin-t_moby_in1k",
         "imagenet_linear/resnet50_sweep_in1k",
         "imagenet_linear/resnet50_care_in1k",
         "shapes_classification/resnet18_shapes",
@@ -141,6 +182,11 @@ def test_values_benchmark_configs(name: str) -> None:
     if "care" in name:
         assert plan["linear"]["batch_norm"]
         assert plan["linear"]["lrs"] == [0.2]
+    if "moby" in name:
+        assert plan["linear"] == dict(
+            lrs=[0.5], epochs=100, batch_size=512, warmup_epochs=5, nesterov=True,
+            label_smoothing=0.1, max_grad_norm=5.0,
+        )  # fmt: skip
     assert plan.get("last_blocks") == (4 if "esvit" in name else None)
 
 
