@@ -90,13 +90,23 @@ def test_equivalence_attention_of_sdpa_and_formula():
     [
         (dict(out_indices=(3, 1)), "ascending"),
         (dict(out_indices=(4,)), "below 4"),
-        (dict(num_heads=(1, 2)), "4 stages, num_heads 2"),
+        (dict(out_indices=()), "below 4"),
+        (dict(num_heads=(1, 2)), "'depths': 4, 'num_heads': 2"),
         (dict(num_heads=(5, 1, 1, 1)), "5 heads do not divide 8"),
+        (dict(pretrain_img_size=16), "at least 32, got 16"),
+        (dict(pretrain_img_size=15, out_indices=(2,)), "at least 16, got 15"),
+        (dict(window_size=0), "window_size must be at least 1, got 0"),
     ],
 )
 def test_raises(options, words):
     with pytest.raises(ValueError, match=words):
         Swin(8, **{"depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1), **options})
+
+
+def test_shapes_least_pretraining_size():
+    network = Swin(8, depths=(2, 2, 2), num_heads=(1, 1, 1), pretrain_img_size=16, out_indices=(2,))
+    assert [stage.blocks[1].attn.w_msa.window for stage in network.stages] == [4, 2, 1]
+    assert network(torch.randn(1, 3, 40, 16))[0].shape == (1, 32, 3, 1)
 
 
 def test_raises_more_blocks_than_there_are():

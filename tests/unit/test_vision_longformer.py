@@ -193,6 +193,8 @@ def test_values_of_the_initialisation():
         (dict(num_heads=(3, 1, 1, 1)), "3 heads do not divide 4"),
         (dict(num_heads=(1, 1, 1, 3)), "3 heads do not divide 16"),
         (dict(window_sizes=(0, 7, 7, 7)), "at least 1 position, got 0"),
+        (dict(pretrain_img_size=31), "stage 3 .* at least 32, got 31"),
+        (dict(pretrain_img_size=15, out_indices=(2,)), "stage 2 .* at least 16, got 15"),
     ],
 )
 def test_raises(options, words):
@@ -202,8 +204,26 @@ def test_raises(options, words):
 
 @pytest.mark.parametrize(
     ("size", "words"),
-    [((31, 64), "at least 32 x 32 pixels"), ((64, 96), "square maps, got 4 x 6")],
+    [
+        ((31, 64), "at least 32 x 32 pixels, got 31 x 64"),
+        ((64, 96), "got 64 x 96 pixels. Resize or crop to 64 x 64 or 96 x 96"),
+        ((100, 70), "got 100 x 70 pixels. Resize or crop to 64 x 64 or 96 x 96"),
+        ((80, 64), "got 80 x 64 pixels. Resize or crop to 64 x 64 or 96 x 96"),
+    ],
 )
 def test_raises_on_sizes(size, words):
-    with pytest.raises(ValueError, match=words):
-        tiny()(torch.zeros(1, 3, *size))
+    network = tiny()
+    for function in (network, network.view_and_map, lambda one: network.last_blocks(one, 2)):
+        with pytest.raises(ValueError, match=words):
+            function(torch.zeros(1, 3, *size))
+
+
+def test_equivalence_what_fills_no_patch_is_cut_off():
+    """At the end of each stage's input, as the official code does it."""
+    network = tiny(out_indices=(0, 1, 3)).eval()
+    images = torch.randn(1, 3, 83, 82)
+    maps, cut = network(images), network(images[..., :80, :80])
+    assert [tuple(one.shape[2:]) for one in maps] == [(20, 20), (10, 10), (2, 2)]
+    assert all(torch.equal(one, other) for one, other in zip(maps, cut, strict=True))
+    images[..., 64:, :] = 0  # stage 2 sees 80 pixels, stage 3 sees 64 of them
+    assert not torch.equal(network(images)[2], maps[2])

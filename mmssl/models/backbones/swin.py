@@ -20,6 +20,8 @@ from mmssl.models.layers.truncated_init import init_truncated
 from mmssl.models.layers.window_attention import WindowAttention
 from mmssl.registry import MODELS
 
+from .stage_arguments import check_stages
+
 PATCH = 4
 
 
@@ -135,7 +137,8 @@ class Swin(BaseModule):
         strides: Pixels per position of the returned maps.
 
     Raises:
-        ValueError: Lists of different lengths, or stages that do not exist.
+        ValueError: Lists of different lengths, stages that do not exist, a window below 1, or a
+            pretraining size at which a stage has no position.
     """
 
     def __init__(
@@ -155,13 +158,16 @@ class Swin(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if len(depths) != len(num_heads):
-            raise ValueError(f"depths has {len(depths)} stages, num_heads {len(num_heads)}.")
-        if list(out_indices) != sorted(set(out_indices) & set(range(len(depths)))):
-            raise ValueError(
-                f"out_indices must be ascending stages below {len(depths)}, got {tuple(out_indices)}."
-            )
+        check_stages(dict(depths=depths, num_heads=num_heads), out_indices)
         self.out_indices = tuple(out_indices)
+        least = PATCH * 2 ** self.out_indices[-1]
+        if pretrain_img_size < least:
+            raise ValueError(
+                f"The windows of stages 0 to {self.out_indices[-1]} are set by images of "
+                f"pretrain_img_size pixels, which must be at least {least}, got {pretrain_img_size}."
+            )
+        if window_size < 1:
+            raise ValueError(f"window_size must be at least 1, got {window_size}.")
         self.window_size, self.pretrain_img_size = window_size, pretrain_img_size
         dims = [embed_dims * 2**stage for stage in range(len(depths))]
         self.out_channels = [dims[stage] for stage in self.out_indices]

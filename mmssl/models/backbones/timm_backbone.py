@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import timm
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmssl.registry import MODELS
+
+from .timm_sizes import size_advice
 
 
 def _suggestions(name: str) -> str:
@@ -46,6 +49,11 @@ class TimmBackbone(BaseModule):
     The model sits in the child `network` under timm's own parameter names, so that weights go both
     ways without renaming. What comes after the last returned map (final norm, classifier) is cut off:
     no parameter is without gradient. Channels-last models (Swin) return (B, C, H, W) maps as well.
+
+    So the regions that EsViT takes from the last map are not normalised, other than those of our own
+    networks, and the view of a Transformer (`view_and_map`) is the mean of its patches: a class token is
+    not looked at. Transformers that are built for one size need an argument for crops of several sizes,
+    `model_args=dict(dynamic_img_size=True)` or `dict(strict_img_size=False)`; `forward` names it.
 
     Args:
         name: A name of `timm.list_models()`, for example `convnext_atto`.
@@ -142,8 +150,32 @@ class TimmBackbone(BaseModule):
 
         Returns:
             One map (B, C, H / stride, W / stride) for each of `out_indices`.
+
+        Raises:
+            ValueError: The network does not take images of this size.
         """
-        maps = self.network.forward_intermediates(
-            images, indices=self._take, output_fmt="NCHW", intermediates_only=True
-        )
+        try:
+            maps = self.network.forward_intermediates(
+                images, indices=self._take, output_fmt="NCHW", intermediates_only=True
+            )
+        except (AssertionError, RuntimeError) as error:
+            advice = self._size_advice(images)
+            if advice is None:
+                raise
+            raise ValueError(
+                f"timm's {self.name!r} does not take images of {images.shape[2]} x {images.shape[3]} "
+                f"pixels. {advice} (timm: {error})"
+            ) from error
         return tuple(maps)
+
+    @torch.compiler.disable  # nothing to trace: it builds networks
+    def _size_advice(self, images: Tensor) -> str | None:
+        if images.ndim != 4 or images.shape[1] != 3:
+            return None
+        return size_advice(
+            self.name,
+            self.model_args,
+            indices=self.out_indices,
+            size=(images.shape[2], images.shape[3]),
+            stride=self.strides[-1],
+        )

@@ -85,8 +85,9 @@ class ViL(BaseModule):
     Stage s is the child `layer<s + 1>`: its embedding, then attention block and feed-forward block in turn.
     Its global tokens are dropped at its end. The defaults are EsViT's ViL (27.6 M parameters).
 
-    Images need at least as many pixels a side as the product of `patch_sizes` (32); rows and columns
-    that fill no patch are cut off. Stages with full attention take square maps only.
+    Images need at least as many pixels a side as the product of `patch_sizes` (32), and are square where
+    a stage has full attention. As in the official code each stage cuts off the rows and columns at the
+    end that fill none of its patches: of 100 x 100 pixels the maps of stages 0 to 3 see 100, 96, 96, 96.
 
     Args:
         embed_dims: Channels of each stage.
@@ -111,7 +112,7 @@ class ViL(BaseModule):
 
     Raises:
         ValueError: Arguments of different lengths, stages that do not exist, heads that do not divide
-            the channels.
+            the channels, or a pretraining size at which a full stage has no position.
     """
 
     def __init__(
@@ -144,6 +145,15 @@ class ViL(BaseModule):
         self.out_channels = [embed_dims[stage] for stage in self.out_indices]
         self.strides = [prod(patch_sizes[: stage + 1]) for stage in self.out_indices]
         self.depths = tuple(depths[: self.out_indices[-1] + 1])
+        self.least_size = self.strides[-1]
+        full = [stage for stage in range(len(self.depths)) if not sparse[stage]]
+        # Maps that are square at the first of the full stages are square at those that follow.
+        self.square_stride = prod(patch_sizes[: full[0] + 1]) if full else None
+        if full and pretrain_img_size < (least := prod(patch_sizes[: full[-1] + 1])):
+            raise ValueError(
+                f"The position tables of stage {full[-1]} are those of images of pretrain_img_size "
+                f"pixels, which must be at least {least}, got {pretrain_img_size}."
+            )
         last_block = max(sum(depths) - 1, 1)
         side, block, channels = pretrain_img_size, 0, 3
         # Stages behind the last returned map would have no gradient.
@@ -243,14 +253,7 @@ class ViL(BaseModule):
 
     def _blocks(self, images: Tensor) -> Iterator[tuple[int, int, Tensor, Grid]]:
         """Stage, number within it, tokens (N, g + h * w, C) and grid (h, w) behind each block in turn."""
-        least = prod(
-            getattr(self, f"layer{n + 1}")[0].proj.stride[0] for n in range(len(self.depths))
-        )
-        if min(images.shape[2:]) < least:
-            raise ValueError(
-                f"This ViL takes images of at least {least} x {least} pixels, got "
-                f"{tuple(images.shape[2:])}."
-            )
+        self._check_size(images.shape[2], images.shape[3])
         x = images
         for stage, depth in enumerate(self.depths):
             embed, *layers = getattr(self, f"layer{stage + 1}")
@@ -260,6 +263,21 @@ class ViL(BaseModule):
                 tokens = layers[2 * block + 1](tokens)
                 yield stage, block, tokens, grid
             x = self._to_map(stage, tokens, grid)
+
+    def _check_size(self, height: int, width: int) -> None:
+        least, stride = self.least_size, self.square_stride
+        if min(height, width) < least:
+            raise ValueError(
+                f"This ViL takes images of at least {least} x {least} pixels, got {height} x {width}."
+            )
+        if stride is not None and height // stride != width // stride:
+            near = [side // least * least for side in sorted((height, width))]
+            near = near if near[0] < near[1] else [near[0], near[0] + least]
+            raise ValueError(
+                f"This ViL takes square images only, since it has stages with full attention; got "
+                f"{height} x {width} pixels. Resize or crop to {near[0]} x {near[0]} or "
+                f"{near[1]} x {near[1]}, or make all stages sparse."
+            )
 
     def _to_map(self, stage: int, tokens: Tensor, grid: Grid) -> Tensor:
         """(N, g + h * w, C) to (N, C, h, w)."""
