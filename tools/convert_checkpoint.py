@@ -4,14 +4,18 @@
     python tools/convert_checkpoint.py work_dirs/run/epoch_100.pth official.pth --to official
     python tools/convert_checkpoint.py --method esvit checkpoint.pth esvit_ours.pth --trust-pickle
 
-Towards ours the model config that the file implies is written beside it (care_ours.py).
+Towards ours the model config is written beside it (care_ours.py). It is that of --config, else the one that
+the file carries, else it is read off the file; what no weights tell is guessed after the published models,
+and printed.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 
-from mmssl.convert.convert_file import LAYOUTS, convert_file
+from mmssl.convert.convert_file import convert_file
+from mmssl.convert.official.method_files import METHOD_FILES
 
 
 def main() -> None:
@@ -21,8 +25,14 @@ def main() -> None:
     )
     parser.add_argument("source", help="checkpoint to read")
     parser.add_argument("target", help="checkpoint to write (.pth)")
-    parser.add_argument("--method", choices=sorted(LAYOUTS), default="care")
+    parser.add_argument(
+        "--method",
+        choices=["auto", *sorted(METHOD_FILES)],
+        default="auto",
+        help="whose file it is, or is to be (default: by the names in it)",
+    )
     parser.add_argument("--to", choices=["ours", "official"], default="ours")
+    parser.add_argument("--config", help="a config whose model is the one in the file")
     parser.add_argument(
         "--iters-per-epoch",
         type=int,
@@ -33,15 +43,21 @@ def main() -> None:
         "--trust-pickle", action="store_true", help="read a file that runs code when unpickled"
     )
     arguments = parser.parse_args()
-    for line in convert_file(
-        arguments.source,
-        arguments.target,
-        method=arguments.method,
-        to=arguments.to,
-        iters_per_epoch=arguments.iters_per_epoch,
-        trust_pickle=arguments.trust_pickle,
-    ):
-        print(line)
+    try:
+        lines = convert_file(
+            arguments.source,
+            arguments.target,
+            method=arguments.method,
+            to=arguments.to,
+            iters_per_epoch=arguments.iters_per_epoch,
+            config=arguments.config,
+            trust_pickle=arguments.trust_pickle,
+        )
+    except KeyError as error:  # its own text is the repr of the message
+        sys.exit(f"error: {error.args[0]}")
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

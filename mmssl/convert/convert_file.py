@@ -2,132 +2,233 @@
 
 from __future__ import annotations
 
+import copy
 import pprint
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
+from mmengine.config import Config
 from torch import Tensor
 
 from mmssl.convert.checkpoint_file import file_sha256, load_weights_file
+from mmssl.convert.config_text import read_config_text
 from mmssl.convert.key_map import check_complete
-from mmssl.convert.official import care, dino, moby
+from mmssl.convert.load_algorithm import carried_config
+from mmssl.convert.official.method_files import (
+    BACKBONE_ALONE,
+    METHOD_FILES,
+    MethodFile,
+    method_of_file,
+    method_of_state,
+    tensors_of,
+)
+from mmssl.engine.config import load_config
 from mmssl.registry import MODELS
 
 State = dict[str, Tensor]
+_NUM_UPDATES = "twin.num_updates"
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How a method's authors write their files.
+class _Model(NamedTuple):
+    """The config of a model and where it comes from; `guessed` are dotted names in it."""
 
-    Attributes:
-        from_file: Their file and the number of momentum updates -> our state dict.
-        to_file: Our state dict -> entries of their file.
-        model_config: Our state dict -> config of the model.
-        epoch: Their name of the finished epochs.
-    """
-
-    from_file: Callable[[Mapping[str, Any], int], State]
-    to_file: Callable[[State], dict[str, Any]]
-    model_config: Callable[[State], dict[str, Any]]
-    epoch: str
-
-
-def _care_file(state: State) -> dict[str, Any]:
-    return dict(model={f"module.{key}": value for key, value in care.to_official(state).items()})
-
-
-_DINO = Layout(
-    lambda file, updates: dino.from_official(file, num_updates=updates),
-    dino.to_official,
-    dino.model_config,
-    "epoch",
-)
-LAYOUTS = {
-    "care": Layout(
-        lambda file, updates: care.from_official(_tensors(file, "model"), num_updates=updates),
-        _care_file,
-        care.model_config,
-        "start_epoch",
-    ),
-    "dino": _DINO,
-    "esvit": _DINO,
-    "moby": Layout(
-        lambda file, updates: moby.from_official(_tensors(file, "model"), num_updates=updates),
-        lambda state: dict(model=moby.to_official(state)),
-        moby.model_config,
-        "epoch",
-    ),
-}
+    config: dict[str, Any]
+    origin: str
+    guessed: tuple[str, ...] = ()
 
 
 def convert_file(
     source: str | Path,
     target: str | Path,
     *,
-    method: str = "care",
+    method: str = "auto",
     to: Literal["ours", "official"] = "ours",
     iters_per_epoch: int = 1251,
+    config: str | Path | None = None,
     trust_pickle: bool = False,
 ) -> list[str]:
     """Convert a checkpoint of a whole model and prove that nothing was lost.
 
+    The model config comes, in this order, from `config`; from the checkpoint itself (a run's, or an
+    official file that was written here); from the names, shapes and `args` of an official file, the rest
+    being guessed after the published models. It travels in `meta` of what is written. Of a file that
+    holds one network (a teacher alone, a plain state dict) the twin becomes a copy that has yet to be
+    trained, and centers are 0.
+
     Args:
         source: Official file or one of our checkpoints.
         target: Where to write. Towards ours the model config is written beside it, with suffix `.py`.
-        method: A key of `LAYOUTS`.
+        method: A key of `METHOD_FILES`, or `auto`: by the names in the file.
         to: Direction.
         iters_per_epoch: Of the official run: the teacher has made `epoch * iters_per_epoch` updates.
+        config: A config whose `model` is the one in the file.
         trust_pickle: Read a file that holds more than tensors and plain containers.
 
     Returns:
-        Lines that say what was done.
+        Lines that say what was done, and what was guessed.
 
     Raises:
-        KeyError: A key that belongs to no part of such a model, or a missing one.
-        ValueError: An unknown method, a tensor of the wrong shape, or the source is in the layout asked
-            for.
+        KeyError: A key that belongs to no part of such a model.
+        ValueError: An unknown method or none that the file fits, weights that do not fit the model
+            config, a file of a backbone alone, or the source is in the layout asked for.
+        OSError: A file that cannot be read or written.
     """
-    if method not in LAYOUTS:
-        raise ValueError(f"method must be one of {', '.join(LAYOUTS)}, got {method!r}.")
-    layout = LAYOUTS[method]
-    file = load_weights_file(source, trust_pickle=trust_pickle)
-    origin = dict(source=Path(source).name, sha256=file_sha256(source))
+    if method not in ("auto", *METHOD_FILES):
+        raise ValueError(f"method must be one of auto, {', '.join(METHOD_FILES)}, got {method!r}.")
     target = Path(target)
+    if target.is_dir() or target.suffix == ".py":
+        raise ValueError(f"{target} is to be a weights file, for example {target / 'ours.pth'}.")
+    file = load_weights_file(source, trust_pickle=trust_pickle)
+    given = None if config is None else _Model(_given_model(config), f"of {config}")
+    origin = dict(source=Path(source).name, sha256=file_sha256(source))
     if to == "official":
-        theirs = layout.to_file(_tensors(file, "state_dict"))
-        epoch = int(file.get("meta", {}).get("epoch", 0))
-        torch.save({layout.epoch: epoch, **theirs, "meta": origin}, target)
-        count = sum(len(state) for state in theirs.values())
-        return [f"{count} tensors -> {target} (official layout, epoch {epoch})"]
-    if "state_dict" in file and "meta" in file:
+        return _to_official(file, target, method, given or _carried(file, source), origin)
+    if {_NUM_UPDATES, "center.mean"} & tensors_of(file, "state_dict").keys():
         raise ValueError(
             f"{source} is a checkpoint of mmssl already; --to official converts it the other way."
         )
-    epoch = int(file.get(layout.epoch, 0))
+    return _to_ours(file, target, method, given, origin, iters_per_epoch)
+
+
+def _to_official(
+    file: Mapping[str, Any],
+    target: Path,
+    method: str,
+    model: _Model | None,
+    origin: dict[str, str],
+) -> list[str]:
+    state = tensors_of(file, "state_dict")
+    if method == "auto":
+        method = method_of_state(state, model and model.config)
+    layout = METHOD_FILES[method]
+    _check_parts(state, layout, method)
+    meta: dict[str, Any] = dict(origin)
+    if model is not None:
+        _check_fits(state, model)
+        meta |= dict(model=model.config, guessed=list(model.guessed))
+    theirs = layout.to_file(state)
+    epoch = int((file.get("meta") or {}).get("epoch") or 0)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({layout.epoch: epoch, **theirs, "meta": meta}, target)
+    count = sum(len(part) for part in theirs.values())
+    note = "model config -> meta.model of the file"
+    if model is None:
+        note = (
+            "no model config: the checkpoint carries none, so the way back will have to guess "
+            "(--config names it)"
+        )
+    return [f"{count} tensors -> {target} (official layout of {method}, epoch {epoch})", note]
+
+
+def _to_ours(
+    file: Mapping[str, Any],
+    target: Path,
+    method: str,
+    given: _Model | None,
+    origin: dict[str, str],
+    iters_per_epoch: int,
+) -> list[str]:
+    if method == "auto":
+        method = method_of_file(file)
+    layout = METHOD_FILES[method]
+    epoch = int(file.get(layout.epoch) or 0)
     ours = layout.from_file(file, max(1, epoch * iters_per_epoch))
-    config = layout.model_config(ours)
-    with torch.device("meta"):
-        expected = MODELS.build(config).state_dict()
-    if not any(key.startswith("twin.") for key in ours):
-        expected = {k: v for k, v in expected.items() if not k.startswith("twin.")}
-    check_complete(ours, expected)
-    meta = dict(epoch=epoch, method=config["type"], **origin)
-    torch.save(dict(state_dict=ours, meta=meta), target)
+    _check_parts(ours, layout, method)
+    model = given or _written_here(file) or _read_off(file, ours, layout)
+    expected = _expected(model)
+    alone = not any(key.startswith("twin.") for key in ours)
+    if alone:
+        names = [key for key in expected if key.startswith("twin.")]
+        copies = {key: ours.get(key.removeprefix("twin.")) for key in names}
+        ours |= {key: value for key, value in copies.items() if value is not None}
+        ours[_NUM_UPDATES] = torch.tensor(0)  # a runner starts the twin as a copy
+    _check_fits(ours, model, expected)
     config_file = target.with_suffix(".py")
-    config_file.write_text(f"model = {pprint.pformat(config, sort_dicts=False, width=100)}\n")
-    return [
-        f"{len(ours)} tensors -> {target} (epoch {epoch})",
-        f"model config -> {config_file}",
+    text = f"model = {pprint.pformat(model.config, sort_dicts=False, width=100)}\n"
+    kind = model.config["type"]
+    meta = dict(epoch=epoch, method=kind, cfg=text, guessed=list(model.guessed), **origin)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(dict(state_dict=ours, meta=meta), target)
+    config_file.write_text(text)
+    lines = [
+        f"{len(ours)} tensors -> {target} ({kind} from the layout of {method}, epoch {epoch})",
+        f"model config, {model.origin} -> {config_file}",
     ]
+    if model.guessed:
+        values = [f"{name}={_place(model.config, name)!r}" for name in model.guessed]
+        lines.append(f"guessed: {', '.join(values)}: check them, or give --config")
+    if alone:
+        lines.append("one network in the file: the twin is its copy, with no updates behind it")
+    return lines
 
 
-def _tensors(file: Mapping[str, Any], key: str) -> State:
-    """The state dict of a checkpoint, under its usual key or plain."""
-    for name in (key, "state_dict", "model"):
-        if isinstance(file.get(name), dict):
-            return file[name]
-    return {name: value for name, value in file.items() if isinstance(value, Tensor)}
+def _given_model(path: str | Path) -> dict[str, Any]:
+    """The `model` of a config, in plain containers."""
+    config = load_config(path)
+    if "model" not in config:
+        raise ValueError(f"{path} has no `model`; --config takes the config of the network.")
+    return read_config_text(Config(dict(model=config["model"])).pretty_text)["model"]
+
+
+def _carried(file: Mapping[str, Any], source: str | Path) -> _Model | None:
+    """The model in the config of a run, or in that of a file converted before; `None` without a config."""
+    meta = file.get("meta")
+    if not isinstance(meta, dict) or not isinstance(meta.get("cfg"), str):
+        return None
+    model = carried_config(dict(file), source)["model"]
+    return _Model(model, f"of {source} itself", tuple(meta.get("guessed", ())))
+
+
+def _written_here(file: Mapping[str, Any]) -> _Model | None:
+    """The model that `--to official` noted in a file."""
+    meta = file.get("meta")
+    if not isinstance(meta, dict) or not isinstance(meta.get("model"), dict):
+        return None
+    return _Model(meta["model"], "noted in the file", tuple(meta.get("guessed", ())))
+
+
+def _read_off(file: Mapping[str, Any], ours: State, layout: MethodFile) -> _Model:
+    """The model by the weights; by the rest of the file where the weights say nothing; else guessed."""
+    config, guessed = layout.model_config(ours), layout.guessed(ours)
+    for name, value in layout.said(file, config).items():
+        if name in guessed or _place(config, name) is None:
+            *path, last = name.split(".")
+            (_place(config, ".".join(path)) if path else config)[last] = value
+            guessed = [other for other in guessed if other != name]
+    return _Model(config, "read off the file", tuple(guessed))
+
+
+def _place(config: Mapping[str, Any], name: str) -> Any:
+    """The value at a dotted name, or `None`."""
+    value: Any = config
+    for key in name.split("."):
+        value = value.get(key)
+    return value
+
+
+def _expected(model: _Model) -> State:
+    """What the state dict of the model holds, without memory for it."""
+    with torch.device("meta"):
+        return MODELS.build(copy.deepcopy(model.config)).state_dict()
+
+
+def _check_fits(state: State, model: _Model, expected: State | None = None) -> None:
+    try:
+        check_complete(state, _expected(model) if expected is None else expected)
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"The weights do not fit the model config, {model.origin}. {error.args[0]}"
+        ) from error
+
+
+def _check_parts(state: State, layout: MethodFile, method: str) -> None:
+    lacking = [part for part in layout.parts if not any(key.startswith(part) for key in state)]
+    if set(lacking) == set(layout.parts) - {"backbone."}:
+        raise ValueError(BACKBONE_ALONE)
+    if lacking:
+        raise ValueError(
+            f"The file is no whole checkpoint of {method}: it holds no "
+            f"{', '.join(part.rstrip('.') for part in lacking)} (in our names)."
+        )

@@ -64,8 +64,9 @@ def carried_config(content: dict[str, Any], source: str | Path) -> dict[str, Any
     text = meta.get("cfg") if isinstance(meta, dict) else None
     if not isinstance(text, str) or "state_dict" not in content:
         raise ValueError(
-            f"{source} carries no config (meta.cfg), so its network cannot be rebuilt; give a "
-            "checkpoint of tools/train.py."
+            f"{source} carries no config (meta.cfg), so its network cannot be rebuilt from it. Give a "
+            "checkpoint of tools/train.py or tools/convert_checkpoint.py, or name the network of this "
+            "one with --config where the tool has that."
         )
     config = read_config_text(text)
     if config.get("default_scope", "mmssl") != "mmssl":

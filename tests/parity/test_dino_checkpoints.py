@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 import torch
 from torch import Tensor
 
 from mmssl.convert.convert_file import convert_file
 from mmssl.convert.key_map import check_complete
-from mmssl.convert.official.dino import from_official, model_config, to_official
+from mmssl.convert.official.dino import (
+    from_official,
+    guessed_options,
+    model_config,
+    said_by_file,
+    to_official,
+)
+from mmssl.convert.official.method_files import method_of_file
+from mmssl.models.backbones import ViL
 from mmssl.registry import MODELS
 from tests.helpers.goldens import official_keys
 from tests.helpers.tiny import tiny_esvit
@@ -49,6 +59,11 @@ def test_state_official_files_are_complete_both_ways(name: str) -> None:
     theirs = official_file(name)
     ours = from_official(theirs)
     config = model_config(ours)
+    assert method_of_file(theirs) == name.split("_")[0]
+    assert method_of_file(theirs["teacher"]) == name.split("_")[0]
+    assert said_by_file(theirs, config).get("backbone.pos_interp") == (
+        name.split("_")[0] if "vit" in name.split("_", 1)[1] or "deit" in name else None
+    )
     assert config["type"] == ("EsViT" if name.startswith("esvit") else "DINO")
     with torch.device("meta"):
         model = MODELS.build(config)
@@ -60,6 +75,25 @@ def test_state_official_files_are_complete_both_ways(name: str) -> None:
         assert {key: value.shape for key, value in back[part].items()} == kept, part
 
 
+def test_values_the_config_of_vil_is_that_of_the_class() -> None:
+    """Nothing in the published ViL differs from the defaults, and all but two options are read."""
+    ours = from_official(official_file("esvit_vil_2262"))
+    config = model_config(ours)["backbone"]
+    defaults = inspect.signature(ViL).parameters
+    assert config.pop("type") == "ViL"
+    assert {name: defaults[name].default for name in config} == config
+    assert guessed_options(ours)[:2] == ["backbone.drop_path_rate", "backbone.norm_eps"]
+    assert not any("pretrain" in name or "heads" in name for name in guessed_options(ours))
+
+
+def test_values_moby_files_are_recognised() -> None:
+    state = {key: torch.zeros(1) for key, _ in official_keys("esvit")["moby_swin_tiny_w7"]["keys"]}
+    assert method_of_file(dict(model=state)) == "moby"
+    linear = official_keys("esvit")["moby_swin_tiny_w7_linear"]["keys"]
+    with pytest.raises(ValueError, match="PretrainedBackbone"):
+        method_of_file(dict(model={key: torch.zeros(1) for key, _ in linear}))
+
+
 def test_state_one_network_alone() -> None:
     """The published backbone-only files, and either network by its name."""
     theirs = official_file("esvit_swin_tiny_w7")
@@ -67,6 +101,9 @@ def test_state_one_network_alone() -> None:
     assert {key.split(".")[0] for key in ours} == {"backbone", "head", "region_head"}
     only = from_official({"student": theirs["student"]})
     assert only.keys() - ours.keys() == {"center.mean", "region_center.mean"}
+    teacher = from_official({"teacher": theirs["teacher"], "dino_loss": theirs["dino_loss"]})
+    assert teacher.keys() == only.keys()
+    assert teacher["center.mean"] is theirs["dino_loss"]["center"]
 
 
 def test_state_files_go_both_ways(tmp_path) -> None:

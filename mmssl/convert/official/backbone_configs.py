@@ -25,11 +25,13 @@ def count_below(state: State, prefix: str) -> int:
     return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
 
 
-def backbone_config(state: State, prefix: str = "backbone.", *, norm: str = "SyncBN") -> dict:
+def backbone_config(
+    state: State, prefix: str = "backbone.", *, norm: str = "SyncBN"
+) -> dict[str, Any]:
     """The config of the backbone behind `prefix`.
 
-    What weights do not tell is taken from the published models: heads of 64 channels in a ViT, CvT and
-    ViL as EsViT has them, pretraining at 224 px where the windows of a Swin do not say otherwise.
+    What weights do not tell (`backbone_guesses`) is as in the published models: heads of 64 channels,
+    pretraining at 224 px, stochastic depth 0.1, or 0.2 in a Swin of depths (2, 2, 18, 2).
 
     Args:
         state: A state dict in our layout.
@@ -40,8 +42,45 @@ def backbone_config(state: State, prefix: str = "backbone.", *, norm: str = "Syn
         KeyError: A network of no known family.
         ValueError: A ResNet of no known depth.
     """
+    facts = _facts(state, prefix, norm)
+    return facts | _guesses(facts)
+
+
+def backbone_guesses(state: State, prefix: str = "backbone.") -> list[str]:
+    """The options in `backbone_config` that the weights do not tell.
+
+    Args:
+        state: A state dict in our layout.
+        prefix: Of the backbone's keys.
+
+    Raises:
+        KeyError: A network of no known family.
+        ValueError: A ResNet of no known depth.
+    """
+    return list(_guesses(_facts(state, prefix, "SyncBN")))
+
+
+def _facts(state: State, prefix: str, norm: str) -> dict[str, Any]:
     own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    return _CONFIGS[backbone_kind(own, official=False)](own, norm)
+    return _FACTS[backbone_kind(own, official=False)](own, norm)
+
+
+def _guesses(facts: dict[str, Any]) -> dict[str, Any]:
+    kind = facts["type"]
+    if kind == "ResNet":
+        return {}
+    deep = kind == "Swin" and facts["depths"] == (2, 2, 18, 2)
+    guesses: dict[str, Any] = dict(
+        drop_path_rate=0.2 if deep else 0.1, norm_eps=1e-5 if kind == "CvT" else 1e-6
+    )
+    if kind == "VisionTransformer":
+        guesses |= dict(num_heads=max(facts["embed_dims"] // 64, 1), pos_interp="dino")
+    elif kind == "CvT":
+        guesses["num_heads"] = tuple(max(dim // 64, 1) for dim in facts["embed_dims"])
+        guesses["window_sizes"] = (7,) * len(facts["depths"])
+    elif "pretrain_img_size" not in facts:
+        guesses["pretrain_img_size"] = 224
+    return guesses
 
 
 def _resnet(state: State, norm: str) -> dict[str, Any]:
@@ -65,25 +104,21 @@ def _swin(state: State, norm: str) -> dict[str, Any]:
         for stage in stages
     ]
     windows = [(math.isqrt(len(table)) + 1) // 2 for table in tables]
-    size = 224
     # A smaller window is the whole map of that stage (static rule of EsViT).
-    for stage, window in enumerate(windows):
-        if window < max(windows):
-            size = window * 4 * 2**stage
-            break
+    sizes = [window * 4 * 2**stage for stage, window in enumerate(windows) if window < max(windows)]
     dim = state["patch_embed.projection.weight"].shape[0]
-    return dict(
+    facts = dict(
         type="Swin",
         embed_dims=dim,
         depths=tuple(count_below(state, f"stages.{stage}.blocks.") for stage in stages),
         num_heads=tuple(table.shape[1] for table in tables),
         window_size=max(windows),
-        pretrain_img_size=size,
         mlp_ratio=state["stages.0.blocks.0.ffn.layers.0.0.weight"].shape[0] / dim,
         qkv_bias="stages.0.blocks.0.attn.w_msa.qkv.bias" in state,
         patch_norm="patch_embed.norm.weight" in state,
         out_indices=(stages[-1],),
     )
+    return facts | (dict(pretrain_img_size=sizes[0]) if sizes else {})
 
 
 def _vit(state: State, norm: str) -> dict[str, Any]:
@@ -93,10 +128,10 @@ def _vit(state: State, norm: str) -> dict[str, Any]:
         type="VisionTransformer",
         embed_dims=dim,
         depth=count_below(state, "blocks."),
-        num_heads=dim // 64,
         patch_size=patch,
         pretrain_img_size=side * patch,
-        pos_interp="dino",
+        mlp_ratio=state["blocks.0.mlp.fc1.weight"].shape[0] / dim,
+        qkv_bias="blocks.0.attn.qkv.bias" in state,
     )
 
 
@@ -111,12 +146,37 @@ def _cvt(state: State, norm: str) -> dict[str, Any]:
 
 
 def _vil(state: State, norm: str) -> dict[str, Any]:
-    layers = range(1, 5)  # a block is two entries, behind that of the embedding
-    return dict(
+    layers = range(1, count_below(state, "layer") + 1)
+    tables = [state[f"layer{n}.1.attn.local_relative_position_bias_table"] for n in layers]
+    sparse = tuple(f"layer{n}.1.attn.query.weight" in state for n in layers)
+    tokens = [state.get(f"layer{n}.0.cls_token") for n in layers]
+    patches = tuple(state[f"layer{n}.0.proj.weight"].shape[-1] for n in layers)
+    # rows of a table: (4 w - 1)^2 for chunks of side w, (2 r - 1)^2 for a map of side r
+    sides = [math.isqrt(len(table)) + 1 for table in tables]
+    windows = [side // 4 for side, chunked in zip(sides, sparse, strict=True) if chunked]
+    sizes = [
+        side // 2 * math.prod(patches[: stage + 1])
+        for stage, side in enumerate(sides)
+        if not sparse[stage]
+    ]
+    dims = tuple(state[f"layer{n}.0.proj.weight"].shape[0] for n in layers)
+    facts = dict(
         type="ViL",
-        embed_dims=tuple(state[f"layer{layer}.0.proj.weight"].shape[0] for layer in layers),
-        depths=tuple((count_below(state, f"layer{layer}.") - 1) // 2 for layer in layers),
+        embed_dims=dims,
+        # a block is two entries, behind that of the embedding
+        depths=tuple((count_below(state, f"layer{n}.") - 1) // 2 for n in layers),
+        num_heads=tuple(table.shape[1] for table in tables),
+        sparse=sparse,
+        num_global_tokens=tuple(0 if token is None else token.shape[1] for token in tokens),
+        patch_sizes=patches,
+        window_sizes=tuple(
+            side // 4 if chunked else max(windows, default=7)
+            for side, chunked in zip(sides, sparse, strict=True)
+        ),
+        mlp_ratio=state["layer1.2.mlp.fc1.weight"].shape[0] / dims[0],
+        out_indices=(len(dims) - 1,),
     )
+    return facts | (dict(pretrain_img_size=sizes[0]) if sizes else {})
 
 
-_CONFIGS = dict(resnet=_resnet, swin=_swin, vit=_vit, cvt=_cvt, vil=_vil)
+_FACTS = dict(resnet=_resnet, swin=_swin, vit=_vit, cvt=_cvt, vil=_vil)

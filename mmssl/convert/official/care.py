@@ -167,6 +167,20 @@ def model_config(
     return config
 
 
+def guessed_options(state: Mapping[str, Tensor]) -> list[str]:
+    """Dotted names of what `model_config` takes from the published models, for weights do not tell it.
+
+    Args:
+        state: Keys of `CARE`, e.g. from `from_official`.
+    """
+    first = "t_stream.blocks.0."
+    if f"{first}conv1.weight" not in state:
+        return []
+    if any(key.startswith(f"{first}attention.position.") for key in state):
+        return []
+    return ["t_stream.fmap_size", "t_stream.head_dim"]
+
+
 def _last_weight(state: Mapping[str, Tensor], stage: int) -> str:
     """Key of the last convolution of a stage's first block."""
     bottleneck = f"backbone.layer{stage}.0.conv3.weight"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mmssl.convert.key_map import Rename, rename_keys
-from mmssl.convert.official.backbone_configs import backbone_config
+from mmssl.convert.official.backbone_configs import backbone_config, backbone_guesses
 from mmssl.convert.official.backbones import backbone_from_official, backbone_to_official
 
 _BACKBONES = (("encoder.", "backbone."), ("encoder_k.", "twin.backbone."))
@@ -129,7 +129,9 @@ def model_config(state: Mapping[str, Tensor], *, norm: str = "SyncBN") -> dict[s
     Raises:
         KeyError: A backbone of no known family.
     """
-    backbone = backbone_config(state) | dict(drop_path_rate=0.2)
+    backbone = backbone_config(state)
+    if "drop_path_rate" in backbone:
+        backbone["drop_path_rate"] = 0.2
     if backbone["type"] == "Swin":
         backbone["norm_eps"] = 1e-5
     mlps = {}
@@ -144,3 +146,15 @@ def model_config(state: Mapping[str, Tensor], *, norm: str = "SyncBN") -> dict[s
         )
     length = len(state["queues.0.features"])
     return dict(type="MoBY", backbone=backbone, **mlps, queue_length=length)
+
+
+def guessed_options(state: Mapping[str, Tensor]) -> list[str]:
+    """Dotted names of what `model_config` takes from the published models, for weights do not tell it.
+
+    Args:
+        state: Keys of `MoBY`, e.g. from `from_official`.
+
+    Raises:
+        KeyError: A backbone of no known family.
+    """
+    return [f"backbone.{name}" for name in backbone_guesses(state)]

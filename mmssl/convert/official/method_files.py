@@ -1,0 +1,183 @@
+"""Files of whole models as each method's authors write them: their parts, and whose a file is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from mmssl.convert.official import care, dino, moby
+from mmssl.convert.official.backbones import backbone_kind
+
+State = dict[str, Tensor]
+_NETWORKS = ("student", "teacher")
+
+
+@dataclass(frozen=True)
+class MethodFile:
+    """How a method's authors write their files.
+
+    Attributes:
+        from_file: Their file and the number of momentum updates -> our state dict.
+        to_file: Our state dict -> entries of their file.
+        model_config: Our state dict -> config of the model.
+        guessed: Our state dict -> dotted names in that config that the weights do not tell.
+        parts: What every whole model has: how our names of it begin.
+        epoch: Their name of the finished epochs.
+        said: Their file and that config -> values by dotted name that the file tells all the same.
+    """
+
+    from_file: Callable[[Mapping[str, Any], int], State]
+    to_file: Callable[[State], dict[str, Any]]
+    model_config: Callable[[State], dict[str, Any]]
+    guessed: Callable[[State], list[str]]
+    parts: tuple[str, ...]
+    epoch: str
+    said: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] = lambda file, config: {}
+
+
+def tensors_of(file: Mapping[str, Any], *names: str) -> State:
+    """The state dict of a checkpoint: under the first of `names` that it has, or plain.
+
+    Args:
+        file: The content of a weights file.
+        names: Keys under which it may stand.
+    """
+    for name in names:
+        if isinstance(file.get(name), Mapping):
+            return dict(file[name])
+    return {name: value for name, value in file.items() if isinstance(value, Tensor)}
+
+
+def _networks(file: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A file of DINO or EsViT; one network's state dict, under any usual key, becomes its student."""
+    if any(isinstance(file.get(name), Mapping) for name in _NETWORKS):
+        return file
+    return {"student": tensors_of(file, "state_dict", "model"), "args": file.get("args")}
+
+
+def _dino(by_esvit: bool) -> MethodFile:
+    return MethodFile(
+        from_file=lambda file, updates: dino.from_official(_networks(file), num_updates=updates),
+        to_file=partial(dino.to_official, by_esvit=by_esvit),
+        model_config=dino.model_config,
+        guessed=dino.guessed_options,
+        parts=("backbone.", "head.last_layer."),
+        epoch="epoch",
+        said=lambda file, config: dino.said_by_file(_networks(file), config),
+    )
+
+
+def _care_to_file(state: State) -> dict[str, Any]:
+    return dict(model={f"module.{key}": value for key, value in care.to_official(state).items()})
+
+
+METHOD_FILES = {
+    "care": MethodFile(
+        from_file=lambda file, updates: care.from_official(
+            tensors_of(file, "model", "state_dict"), num_updates=updates
+        ),
+        to_file=_care_to_file,
+        model_config=care.model_config,
+        guessed=care.guessed_options,
+        parts=("backbone.", "projector_c.", "predictor_c."),
+        epoch="start_epoch",
+    ),
+    "dino": _dino(by_esvit=False),
+    "esvit": _dino(by_esvit=True),
+    "moby": MethodFile(
+        from_file=lambda file, updates: moby.from_official(
+            tensors_of(file, "model", "state_dict"), num_updates=updates
+        ),
+        to_file=lambda state: dict(model=moby.to_official(state)),
+        model_config=moby.model_config,
+        guessed=moby.guessed_options,
+        parts=("backbone.", "neck.", "head.layers.", "queues."),
+        epoch="epoch",
+    ),
+}
+_SIGNS = {
+    "care": r"(student_encoder|teacher_encoder)\..*",
+    "moby": r"(encoder_k|projector_k|predictor)\..*|queue[12]",
+    "dino": r"(head|head_dense)\.last_layer\..*",
+}
+
+
+def method_of_file(file: Mapping[str, Any]) -> str:
+    """The key of `METHOD_FILES` that an official file belongs to, by the names in it.
+
+    Args:
+        file: The content of a weights file.
+
+    Raises:
+        ValueError: It holds a backbone alone, or what no method knows.
+    """
+    state = tensors_of(file, "student", "teacher", "model", "state_dict")
+    plain = {key.removeprefix("module."): value for key, value in state.items()}
+    for method, sign in _SIGNS.items():
+        if any(re.fullmatch(sign, key) for key in plain):
+            if method == "dino" and dino.named_by_esvit(plain):
+                return "esvit"
+            return method
+    if is_backbone(plain):
+        raise ValueError(BACKBONE_ALONE)
+    held = list(state) or list(file)
+    raise ValueError(
+        f"The file is of none of {', '.join(METHOD_FILES)}; its first names are {held[:4]}. For the "
+        "backbone of another method load_backbone and PretrainedBackbone take most files as they are."
+    )
+
+
+BACKBONE_ALONE = (
+    "The file holds a backbone without the heads of a method, so there is no whole model to convert, and "
+    "no need to: in a config PretrainedBackbone(checkpoint=...), in Python load_backbone take such a file "
+    "as it is."
+)
+
+
+def is_backbone(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict in the official layout holds a backbone of a known family.
+
+    Args:
+        state: Without `module.`; other parts may stand beside the backbone.
+    """
+    for prefix in ("", "backbone.", "encoder."):
+        own = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+        try:
+            backbone_kind(own, official=True)
+        except KeyError:
+            continue
+        return True
+    return False
+
+
+def method_of_state(state: Mapping[str, Tensor], config: Mapping[str, Any] | None) -> str:
+    """The key of `METHOD_FILES` for a state dict of ours.
+
+    Args:
+        state: Keys of an algorithm.
+        config: Its model config, if it is known: who trained a ViT without regions, by its `pos_interp`.
+
+    Raises:
+        ValueError: No method of them has such parts.
+    """
+    fitting = [
+        method
+        for method, layout in METHOD_FILES.items()
+        if method != "esvit"
+        and all(any(key.startswith(part) for key in state) for part in layout.parts)
+    ]
+    if not fitting:
+        raise ValueError(
+            f"The source is no whole checkpoint of {', '.join(METHOD_FILES)} in our layout; it holds "
+            f"{sorted({key.split('.')[0] for key in state})[:8] or 'no state dict'}. Without --to official "
+            "the tool reads the authors' layout; tools/export_backbone.py writes a backbone alone."
+        )
+    by_esvit = any(key.startswith("region_head.") for key in state)
+    if config is not None and config["backbone"].get("type") == "VisionTransformer":
+        by_esvit |= config["backbone"].get("pos_interp", "esvit") == "esvit"
+    return "esvit" if fitting == ["dino"] and by_esvit else fitting[0]
