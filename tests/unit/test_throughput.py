@@ -33,6 +33,48 @@ def test_values_multiply_adds(script: dict, name: str, giga: float) -> None:
     assert script["multiply_adds"](config, 224) / 1e9 == pytest.approx(giga, abs=0.006)
 
 
+def test_values_parameters_of_the_names(script: dict) -> None:
+    """Millions, as EsViT's table of architectures counts them; each takes images of 224 pixels."""
+    from mmssl.registry import MODELS
+
+    published = {
+        "resnet50": 23.51, "vit-s-16": 21.67, "swin-t-w7": 27.52, "swin-t-w14": 27.57,
+        "swin-s-w7": 48.84, "swin-s-w14": 48.97, "swin-b-w7": 86.74, "swin-b-w14": 86.92,
+        "vil": 27.57, "cvt": 29.30,
+    }  # fmt: skip
+    assert set(published) == set(script["NETWORKS"])
+    for name, millions in published.items():
+        with torch.device("meta"):
+            network = MODELS.build(script["network_config"](name))
+        count = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+        assert count == pytest.approx(millions, abs=0.006), name
+
+
+def test_values_multiply_adds_of_hybrids(script: dict) -> None:
+    """Counted by hand: projections and feed-forward part 12 C^2, and what each network has beside them."""
+    depths, strides = (2, 2, 6, 2), (4, 8, 16, 32)
+    cvt, before = 0, 3
+    for depth, stride, dim, kernel in zip(
+        depths, strides, (64, 192, 384, 768), (7, 3, 3, 3), strict=True
+    ):
+        # a convolution of 3 x 3 in front of the projections, keys of one window of 7 x 7
+        block = 12 * dim**2 + 9 * dim + 2 * 49 * dim
+        cvt += (224 // stride) ** 2 * (kernel**2 * before * dim + depth * block)
+        before = dim
+    assert script["multiply_adds"](script["network_config"]("cvt"), 224) == cvt
+    vil, before = 0, 3
+    for stage, (depth, stride, dim, patch, extra) in enumerate(
+        zip(depths, strides, (96, 192, 384, 768), (4, 2, 2, 2), (1, 1, 1, 0), strict=True)
+    ):
+        cells = (224 // stride) ** 2
+        tokens = cells + extra
+        # nine chunks of 7 x 7 and the global token in the first two stages, everything in the others
+        pairs = cells * (9 * 49 + 1) + tokens if stage < 2 else tokens**2
+        vil += cells * patch**2 * before * dim + depth * (tokens * 12 * dim**2 + 2 * dim * pairs)
+        before = dim
+    assert script["multiply_adds"](script["network_config"]("vil"), 224) == vil
+
+
 def test_equivalence_counting_leaves_caches_usable(script: dict, tmp_path: Path) -> None:
     path = tmp_path / "tiny.py"
     path.write_text(TINY)

@@ -39,6 +39,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "swin-s-w14": dict(type="Swin", window_size=14, **SMALL),
     "swin-b-w7": dict(type="Swin", **BASE),
     "swin-b-w14": dict(type="Swin", window_size=14, **BASE),
+    "vil": dict(type="ViL"),
+    "cvt": dict(type="CvT"),
 }
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
