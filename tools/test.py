@@ -8,14 +8,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
+from mmssl.datasets.bad_files import TooManyBadFilesError
 from mmssl.engine.config import load_config
 from mmssl.engine.family_data import check_family_data
+from mmssl.engine.user_errors import is_user_error
 from mmssl.evaluation.evaluate import (
     evaluate_backbone,
     evaluate_downstream,
@@ -59,8 +63,8 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def evaluate(args: argparse.Namespace) -> dict[str, Any]:
+    """The record of what was asked for."""
     config = load_config(args.config, args.cfg_options)
     checkpoint = None if args.checkpoint == "none" else args.checkpoint
     if is_downstream(config):
@@ -71,33 +75,42 @@ def main() -> None:
         check_family_data(config, parts=("test",))
         config.launcher = args.launcher
         config.work_dir = args.work_dir or f"work_dirs/{Path(args.config).stem}"
-        record = evaluate_downstream(config, checkpoint)
-    else:
-        if args.launcher != "none":
-            raise SystemExit("k-NN and linear probe run in one process; leave --launcher out.")
-        MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
-        chosen = [name for name in ("knn", "linear") if getattr(args, name)]
-        record = evaluate_backbone(
+        return evaluate_downstream(config, checkpoint)
+    if args.launcher != "none":
+        raise SystemExit("k-NN and linear probe run in one process; leave --launcher out.")
+    MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
+    chosen = [name for name in ("knn", "linear") if getattr(args, name)]
+    return evaluate_backbone(
+        config,
+        checkpoint,
+        plan=evaluation_plan(
             config,
-            checkpoint,
-            plan=evaluation_plan(
-                config,
-                train=args.train,
-                val=args.val,
-                size=args.size,
-                k=args.k,
-                last_blocks=args.last_blocks,
-            ),
-            methods=chosen or ["knn", "linear"],
-            branch=args.branch,
-            seed=args.seed,
-            device=args.device,
-            progress=True,
-        )
-    print(format_results(record))
-    if args.out:
-        write_record(record, args.out)
-        print(f"Written to {args.out}.")
+            train=args.train,
+            val=args.val,
+            size=args.size,
+            k=args.k,
+            last_blocks=args.last_blocks,
+        ),
+        methods=chosen or ["knn", "linear"],
+        branch=args.branch,
+        seed=args.seed,
+        device=args.device,
+        progress=True,
+    )
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        record = evaluate(args)
+        print(format_results(record))
+        if args.out:
+            write_record(record, args.out)
+            print(f"Written to {args.out}.")
+    except (OSError, ValueError, TooManyBadFilesError) as error:
+        if not is_user_error(error):
+            raise
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
+from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 
 from mmssl.convert.transfer_load import check_load_from
@@ -24,6 +26,7 @@ from mmssl.engine.switches import (
     set_compile,
     set_precision,
 )
+from mmssl.engine.user_errors import is_user_error
 
 
 def parse_args() -> argparse.Namespace:
@@ -74,8 +77,8 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
-    args = parse_args()
+def config_of(args: argparse.Namespace) -> Config:
+    """The config with all that the command line changes; what it names exists."""
     config = load_config(args.config, args.cfg_options)
     config.launcher = args.launcher
     config.work_dir = (
@@ -112,7 +115,32 @@ def main() -> None:
         transfer = config.get("default_scope", "mmssl") != "mmssl"
         check_load_from(config.get("load_from"), transfer=transfer)
     check_family_data(config)
-    RUNNERS.build(config).train()
+    return config
+
+
+class StartMark(Hook):
+    """Remembers that the first epoch has begun."""
+
+    priority = "VERY_HIGH"
+    started = False
+
+    def before_train_epoch(self, runner) -> None:
+        self.started = True
+
+
+def main() -> None:
+    args = parse_args()
+    mark = StartMark()
+    try:
+        runner = RUNNERS.build(config_of(args))
+        runner.register_hook(mark)
+        runner.train()
+    except (OSError, ValueError) as error:
+        # Data, model and checkpoint are built in train(). From the first epoch on, and for what no
+        # check of ours has raised, the place of the error matters.
+        if mark.started or not is_user_error(error):
+            raise
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ _BUILD_KEYS = {
     "type", "_scope_", "_delete_", "init_cfg", "constructor", "paramwise_cfg", "convert_to_iter_based",
 }  # fmt: skip
 _TOP_LEVEL = set(inspect.signature(Runner.__init__).parameters) | {
-    "activation_checkpointing", "compile", "custom_imports", "default_scope", "env_cfg",
+    "activation_checkpointing", "compile", "custom_imports", "default_scope", "env_cfg", "evaluation",
     "find_unused_parameters", "launcher", "load_from", "log_level", "log_processor", "randomness",
     "resume", "runner_type", "sync_bn", "trust_pickle", "work_dir",
 }  # fmt: skip

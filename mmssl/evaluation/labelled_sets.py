@@ -63,21 +63,23 @@ class LabelledSets:
         Raises:
             ValueError: No image of a set has a label, or the classes do not match.
         """
-        found, classes = [], []
-        for name, title in (("train", "training"), ("val", "validation")):
-            config = self.plan[f"{name}_dataset"]
-            dataset = DATASETS.build(config)
+        # Both are built first: a folder that is not as it should be is told before hours of work.
+        datasets = [DATASETS.build(self.plan[f"{name}_dataset"]) for name in ("train", "val")]
+        found = []
+        for name, title, dataset in zip(
+            ("train", "val"), ("training", "validation"), datasets, strict=True
+        ):
             data = labelled(
                 self._features(dataset, f"Features of the {title} images", last_blocks=last_blocks)
             )
             if not len(data.labels):
+                root = self.plan[f"{name}_dataset"].get("root", "the dataset")
                 raise ValueError(
-                    f"No image of {config.get('root', 'the dataset')} has a label; an evaluation "
-                    "needs one folder per class."
+                    f"No image of {root} has a label; an evaluation needs one folder per class."
                 )
             found.append(data)
-            classes.append(dataset.classes)
-        return found[0], match_classes(found[1], classes[1], classes[0])
+        train, val = datasets
+        return found[0], match_classes(found[1], val.classes, train.classes)
 
     def crops(self, last_blocks: int | None) -> list[Features]:
         """Features of random crops of all training images, one set per epoch of `crop_epochs`.
