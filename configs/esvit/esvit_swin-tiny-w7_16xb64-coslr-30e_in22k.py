@@ -1,6 +1,8 @@
 """EsViT, Swin-T (window 7), 30 epochs on ImageNet-22k. Published linear / k-NN on ImageNet-1k: 75.0 / 67.9 (73.5 / 66.1 views alone).
 
-tools/dist_train.sh configs/esvit/esvit_swin-tiny-w7_16xb64-coslr-30e_in22k.py 16 --amp fp16
+    tools/dist_train.sh configs/esvit/esvit_swin-tiny-w7_16xb64-coslr-30e_in22k.py 16 --amp fp16
+
+30 is the epoch at which the published model was evaluated; the length of its schedule is not known.
 """
 
 _base_ = "esvit_swin-tiny-w7_16xb64-coslr-300e_in1k.py"
