@@ -29,7 +29,7 @@ leaves = pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
 MILLIONS = {
     "swin-tiny-w7": 27.52, "swin-tiny-w14": 27.57, "swin-small-w7": 48.84, "swin-small-w14": 48.97,
     "swin-base-w7": 86.74, "swin-base-w14": 86.92, "vil": 27.57, "cvt": 29.30, "resnet50": 23.51,
-    "vit-small-p16": 21.67,
+    "vit-small-p16": 21.67, "deit-small-p16": 21.67,
 }  # fmt: skip
 DROP = {
     "swin-tiny": 0.1,
@@ -38,6 +38,7 @@ DROP = {
     "vil": 0.1,
     "cvt": 0.1,
     "vit-small": 0.1,
+    "deit-small": 0.1,
 }
 # The 8 x 64 recipe of ResNet-50 is DINO's own, with SGD and constant decay.
 OWN = "dino_resnet50_8xb64-coslr-100e_in1k"
