@@ -41,8 +41,9 @@ def region_pairs(
         sizes: Regions of each student view; their sum is S.
         num_teacher_views: Views Q of the teacher, which are the student's first ones.
         match: `argmax` or `transport`.
-        dtype: Precision of the cosines; default that of the features. `torch.float16` matches as the
-            official code does under autocast, with other choices where two regions are nearly equal.
+        dtype: Precision of the products of unit vectors; default float32 at least, also under autocast.
+            `torch.float16` matches as the official code does under autocast, with other choices where
+            two regions are nearly equal.
 
     Returns:
         (B, S, Q T) float32; the weights of an image sum to 1.
@@ -52,10 +53,12 @@ def region_pairs(
     """
     if sum(sizes) != student.shape[1]:
         raise ValueError(f"sizes {list(sizes)} do not add up to {student.shape[1]} regions.")
-    queries, keys = (
-        F.normalize(rows, dim=-1).to(dtype or rows.dtype) for rows in (student, teacher)
-    )
-    cosine = (queries @ keys.transpose(1, 2)).unflatten(2, (num_teacher_views, -1))
+    exact = torch.promote_types(student.dtype, torch.float32)
+    with torch.autocast(student.device.type, enabled=False):
+        queries, keys = (
+            F.normalize(rows.to(exact), dim=-1).to(dtype or exact) for rows in (student, teacher)
+        )
+        cosine = (queries @ keys.transpose(1, 2)).unflatten(2, (num_teacher_views, -1))
     if match == "transport":
         parts = cosine.float().split(list(sizes), dim=1)
         plans = [transport_plan(part.transpose(1, 2)).transpose(1, 2) for part in parts]

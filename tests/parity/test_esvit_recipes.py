@@ -68,6 +68,10 @@ def test_values_networks(path: Path) -> None:
     count = sum(parameter.numel() for parameter in model.backbone.parameters()) / 1e6
     assert count == pytest.approx(MILLIONS[kind], abs=0.006)
     assert type(model).__name__.lower() == path.parent.name
+    # As in the official program, wherever there is BatchNorm: its statistics are those of all GPUs.
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    assert bool(norms) == any(kind in path.stem for kind in ("resnet", "cvt"))
+    assert all(isinstance(norm, torch.nn.SyncBatchNorm) for norm in norms)
     heads = [model.head] + ([model.region_head] if path.parent.name == "esvit" else [])
     assert all(head.out_channels == 65536 for head in heads)
     if config.model.get("region_loss") == "mse":

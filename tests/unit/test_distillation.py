@@ -102,6 +102,16 @@ def test_values_half_precision_matching_rounds_the_cosines():
     assert (exact, half) == (1, 0)
 
 
+def test_values_matching_is_exact_under_autocast_and_for_large_half_precision_rows():
+    query = torch.tensor([[[1.0, 0.0]]])
+    near = torch.tensor([[[1.0, 2e-2], [1.0, 1e-3]]])
+    student, teacher = torch.cat([query, query], dim=1), torch.cat([near, near], dim=1)
+    for dtype in (torch.float32, torch.float16):
+        with torch.autocast("cpu", torch.bfloat16):
+            pairs = region_pairs((6e4 * student).to(dtype), (6e4 * teacher).to(dtype), [1, 1])
+        assert pairs[0, 0, 2:].argmax().item() == 1
+
+
 @pytest.mark.parametrize("max_logits", [1, 140, 10**6])
 def test_equivalence_and_gradients_of_both_implementations(max_logits):
     results = []

@@ -23,18 +23,21 @@ OWN: Offset = (0, 0)
 
 
 @kept_tensor
-def chunk_position_index(window: int, offsets: tuple[Offset, ...]) -> Tensor:
+def chunk_position_index(
+    window: int, offsets: tuple[Offset, ...], device: torch.device | None = None
+) -> Tensor:
     """Row of the bias table for each position of a chunk and each of its keys.
 
     Args:
         window: Side w of a chunk.
         offsets: Chunks of the keys, in rows and columns of chunks from that of the queries.
+        device: Of the result.
 
     Returns:
         (w^2, len(offsets) * w^2) int64: (dh + 2 w - 1) (4 w - 1) + dw + 2 w - 1, with the row and column
         differences dh and dw of query minus key.
     """
-    axis = torch.arange(window)
+    axis = torch.arange(window, device=device)
     rows, columns = (grid.flatten() for grid in torch.meshgrid(axis, axis, indexing="ij"))
     parts = []
     for down, along in offsets:
@@ -76,7 +79,6 @@ def near_chunks(chunks: Tensor, offsets: tuple[Offset, ...]) -> Tensor:
 def chunk_mask(
     height: int,
     width: int,
-    *,
     window: int,
     offsets: tuple[Offset, ...],
     dtype: torch.dtype,
@@ -95,9 +97,9 @@ def chunk_mask(
     Returns:
         (rows * columns, 1, len(offsets) * window^2): 0 where there is a position, -inf where there is none.
     """
-    inside = near_chunks(to_chunks(torch.ones(1, 1, height, width, 1), window), offsets)
-    inside = inside[0, 0, ..., 0].flatten(0, 1)[:, None]
-    return torch.zeros(inside.shape).masked_fill(inside == 0, -torch.inf).to(device, dtype)
+    everywhere = torch.ones(1, 1, height, width, 1, device=device)
+    inside = near_chunks(to_chunks(everywhere, window), offsets)[0, 0, ..., 0].flatten(0, 1)
+    return torch.where(inside[:, None] == 0, -torch.inf, 0.0).to(dtype)
 
 
 class ChunkAttention(BaseModule):
@@ -179,9 +181,7 @@ class ChunkAttention(BaseModule):
                 torch.cat([one[:, :, None, None, :count].expand(-1, -1, rows, columns, -1, -1), near], 4)
                 for one, near in ((k, keys), (v, values))
             )  # fmt: skip
-        mask = chunk_mask(
-            height, width, window=window, offsets=offsets, dtype=q.dtype, device=q.device
-        )
+        mask = chunk_mask(height, width, window, offsets, q.dtype, q.device)
         bias = self._local_bias(offsets).to(q.dtype)[:, None]
         bias = torch.cat(
             [bias[..., :count].expand(-1, len(mask), -1, -1), bias[..., count:] + mask], -1
@@ -197,7 +197,7 @@ class ChunkAttention(BaseModule):
     def _local_bias(self, offsets: tuple[Offset, ...]) -> Tensor:
         """(heads, w^2, g + len(offsets) * w^2): the global tokens' part comes first."""
         table = self.local_relative_position_bias_table
-        index = chunk_position_index(self.window, offsets).to(table.device)
+        index = chunk_position_index(self.window, offsets, table.device)
         bias = table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)
         if not self.num_global:
             return bias

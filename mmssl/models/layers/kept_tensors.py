@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, wraps
-from typing import TypeVar
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
+from torch import Tensor
+from torch._guards import detect_fake_mode
 
-Maker = TypeVar("Maker", bound=Callable[..., torch.Tensor])
+Maker = TypeVar("Maker", bound=Callable[..., Tensor])
+MAX_KEPT = 256
 
 
 def kept_tensor(make: Maker) -> Maker:
-    """Keep what a function of hashable arguments returns, up to 256 of them.
+    """Keep what a function of hashable positional arguments returns.
 
     The tensor is an ordinary one wherever it was first asked for: neither a default device of that moment
-    nor inference mode gets into what later calls see. A compiler takes it as a constant.
+    nor inference mode gets into what later calls see. A compiler sees the function itself, whose sizes
+    may be symbols then.
     """
-
-    @lru_cache(maxsize=256)
-    def ordinary(*args, **kwargs) -> torch.Tensor:
-        with torch.inference_mode(False), torch.device("cpu"):
-            return make(*args, **kwargs)
+    kept: dict[tuple, Tensor] = {}
 
     @wraps(make)
-    def kept(*args, **kwargs) -> torch.Tensor:
-        return ordinary(*args, **kwargs)
+    def keeping(*args: Any) -> Tensor:
+        if torch.compiler.is_compiling() or detect_fake_mode() is not None:
+            return make(*args)
+        if args not in kept:
+            if len(kept) >= MAX_KEPT:
+                kept.clear()
+            with torch.inference_mode(False), torch.device("cpu"):
+                kept[args] = make(*args)
+        return kept[args]
 
-    return torch.compiler.assume_constant_result(kept)
+    return cast(Maker, keeping)

@@ -18,18 +18,17 @@ MASKED = -100.0
 
 
 @kept_tensor
-def relative_position_index(window: int) -> Tensor:
+def relative_position_index(window: int, device: torch.device | None = None) -> Tensor:
     """Row of the bias table for each pair of positions of a window.
 
     Returns:
         (window^2, window^2) int64, query by key: (dh + w - 1) (2 w - 1) + dw + w - 1, with the row and
         column differences dh and dw of query minus key.
     """
-    axis = torch.arange(window)
-    rows, columns = (grid.flatten() for grid in torch.meshgrid(axis, axis, indexing="ij"))
-    down = rows[:, None] - rows[None, :] + window - 1
-    along = columns[:, None] - columns[None, :] + window - 1
-    return down * (2 * window - 1) + along
+    axis = torch.arange(window, device=device)
+    apart = axis[:, None] - axis + window - 1
+    index = apart[:, None, :, None] * (2 * window - 1) + apart[None, :, None, :]
+    return index.reshape(window**2, window**2)
 
 
 @kept_tensor
@@ -49,16 +48,17 @@ def shift_mask(
     Returns:
         (windows, window^2, window^2), 0 within a part and -100 between parts; windows row-major.
     """
-    part = torch.zeros(height, width)
-    number = 0
-    cuts = (slice(0, -window), slice(-window, -shift), slice(-shift, None))
-    for rows in cuts:
-        for columns in cuts:
-            part[rows, columns] = number
-            number += 1
-    part = _windows(part[None, :, :, None], window).flatten(1)
-    apart = part[:, :, None] != part[:, None, :]
-    return torch.zeros(apart.shape).masked_fill(apart, MASKED).to(device, dtype)
+
+    def same_part(side: int) -> Tensor:
+        """(windows along the side, window, window): whether two places are in the same part of three."""
+        place = torch.arange(side, device=device)
+        part = (place >= side - window).long() + (place >= side - shift).long()
+        part = part.view(-1, window)
+        return part[:, :, None] == part[:, None, :]
+
+    rows, columns = same_part(height), same_part(width)
+    same = rows[:, None, :, None, :, None] & columns[None, :, None, :, None, :]
+    return torch.where(same.reshape(-1, window**2, window**2), 0.0, MASKED).to(dtype)
 
 
 def _windows(x: Tensor, window: int) -> Tensor:
@@ -149,7 +149,7 @@ class WindowAttention(BaseModule):
     def _bias(self, height: int, width: int, like: Tensor) -> Tensor:
         """(1, windows * heads, window^2, window^2): what is added to the logits."""
         positions = self.window**2
-        index = relative_position_index(self.window).to(like.device).flatten()
+        index = relative_position_index(self.window, like.device).flatten()
         bias = self.relative_position_bias_table[index].view(positions, positions, -1)
         bias = bias.permute(2, 0, 1).to(like.dtype)
         if self.shift:

@@ -44,7 +44,7 @@ param_scheduler = [
     ),
     dict(type="WarmupCosineLR", param_name="weight_decay", eta_min=0.4, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=6)
+train_cfg = dict(max_epochs=4)
 shapes_crop = dict(
     type="MultiView",
     boxes=None,
