@@ -224,11 +224,12 @@ def _check_fits(state: State, model: _Model, expected: State | None = None) -> N
 
 
 def _check_parts(state: State, layout: MethodFile, method: str) -> None:
-    lacking = [part for part in layout.parts if not any(key.startswith(part) for key in state)]
-    if set(lacking) == set(layout.parts) - {"backbone."}:
+    if state and all(key.startswith(("backbone.", "head.fc.")) for key in state):
         raise ValueError(BACKBONE_ALONE)
+    lacking = [part for part in layout.parts if not any(key.startswith(part) for key in state)]
     if lacking:
         raise ValueError(
             f"The file is no whole checkpoint of {method}: it holds no "
-            f"{', '.join(part.rstrip('.') for part in lacking)} (in our names)."
+            f"{', '.join(part.rstrip('.') for part in lacking)} (in our names). "
+            "If it is of another method, --method auto finds out which."
         )

@@ -270,6 +270,10 @@ def official_file(folder: Path) -> Path:
     return folder / "official.pth"
 
 
+def dino_run(folder: Path) -> Path:
+    return run_checkpoint(CONFIGS["dino"], folder)
+
+
 CASES = [
     (backbone_file, [], "PretrainedBackbone.*load_backbone"),
     (backbone_file, ["--method", "dino"], "PretrainedBackbone.*load_backbone"),
@@ -283,7 +287,9 @@ CASES = [
         "holds no backbone, head.last_layer",
     ),
     (official_file, ["--config", "absent.py"], "absent.py does not exist"),
-    (lambda folder: run_checkpoint(CONFIGS["dino"], folder), [], "checkpoint of mmssl already"),
+    (official_file, ["--method", "care"], "no whole checkpoint of care.*--method auto"),
+    (dino_run, [], "checkpoint of mmssl already"),
+    (dino_run, ["--to", "official", "--method", "moby"], "holds no neck.*--method auto"),
     (lambda folder: folder / "absent.pth", [], "There is no weights file"),
     (lambda folder: folder, [], "it is a folder"),
 ]
