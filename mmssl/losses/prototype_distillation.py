@@ -64,8 +64,13 @@ def prototype_distillation(
         Scalar, float32 or float64.
 
     Raises:
-        ValueError: Shapes that do not fit, or another implementation.
+        ValueError: Shapes that do not fit, a temperature that is not positive, or another implementation.
     """
+    if not (temperature > 0 and teacher_temperature > 0):
+        raise ValueError(
+            f"Temperatures must be positive, got {temperature} for the student and {teacher_temperature} "
+            "for the teacher."
+        )
     expected = (student.shape[1], teacher.shape[1])
     if tuple(pairs.shape[-2:]) != expected:
         raise ValueError(

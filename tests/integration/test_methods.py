@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -180,7 +182,7 @@ def test_state_regions_join_a_run_with_views_alone(tmp_path, dino_checkpoint):
 def test_raises_for_a_checkpoint_that_does_not_fit(tmp_path, dino_checkpoint):
     def run(**options) -> None:
         config = method_config(tmp_path, "esvit", **options.pop("changes", {}))
-        hook = dict(type="ContinuationHook", checkpoint=str(dino_checkpoint), **options)
+        hook = dict(type="ContinuationHook", checkpoint=str(dino_checkpoint)) | options
         config.custom_hooks = [*config.custom_hooks, hook]
         train(config)
 
@@ -188,8 +190,35 @@ def test_raises_for_a_checkpoint_that_does_not_fit(tmp_path, dino_checkpoint):
         run(epoch=3)
     with pytest.raises(RuntimeError, match="size mismatch"):
         run(changes={"model.backbone.embed_dims": 16})
+    incomplete = torch.load(dino_checkpoint, weights_only=True)
+    for key in [key for key in incomplete["state_dict"] if key.startswith("head.")]:
+        del incomplete["state_dict"][key]
+    torch.save(incomplete, tmp_path / "incomplete.pth")
+    with pytest.raises(ValueError, match=r"incomplete\.pth lacks head, so"):
+        run(checkpoint=str(tmp_path / "incomplete.pth"))
     with pytest.raises(ValueError, match="WarmupCosineLR"):
         run(changes=dict(param_scheduler=[dict(type="LinearLR", end=3)]))
+
+
+@pytest.mark.parametrize("accumulate", [2, 3])
+def test_state_a_continuation_that_accumulates_is_resumed_bit_equal(
+    tmp_path, dino_checkpoint, accumulate
+):
+    """4 iterations per epoch, begun at the second: groups go on where the first run's would be."""
+    changes = {"optim_wrapper.accumulative_counts": accumulate}
+    hook = dict(type="ContinuationHook", checkpoint=str(dino_checkpoint))
+
+    def run(folder: str, **more) -> Runner:
+        config = method_config(tmp_path / folder, "esvit", **changes, **more)
+        config.custom_hooks = [*config.custom_hooks, hook]
+        return train(config)
+
+    straight = state_of(run("a"))
+    (tmp_path / "b").mkdir()
+    shutil.copy(tmp_path / "a" / "epoch_2.pth", tmp_path / "b")
+    state = state_of(run("b", resume=True))
+    for key, value in straight.items():
+        assert torch.equal(state[key], value), key
 
 
 def test_latest_checkpoint_is_found(dino_checkpoint):

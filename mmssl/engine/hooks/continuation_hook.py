@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from torch import nn
+from torch import Tensor, nn
 
 from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.engine.schedulers import WarmupCosineLR
 from mmssl.registry import HOOKS
+
+
+REGIONS = ("region_head", "region_center", "twin.region_head")
 
 
 @HOOKS.register_module()
@@ -17,14 +22,14 @@ class ContinuationHook(Hook):
 
     before_train        if this run is at its beginning (and not resumed):      <-
                         weights, centers and twin of the checkpoint; its epoch; the schedules as they
-                        stand there. The optimizer starts with empty moments.
+                        stand there; the loss scale of float16. The optimizer starts with empty moments.
 
-    Parts that the checkpoint lacks as a whole (the head and the center of the regions) keep their
-    initialisation, in which student and teacher are equal. Everything else must fit.
+    Parts that only the new run has keep their initialisation, in which student and teacher are equal.
 
     Args:
-        checkpoint: A checkpoint of ours; official ones are converted first.
+        checkpoint: A checkpoint of ours; official ones are converted first (tools/convert_checkpoint.py).
         epoch: Where the schedules go on; default the epoch of the checkpoint.
+        new_parts: Children of the model (and of its twin) that the checkpoint may lack as a whole.
         trust_pickle: Allow a pickle to run code.
     """
 
@@ -32,17 +37,24 @@ class ContinuationHook(Hook):
     priority = "VERY_HIGH"
 
     def __init__(
-        self, checkpoint: str, *, epoch: int | None = None, trust_pickle: bool = False
+        self,
+        checkpoint: str,
+        *,
+        epoch: int | None = None,
+        new_parts: Sequence[str] = REGIONS,
+        trust_pickle: bool = False,
     ) -> None:
         self.checkpoint = checkpoint
         self.epoch = epoch
+        self.new_parts = set(new_parts)
         self.trust_pickle = trust_pickle
 
     def before_train(self, runner) -> None:
         """Load, and move epoch, iteration and schedules.
 
         Raises:
-            ValueError: No epoch is known, it lies outside of the run, or a schedule cannot be moved.
+            ValueError: No epoch is known, it lies outside of the run, a schedule cannot be moved, or the
+                checkpoint lacks other parts.
             RuntimeError: Weights that do not fit.
         """
         if runner.iter > 0:
@@ -58,33 +70,38 @@ class ContinuationHook(Hook):
         if not all(isinstance(scheduler, WarmupCosineLR) for scheduler in schedulers):
             raise ValueError("ContinuationHook can only move schedules of the type WarmupCosineLR.")
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        fresh = load_parts(model, content["state_dict"])
+        fresh = self._load(model, content.get("state_dict", {}))
         iteration = epoch * len(runner.train_dataloader)
         runner.train_loop._epoch, runner.train_loop._iter = epoch, iteration
         for scheduler in schedulers:
             scheduler.jump_to(iteration)
+        wrapper = runner.optim_wrapper
+        wrapper.initialize_count_status(runner.model, iteration, runner.max_iters)
+        scale = content.get("optimizer", {}).get("loss_scaler")
+        if scale and hasattr(wrapper, "loss_scaler"):
+            wrapper.loss_scaler.load_state_dict(scale)
         runner.logger.info(
             f"Continuing {self.checkpoint} at epoch {epoch}; not in it, so newly initialised: "
             f"{', '.join(fresh) or 'nothing'}."
         )
 
+    def _load(self, model: nn.Module, state: dict[str, Tensor]) -> list[str]:
+        """Load all of `state`; names of the new parts that it lacks."""
+        own = model.state_dict()
+        missing = {_part(key) for key in own} - {_part(key) for key in state}
+        if missing - self.new_parts:
+            raise ValueError(
+                f"{self.checkpoint} lacks {', '.join(sorted(missing - self.new_parts))}, so the run that "
+                "it comes from cannot be continued. It must hold student, twin and center; only "
+                f"{', '.join(sorted(self.new_parts))} may be new."
+            )
+        model.load_state_dict({**{k: v for k, v in own.items() if _part(k) in missing}, **state})
+        if getattr(model, "twin", None) is not None:
+            model.twin.num_updates.clamp_(min=1)  # it is a teacher, not to be overwritten
+        return sorted(missing)
 
-def load_parts(model: nn.Module, state: dict) -> list[str]:
-    """Load all of `state`; only whole children of `model` or of its twin may be missing.
 
-    Returns:
-        Names of the children that are missing.
-
-    Raises:
-        RuntimeError: Anything else does not fit.
-    """
-
-    def part(key: str) -> str:
-        names = key.split(".")
-        return ".".join(names[:2]) if names[0] == "twin" else names[0]
-
-    there = {part(key) for key in state}
-    own = model.state_dict()
-    fresh = {part(key) for key in own} - there
-    model.load_state_dict({**{k: v for k, v in own.items() if part(k) in fresh}, **state})
-    return sorted(fresh)
+def _part(key: str) -> str:
+    """The child of the model, or of its twin, that a tensor belongs to."""
+    names = key.split(".")
+    return ".".join(names[:2]) if names[0] == "twin" else names[0]

@@ -17,6 +17,9 @@ _POSITION_NAMES = (
     "pos_embed",
     "absolute_pos_embed",
     "relative_position_bias_table",
+    "local_relative_position_bias_table",
+    "g2l_relative_position_bias",
+    "g2g_relative_position_bias",
     "cls_token",
 )
 _KINDS = ("weight", "bias", "norm", "position", "vector")
@@ -37,7 +40,7 @@ def parameter_kind(module: nn.Module, name: str) -> str:
         return "norm"
     if isinstance(module, PositionTables) or name in _POSITION_NAMES:
         return "position"
-    if name.endswith("bias"):
+    if name == "bias" or name.endswith("_bias"):
         return "bias"
     # the scale of a layer, for one
     return "vector" if getattr(module, name).ndim <= 1 else "weight"

@@ -64,7 +64,7 @@ class EsViT(BaseAlgorithm):
         init_cfg: Weight initialisation of the mm family.
 
     Raises:
-        ValueError: An unknown `region_loss`.
+        ValueError: An unknown `region_loss`, `match` or `match_dtype`, or less than one sampled region.
     """
 
     def __init__(
@@ -88,8 +88,15 @@ class EsViT(BaseAlgorithm):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
-        if region_loss not in ("softmax", "mse"):
-            raise ValueError(f"region_loss must be 'softmax' or 'mse', got {region_loss!r}.")
+        for name, value, valid in (
+            ("region_loss", region_loss, ("softmax", "mse")),
+            ("match", match, ("argmax", "transport")),
+            ("match_dtype", match_dtype, (None, "float16", "bfloat16", "float32", "float64")),
+        ):
+            if value not in valid:
+                raise ValueError(f"{name} must be one of {valid}, got {value!r}.")
+        if num_sampled_regions is not None and num_sampled_regions < 1:
+            raise ValueError(f"num_sampled_regions must be at least 1, got {num_sampled_regions}.")
         channels = dict(type="DINOHead", in_channels=self.backbone.out_channels[-1])
         self.head = build_module(MODELS, channels | head if isinstance(head, dict) else head)
         self.region_head = build_module(

@@ -118,6 +118,9 @@ class Swin(BaseModule):
     The side r of a stage's map at `pretrain_img_size` decides once: if r <= `window_size` the window is
     r and nothing is shifted; else odd blocks shift by half a window (static rule of the official code).
 
+    Compile it with `dynamic=False`, as the runner does: windows with symbolic sizes take a compiler very
+    long.
+
     Args:
         embed_dims: Channels of the first stage; each stage doubles them.
         depths: Blocks per stage.
