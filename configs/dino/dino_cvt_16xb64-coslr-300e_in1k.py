@@ -6,9 +6,7 @@ tools/dist_train.sh configs/dino/dino_cvt_16xb64-coslr-300e_in1k.py 16 --amp fp1
 _base_ = "dino_swin-tiny-w7_16xb32-coslr-300e_in1k.py"
 
 model = dict(
-    backbone=dict(
-        _delete_=True, type="CvT", drop_path_rate=0.1, norm_cfg=dict(type="SyncBN")
-    ),
+    backbone=dict(_delete_=True, type="CvT", drop_path_rate=0.1, norm_cfg=dict(type="SyncBN")),
 )
 train_dataloader = dict(batch_size=64)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))

@@ -8,9 +8,7 @@ From the start here; `..._continued.py` is the published way.
 _base_ = "esvit_swin-tiny-w7_16xb32-coslr-300e_in1k.py"
 
 model = dict(
-    backbone=dict(
-        _delete_=True, type="CvT", drop_path_rate=0.1, norm_cfg=dict(type="SyncBN")
-    ),
+    backbone=dict(_delete_=True, type="CvT", drop_path_rate=0.1, norm_cfg=dict(type="SyncBN")),
 )
 train_dataloader = dict(batch_size=64)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))

@@ -174,12 +174,22 @@ class Runner(_Runner):
 
         Raises:
             RuntimeError: A tensor is missing, left over or of another shape.
-            ValueError: Resuming a pretraining run of another length, or inside an epoch whose length
-                has changed.
+            ValueError: A file of another layout; resuming a pretraining run of another length, or inside
+                an epoch whose length has changed.
         """
         checkpoint = load_weights_file(filename, trust_pickle=self.cfg.get("trust_pickle", False))
         if self._resume:
             self._check_resumable(checkpoint, filename)
+        state = checkpoint.get("state_dict", checkpoint)
+        if isinstance(self._bare_model, BaseAlgorithm) and not (
+            {key.removeprefix("module.") for key in state} & self._bare_model.state_dict().keys()
+        ):
+            raise ValueError(
+                f"{filename} holds no tensor of a {type(self._bare_model).__name__} under its name. "
+                "Whole models in the layout of their authors are converted by "
+                "tools/convert_checkpoint.py; a backbone alone goes into model.init_cfg as "
+                "dict(type='PretrainedBackbone', checkpoint=...)."
+            )
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         strict = strict or self._resume or isinstance(self._bare_model, BaseAlgorithm)
         load_checkpoint_to_model(self._bare_model, checkpoint, strict, revise_keys=revise_keys)

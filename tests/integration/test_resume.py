@@ -178,6 +178,12 @@ def test_raises_resume_of_other_model(tmp_path):
         )
 
 
+def test_raises_load_from_a_file_of_another_layout(tmp_path):
+    torch.save({"student": {"module.head.weight": torch.zeros(1)}}, tmp_path / "official.pth")
+    with pytest.raises(ValueError, match=r"official\.pth holds no tensor of a ToyMethod"):
+        run_toy(tmp_path / "run", load_from=str(tmp_path / "official.pth"))
+
+
 def test_resume_without_checkpoint_starts_anew(tmp_path):
     runner = run_toy(tmp_path / "run", resume=True, **{"train_cfg.max_epochs": 1})
     assert runner.iter == 6

@@ -321,3 +321,11 @@ def test_add_a_method_runs(tmp_path, monkeypatch):
     runner.train()
     assert int(runner.model.twin.num_updates) == 2
     assert (tmp_path / "run/epoch_1.pth").is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_values_no_placeholder_is_left(page):
+    """A line of one all-capitals word is where a table was to be filled in."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    left = re.findall(r"^[ \t]*([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_?)[ \t]*$", text, re.M)
+    assert not left, f"{name_of(page)} has the placeholder {left}"
