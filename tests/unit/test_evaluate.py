@@ -118,7 +118,7 @@ def test_raises_without_images_or_classes(folders: tuple[str, str]) -> None:
         (dict(crop_epoch=3), r"evaluation\.crop_epoch: .* mean 'crop_epochs'"),
         (dict(linear=dict(nestrov=True)), r"evaluation\.linear\.nestrov: .* mean 'nesterov'"),
         (dict(linear=dict(seed=1)), r"evaluation\.linear takes no 'seed'"),
-        (dict(knn=dict(temprature=1.0)), r"evaluation\.knn\.temprature: .* mean 'temperature'"),
+        (dict(knn=dict(temperature_=1.0)), r"evaluation\.knn\.temperature_: .* mean 'temperature'"),
     ],
 )
 def test_raises_on_keys_of_a_plan_that_nothing_reads(changes: dict[str, Any], words: str) -> None:

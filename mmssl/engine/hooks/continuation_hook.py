@@ -12,7 +12,6 @@ from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.engine.schedulers import WarmupCosineLR
 from mmssl.registry import HOOKS
 
-
 REGIONS = ("region_head", "region_center", "twin.region_head")
 
 
