@@ -1,4 +1,4 @@
-"""The operations of DINO's and EsViT's views and of their evaluation, on Pillow images (golden `esvit/aug_ops`)."""
+"""The operations of the views of DINO and EsViT and of their evaluation, on Pillow images."""
 
 from __future__ import annotations
 
