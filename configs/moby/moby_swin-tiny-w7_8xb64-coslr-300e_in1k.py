@@ -10,7 +10,7 @@ the authors' model zoo).
 
 _base_ = [
     "../_base_/datasets/imagenet.py",
-    "../_base_/views/moby.py",
+    "../_base_/views/byol.py",
     "../_base_/schedules/adamw_warmup_cosine.py",
     "../_base_/default_runtime.py",
 ]

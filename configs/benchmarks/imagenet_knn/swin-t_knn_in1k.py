@@ -8,7 +8,7 @@ weights: `--branch twin` for a checkpoint of tools/train.py; of the authors' fil
 Windows of 14: `--cfg-options model.backbone.window_size=14`.
 """
 
-_base_ = ["../../_base_/views/eval_bicubic.py"]
+_base_ = ["../../_base_/views/eval.py"]
 
 default_scope = "mmssl"
 model = dict(backbone=dict(type="Swin"))
@@ -16,10 +16,10 @@ evaluation = dict(
     protocol="knn-npid",
     knn=dict(k=[10, 20, 100, 200], temperature=0.07),
     train_dataset=dict(
-        type="ImageFolder", root="data/imagenet/train", labels=True, views=_base_.eval_views
+        type="ImageFolder", root="data/imagenet/train", labels=True, views=_base_.eval_bicubic_views
     ),
     val_dataset=dict(
-        type="ImageFolder", root="data/imagenet/val", labels=True, views=_base_.eval_views
+        type="ImageFolder", root="data/imagenet/val", labels=True, views=_base_.eval_bicubic_views
     ),
     batch_size=256,
     num_workers=8,
