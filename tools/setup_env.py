@@ -38,9 +38,13 @@ from typing import NamedTuple, NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 MINIMUM_PYTHON = (3, 10)
 MINIMUM_TORCH = (2, 6)
-EXTRAS = ("downstream", "tests")
+EXTRAS = ("downstream", "evaluation", "tests")
 CORE_MODULES = ("torch", "torchvision", "mmengine", "timm", "numpy", "cv2", "mmssl")
-EXTRA_MODULES = {"downstream": ("mmcv", "mmdet", "mmseg"), "tests": ("pytest", "xdist")}
+EXTRA_MODULES = {
+    "downstream": ("mmcv", "mmdet", "mmseg"),
+    "evaluation": ("sklearn",),
+    "tests": ("pytest", "xdist", "sklearn", "faiss"),
+}
 # Modules that several distributions provide, and the versions of them that mmssl works with.
 FAMILY = {
     "mmengine": ("onedl-mmengine", (0, 10), (1,)),
