@@ -6,8 +6,10 @@ from .image_folder import ImageFolder
 from .image_list import ImageList
 from .samplers import CounterSampler
 from .transforms import MultiView
+from .voc_classification import VOC_CLASSES, VOCClassification
 
 __all__ = [
+    "VOC_CLASSES",
     "BadFiles",
     "CounterSampler",
     "ImageDataset",
@@ -16,6 +18,7 @@ __all__ = [
     "MultiView",
     "TooManyBadFilesError",
     "UnreadableImageError",
+    "VOCClassification",
     "decode_image",
     "read_image",
     "samplers",

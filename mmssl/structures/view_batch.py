@@ -20,7 +20,9 @@ class ViewBatch(NamedTuple):
         boxes: One tensor (B, 4) float32 per view: the crop rectangle (left, top, right, bottom)
             relative to the source image, in output orientation (a horizontally flipped view has
             left > right). An empty list when the pipeline did not record it.
-        label: (B,) int64 class, -1 where the image has none.
+        label: (B,) int64 class, -1 where the image has none. Data sets whose images show several
+            classes (`VOCClassification`) have (B, C) int8: 1 present, 0 only difficult objects, -1
+            absent.
         photometric: One tensor (B, P) float32 per view: packed parameters for the photometric
             half that is still to run on the training device. An empty list when it was done.
     """
