@@ -1,0 +1,289 @@
+"""How well two partitions of the same points agree.
+
+Strehl and Ghosh, Cluster ensembles (JMLR 2002): normalised mutual information. Vinh, Epps and Bailey,
+Information theoretic measures for clusterings comparison (JMLR 2010): its adjustment for chance, with the
+arithmetic mean. Hubert and Arabie, Comparing partitions (1985): adjusted Rand index. Equal to scikit-learn's
+functions of these names, limit cases included. Everything is counted in a sparse table of the pairs of groups
+that occur, in O(n log n), in int64 and float64.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Contingency(NamedTuple):
+    """Sizes of the groups of two partitions of n points, A and B of them, and of their intersections.
+
+    Attributes:
+        rows: (P,) int64 group of the first partition, numbered 0 to A - 1 in ascending order of labels.
+        columns: (P,) int64 group of the second partition, 0 to B - 1; pairs are unique and ascending.
+        counts: (P,) int64 points of each pair of groups, at least 1.
+        row_sizes: (A,) int64 points of the groups of the first partition.
+        column_sizes: (B,) int64 points of those of the second.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    counts: Tensor
+    row_sizes: Tensor
+    column_sizes: Tensor
+
+    @property
+    def total(self) -> int:
+        """n."""
+        return int(self.counts.sum())
+
+
+class PartitionScores(NamedTuple):
+    """What `partition_scores` says; 1 is full agreement.
+
+    Attributes:
+        nmi: Normalised mutual information, arithmetic mean.
+        ami: The same adjusted for chance: 0 is what random groups of these sizes reach.
+        ari: Adjusted Rand index.
+        purity: Share of points that belong to the most frequent label of their cluster.
+    """
+
+    nmi: float
+    ami: float
+    ari: float
+    purity: float
+
+
+def contingency(a: Tensor, b: Tensor) -> Contingency:
+    """Count the points of every pair of groups that occurs, without an A x B matrix.
+
+    Args:
+        a: (n,) int64 groups of the points; any numbers.
+        b: (n,) int64 groups of the same points.
+
+    Raises:
+        ValueError: No point, other shapes, or labels that are not integers.
+
+    Example:
+        >>> table = contingency(torch.tensor([7, 7, 9]), torch.tensor([0, 1, 1]))
+        >>> table.rows.tolist(), table.columns.tolist(), table.counts.tolist()
+        ([0, 0, 1], [0, 1, 1], [1, 1, 1])
+    """
+    if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
+        raise ValueError(
+            "Two partitions need the same points, at least one: expected two tensors of shape (n,), got "
+            f"{tuple(a.shape)} and {tuple(b.shape)}."
+        )
+    if a.is_floating_point() or b.is_floating_point():
+        raise ValueError(f"Groups are integers, got {a.dtype} and {b.dtype}.")
+    _, row, row_sizes = a.long().unique(return_inverse=True, return_counts=True)
+    _, column, column_sizes = b.long().unique(return_inverse=True, return_counts=True)
+    pairs, counts = (row * len(column_sizes) + column).unique(return_counts=True)
+    return Contingency(
+        rows=pairs.div(len(column_sizes), rounding_mode="floor"),
+        columns=pairs % len(column_sizes),
+        counts=counts,
+        row_sizes=row_sizes,
+        column_sizes=column_sizes,
+    )
+
+
+def _entropy(sizes: Tensor) -> float:
+    shares = sizes.double() / sizes.sum()
+    return -(shares * shares.log()).sum().item()
+
+
+def _mutual_information(table: Contingency) -> float:
+    counts, total = table.counts.double(), table.total
+    expected = table.row_sizes[table.rows].double() * table.column_sizes[table.columns].double()
+    return max(0.0, (counts / total * (counts * total / expected).log()).sum().item())
+
+
+def _nmi(table: Contingency) -> float:
+    if len(table.row_sizes) == len(table.column_sizes) == 1:
+        return 1.0
+    information = _mutual_information(table)
+    if information <= torch.finfo(torch.float64).eps:
+        return 0.0
+    return information / ((_entropy(table.row_sizes) + _entropy(table.column_sizes)) / 2)
+
+
+def expected_mutual_information(row_sizes: Tensor, column_sizes: Tensor) -> float:
+    """Mean mutual information, in nats, of two random partitions whose groups have these sizes.
+
+    sum_ij sum_m  m / n  log(n m / (a_i b_j))  hypergeometric(m; n, a_i, b_j)
+
+    Groups of equal size have equal terms, so pairs of different sizes are summed, of which there are at
+    most 2 n; a block of the sum never holds more than n terms.
+
+    Args:
+        row_sizes: (A,) int64 points of the groups a_i of one partition.
+        column_sizes: (B,) int64 points of the groups b_j of the other; both sum to n.
+
+    Example:
+        >>> expected_mutual_information(torch.tensor([2]), torch.tensor([1, 1]))
+        0.0
+    """
+    total = int(row_sizes.sum())
+    columns, multiplicity = column_sizes.unique(return_counts=True)
+    rows, repeats = row_sizes.unique(return_counts=True)
+    found = 0.0
+    for row, repeat in zip(rows.tolist(), repeats.tolist(), strict=True):
+        lowest = (row + columns - total).clamp_min(1)
+        terms = columns.clamp_max(row) - lowest + 1
+        column = columns.repeat_interleave(terms).double()
+        first = (terms.cumsum(0) - terms).repeat_interleave(terms)
+        both = torch.arange(len(first), device=first.device) - first
+        both = (both + lowest.repeat_interleave(terms)).double()
+        gain = both / total * (total * both / (row * column)).log()
+        weight = multiplicity.repeat_interleave(terms)
+        found += repeat * (gain * weight * _hypergeometric(both, total, row, column)).sum().item()
+    return found
+
+
+def _hypergeometric(both: Tensor, total: int, row: int, column: Tensor) -> Tensor:
+    """Probability that groups of `row` and `column` of `total` points have `both` in common."""
+
+    def log_factorial(value: Tensor) -> Tensor:
+        return torch.lgamma(value + 1)
+
+    fixed = both.new_tensor([row, total - row, total])
+    own, others, everything = log_factorial(fixed)
+    return torch.exp(
+        (own + others - everything)
+        + (log_factorial(column) + log_factorial(total - column))
+        - (log_factorial(both) + log_factorial(row - both))
+        - (log_factorial(column - both) + log_factorial(total - row - column + both))
+    )
+
+
+def _ami(table: Contingency) -> float:
+    num_rows, num_columns = len(table.row_sizes), len(table.column_sizes)
+    # Nothing is divided, or every point is by itself, on both sides: there is nothing to adjust.
+    if num_rows == num_columns and num_rows in (1, table.total):
+        return 1.0
+    if num_rows == 1 or num_columns == 1:
+        return 0.0
+    expected = expected_mutual_information(table.row_sizes, table.column_sizes)
+    mean = (_entropy(table.row_sizes) + _entropy(table.column_sizes)) / 2
+    eps = torch.finfo(torch.float64).eps
+    # The expectation never exceeds the mean but by rounding, which must not turn the sign.
+    room = mean - expected
+    room = min(room, -eps) if room < 0 else max(room, eps)
+    return (_mutual_information(table) - expected) / room
+
+
+def _num_pairs(sizes: Tensor) -> int:
+    return int((sizes * (sizes - 1)).sum()) // 2
+
+
+def _ari(table: Contingency) -> float:
+    # In Python's integers: the products exceed 64 bits from some thousand points on.
+    together = _num_pairs(table.counts)
+    only_rows = _num_pairs(table.row_sizes) - together
+    only_columns = _num_pairs(table.column_sizes) - together
+    if only_rows == only_columns == 0:
+        return 1.0
+    apart = table.total * (table.total - 1) // 2 - together - only_rows - only_columns
+    return (
+        2
+        * (together * apart - only_rows * only_columns)
+        / (
+            (together + only_rows) * (only_rows + apart)
+            + (together + only_columns) * (only_columns + apart)
+        )
+    )
+
+
+def _purity(table: Contingency) -> float:
+    largest = torch.zeros_like(table.row_sizes).scatter_reduce(
+        0, table.rows, table.counts, reduce="amax"
+    )
+    return int(largest.sum()) / table.total
+
+
+def normalized_mutual_information(a: Tensor, b: Tensor) -> float:
+    """Mutual information over the mean of the two entropies, in [0, 1].
+
+    1 for equal partitions (also if neither divides anything), 0 for independent ones. More groups reach
+    more of it by chance: compare partitions of like sizes, or take the adjusted one.
+
+    Args:
+        a: (n,) int64 groups of the points.
+        b: (n,) int64 groups of the same points.
+
+    Raises:
+        ValueError: See `contingency`.
+
+    Example:
+        >>> normalized_mutual_information(torch.tensor([0, 0, 1, 1]), torch.tensor([5, 5, 3, 3]))
+        1.0
+    """
+    return _nmi(contingency(a, b))
+
+
+def adjusted_mutual_information(a: Tensor, b: Tensor) -> float:
+    """(I - E[I]) / (mean entropy - E[I]): 1 for equal partitions, 0 for what chance reaches.
+
+    Args:
+        a: (n,) int64 groups of the points.
+        b: (n,) int64 groups of the same points.
+
+    Raises:
+        ValueError: See `contingency`.
+
+    Example:
+        >>> round(adjusted_mutual_information(torch.arange(4) % 2, torch.arange(4) // 2), 3)
+        -0.5
+    """
+    return _ami(contingency(a, b))
+
+
+def adjusted_rand_index(a: Tensor, b: Tensor) -> float:
+    """Share of pairs of points on which the partitions agree, adjusted for chance.
+
+    Args:
+        a: (n,) int64 groups of the points.
+        b: (n,) int64 groups of the same points.
+
+    Raises:
+        ValueError: See `contingency`.
+
+    Example:
+        >>> adjusted_rand_index(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 1, 2]))
+        0.5714285714285714
+    """
+    return _ari(contingency(a, b))
+
+
+def purity(clusters: Tensor, labels: Tensor) -> float:
+    """Share of points that belong to the most frequent label of their cluster.
+
+    Clusters of one point each reach 1, so it means nothing without their number.
+
+    Args:
+        clusters: (n,) int64 clusters of the points.
+        labels: (n,) int64 labels of the same points.
+
+    Raises:
+        ValueError: See `contingency`.
+
+    Example:
+        >>> purity(torch.tensor([0, 0, 0, 1]), torch.tensor([2, 2, 3, 3]))
+        0.75
+    """
+    return _purity(contingency(clusters, labels))
+
+
+def partition_scores(clusters: Tensor, labels: Tensor) -> PartitionScores:
+    """All scores from one table.
+
+    Args:
+        clusters: (n,) int64 clusters of the points.
+        labels: (n,) int64 labels of the same points.
+
+    Raises:
+        ValueError: See `contingency`.
+    """
+    table = contingency(clusters, labels)
+    return PartitionScores(_nmi(table), _ami(table), _ari(table), _purity(table))

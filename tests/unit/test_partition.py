@@ -1,0 +1,136 @@
+"""Agreement of two partitions: by hand, against scikit-learn, and where limits are known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from sklearn import metrics
+from torch import Tensor
+
+from mmssl.ops.partition import (
+    adjusted_mutual_information,
+    adjusted_rand_index,
+    contingency,
+    expected_mutual_information,
+    normalized_mutual_information,
+    partition_scores,
+    purity,
+)
+
+
+def draw(seed: int, size: int, num_a: int, num_b: int) -> tuple[Tensor, Tensor]:
+    """Two partitions that have something in common; labels are any integers."""
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.randint(num_a, (size,), generator=generator)
+    noise = torch.randint(num_b, (size,), generator=generator)
+    follows = torch.rand(size, generator=generator) < 0.4
+    return a * 7 - 3, torch.where(follows, a % num_b, noise) - 100
+
+
+def test_values_contingency_by_hand() -> None:
+    table = contingency(torch.tensor([5, 5, -1, 5, -1]), torch.tensor([0, 8, 8, 0, 8]))
+    assert table.rows.tolist() == [0, 1, 1]
+    assert table.columns.tolist() == [1, 0, 1]
+    assert table.counts.tolist() == [2, 2, 1]
+    assert table.row_sizes.tolist() == [2, 3]
+    assert table.column_sizes.tolist() == [2, 3]
+    assert table.total == 5
+
+
+def test_values_by_hand() -> None:
+    clusters, labels = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 0, 1, 1, 1, 1])
+    assert purity(clusters, labels) == pytest.approx(5 / 6)
+    # pairs: 4 together in both, 2 only in the clusters, 3 only in the labels, 6 in neither
+    assert adjusted_rand_index(clusters, labels) == pytest.approx(2 * (24 - 6) / (6 * 8 + 7 * 9))
+    information = (
+        2 / 6 * math.log(2 * 6 / (3 * 2))
+        + 1 / 6 * math.log(6 / (3 * 4))
+        + 3 / 6 * math.log(3 * 6 / (3 * 4))
+    )
+    entropy = -(math.log(1 / 3) / 3 + 2 / 3 * math.log(2 / 3))
+    expected = information / ((math.log(2) + entropy) / 2)
+    assert normalized_mutual_information(clusters, labels) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "num_a", "num_b"),
+    [(7, 2, 3), (200, 5, 9), (1000, 40, 11), (3000, 3, 900), (50, 60, 60)],
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_equivalence_to_scikit_learn(size: int, num_a: int, num_b: int, seed: int) -> None:
+    a, b = draw(seed, size, num_a, num_b)
+    scores = partition_scores(a, b)
+    assert scores.nmi == pytest.approx(metrics.normalized_mutual_info_score(a, b), abs=1e-9)
+    assert scores.ami == pytest.approx(metrics.adjusted_mutual_info_score(a, b), abs=1e-9)
+    assert scores.ari == pytest.approx(metrics.adjusted_rand_score(a, b), abs=1e-12)
+    single = (
+        normalized_mutual_information(a, b),
+        adjusted_mutual_information(a, b),
+        adjusted_rand_index(a, b),
+        purity(a, b),
+    )
+    assert single == scores
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (torch.zeros(5), torch.zeros(5)),
+        (torch.zeros(5), torch.arange(5)),
+        (torch.arange(5), torch.zeros(5)),
+        (torch.zeros(1), torch.ones(1)),
+        (torch.arange(4) % 2, torch.arange(4) // 2),
+    ],
+)
+def test_equivalence_in_limit_cases(a: Tensor, b: Tensor) -> None:
+    a, b = a.long(), b.long()
+    scores = partition_scores(a, b)
+    assert scores.nmi == pytest.approx(metrics.normalized_mutual_info_score(a, b))
+    assert scores.ami == pytest.approx(metrics.adjusted_mutual_info_score(a, b), abs=1e-9)
+    assert scores.ari == pytest.approx(metrics.adjusted_rand_score(a, b))
+
+
+def test_values_equal_partitions_are_one() -> None:
+    a = draw(3, 400, 9, 9)[0]
+    renamed = 50 - a
+    assert partition_scores(a, renamed) == pytest.approx((1.0, 1.0, 1.0, 1.0))
+    alone = torch.arange(6)
+    assert partition_scores(alone, alone.flip(0)) == (1.0, 1.0, 1.0, 1.0)
+
+
+def test_values_chance_is_zero() -> None:
+    """The adjusted scores of random groups are 0 on average, the others are not."""
+    generator = torch.Generator().manual_seed(0)
+    found = torch.tensor(
+        [
+            partition_scores(
+                torch.randint(20, (200,), generator=generator),
+                torch.randint(20, (200,), generator=generator),
+            )
+            for _ in range(40)
+        ]
+    ).mean(0)
+    assert found[0] > 0.25
+    assert abs(found[1]) < 0.01
+    assert abs(found[2]) < 0.01
+
+
+def test_values_expected_information_by_enumeration() -> None:
+    """Sizes (2, 2) against (1, 3): the lone point lies in either group, always the same information."""
+    expected = sum(
+        share * math.log(share / chance)
+        for share, chance in ((1 / 4, 1 / 8), (1 / 4, 3 / 8), (2 / 4, 3 / 8))
+    )
+    found = expected_mutual_information(torch.tensor([2, 2]), torch.tensor([1, 3]))
+    assert found == pytest.approx(expected)
+
+
+def test_raises_on_what_is_no_partition() -> None:
+    with pytest.raises(ValueError, match=r"got \(3,\) and \(4,\)"):
+        contingency(torch.arange(3), torch.arange(4))
+    with pytest.raises(ValueError, match="at least one"):
+        purity(torch.arange(0), torch.arange(0))
+    with pytest.raises(ValueError, match=r"integers, got torch.float32"):
+        contingency(torch.rand(3), torch.arange(3))
