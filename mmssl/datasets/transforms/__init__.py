@@ -1,8 +1,10 @@
 from .base import GeometricTransform, PhotometricTransform
+from .crops import CornerCrop, RandomCrop
 from .device import apply_photometric
 from .foreign import ForeignPhotometric
 from .geometric import CenterCrop, HorizontalFlip, RandomResizedCrop, Resize
 from .multi_view import MultiView, Views
+from .one_of import OneOf
 from .photometric import (
     ColorJitter,
     GaussianBlur,
@@ -15,13 +17,16 @@ from .view_random import ViewRandom, shuffled_positions
 __all__ = [
     "CenterCrop",
     "ColorJitter",
+    "CornerCrop",
     "ForeignPhotometric",
     "GaussianBlur",
     "GeometricTransform",
     "HorizontalFlip",
     "MultiView",
+    "OneOf",
     "PackedTransform",
     "PhotometricTransform",
+    "RandomCrop",
     "RandomGrayscale",
     "RandomResizedCrop",
     "Resize",
