@@ -1,19 +1,33 @@
 from .contrastive import info_nce
 from .cosine import cosine_regression, unit_norm
 from .distillation import distillation, mixed_distillation, pair_weights
+from .feature_bank import bank_loss, instance_cross_entropy, noise_contrastive
 from .guidance import guidance
+from .prototype import (
+    keep_probability,
+    prototype_contrast,
+    selective_info_nce,
+    shared_prototype_contrast,
+)
 from .prototype_distillation import prototype_distillation
 from .region import matched_regression, region_pairs
 
 __all__ = [
+    "bank_loss",
     "cosine_regression",
     "distillation",
     "guidance",
     "info_nce",
+    "instance_cross_entropy",
+    "keep_probability",
     "matched_regression",
     "mixed_distillation",
+    "noise_contrastive",
     "pair_weights",
+    "prototype_contrast",
     "prototype_distillation",
     "region_pairs",
+    "selective_info_nce",
+    "shared_prototype_contrast",
     "unit_norm",
 ]

@@ -6,11 +6,12 @@ pass through it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def is_distributed() -> bool:
@@ -46,6 +47,40 @@ def reduce_mean(tensor: Tensor) -> Tensor:
     total = tensor.detach().clone()
     dist.all_reduce(total)
     return total / world_size()
+
+
+@torch.no_grad()
+def through_shuffled_batch(encode: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """What `encode` makes of `images`, computed on another process for most of them (shuffling BatchNorm).
+
+    The images of all ranks are permuted at random (rank 0 draws), each rank encodes its share, and every row
+    goes back to where its image came from: the batch statistics of a key are not those of its query.
+    Momentum Contrast (arXiv 1911.05722), section 3.3. On one process it is `encode(images)`; no gradient.
+
+    Args:
+        encode: Maps (B, ...) images to (B, D) rows.
+        images: (B, ...), as many on every rank.
+
+    Returns:
+        (B, D) rows of the images of this rank.
+    """
+    if world_size() == 1:
+        return encode(images)
+    everything = gather_cat(images)
+    order = torch.randperm(len(everything), device=images.device)
+    dist.broadcast(order, 0)
+    share = order.view(world_size(), -1)[rank()]
+    rows = gather_cat(encode(everything[share]))
+    place = order.argsort().view(world_size(), -1)[rank()]
+    return rows[place]
+
+
+@torch.no_grad()
+def broadcast_buffers(module: nn.Module) -> None:
+    """Give every rank the buffers of rank 0, such as the running statistics of BatchNorm."""
+    if world_size() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)
 
 
 def gather_objects(item: Any) -> list[Any]:

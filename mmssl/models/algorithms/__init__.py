@@ -3,6 +3,21 @@ from .byol import BYOL
 from .care import CARE
 from .dino import DINO
 from .esvit import EsViT
+from .hcsc import HCSC
 from .moby import MoBY
+from .moco import MoCo
+from .npid import NPID
+from .pcl import PCL
 
-__all__ = ["BYOL", "CARE", "DINO", "BaseAlgorithm", "EsViT", "MoBY"]
+__all__ = [
+    "BYOL",
+    "CARE",
+    "DINO",
+    "HCSC",
+    "NPID",
+    "PCL",
+    "BaseAlgorithm",
+    "EsViT",
+    "MoBY",
+    "MoCo",
+]

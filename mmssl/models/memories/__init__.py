@@ -1,4 +1,6 @@
 from .center import Center
+from .feature_bank import FeatureBank
 from .feature_queue import FeatureQueue
+from .prototypes import Prototypes
 
-__all__ = ["Center", "FeatureQueue"]
+__all__ = ["Center", "FeatureBank", "FeatureQueue", "Prototypes"]

@@ -36,7 +36,7 @@ class FeatureQueue(nn.Module):
 
     Example:
         >>> queue = FeatureQueue(3, 2)
-        >>> queue.enqueue(torch.eye(2))
+        >>> rows = queue.enqueue(torch.eye(2))
         >>> queue.features[:2].tolist(), int(queue.pointer)
         ([[1.0, 0.0], [0.0, 1.0]], 2)
     """
@@ -60,12 +60,15 @@ class FeatureQueue(nn.Module):
         return f"length={len(self.features)}, dim={self.features.shape[1]}"
 
     @torch.no_grad()
-    def enqueue(self, keys: Tensor, index: Tensor | None = None) -> None:
+    def enqueue(self, keys: Tensor, index: Tensor | None = None) -> Tensor:
         """Write the keys of all ranks, in rank order, over the oldest ones.
 
         Args:
             keys: (B, dim) keys of this process, as many on every rank; they are gathered here.
             index: (B,) their dataset positions, for a queue `with_index`.
+
+        Returns:
+            The rows of `features` that were written, int64.
 
         Raises:
             ValueError: Keys of another size, or an index where none is kept, or none where one is.
@@ -83,8 +86,9 @@ class FeatureQueue(nn.Module):
         length = len(self.features)
         keys = gather_cat(keys).to(self.features.dtype)
         rows = (self.pointer + torch.arange(len(keys), device=self.pointer.device)) % length
-        # of more keys than rows only the newest stay
-        self.features[rows[-length:]] = keys[-length:]
+        rows = rows[-length:]  # of more keys than rows only the newest stay
+        self.features[rows] = keys[-length:]
         if index is not None and self.index is not None:
-            self.index[rows[-length:]] = gather_cat(index.to(self.index.device))[-length:]
+            self.index[rows] = gather_cat(index.to(self.index.device))[-length:]
         self.pointer.add_(len(keys)).remainder_(length)
+        return rows

@@ -1,0 +1,224 @@
+"""Prototypes: what a clustering of the data set has found, as a part of the model.
+
+HCSC: Hierarchical Contrastive Selective Coding, 2022, arXiv 2202.00455, section 3.1; Prototypical Contrastive
+Learning of Unsupervised Representations (PCL), 2021, arXiv 2005.04966.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from mmssl.registry import MODELS
+from mmssl.structures import Clustering
+
+_ROWS = 4096
+_MIN_DENSITY = 1e-3
+
+
+class PrototypeLevel(nn.Module):
+    """The prototypes of one level; its buffers take their sizes from what is loaded.
+
+    Args:
+        num_prototypes: M.
+        dim: D.
+        num_parents: Prototypes of the next level of a tree; 0 without one.
+    """
+
+    centroids: Tensor
+    density: Tensor
+    parents: Tensor
+    kin_partition: Tensor
+
+    def __init__(self, num_prototypes: int, dim: int, num_parents: int) -> None:
+        super().__init__()
+        self.register_buffer("centroids", torch.zeros(num_prototypes, dim))
+        self.register_buffer("density", torch.ones(num_prototypes))
+        if num_parents:
+            self.register_buffer("parents", torch.zeros(num_prototypes, dtype=torch.long))
+            self.register_buffer("kin_partition", torch.zeros(num_prototypes))
+
+    @property
+    def scale(self) -> Tensor:
+        """(M,) temperatures as the softmax over all prototypes of the level takes them."""
+        return self.density.clamp(min=_MIN_DENSITY)
+
+    def log_partition(self, features: Tensor, temperature: Tensor | None = None) -> Tensor:
+        """log sum_m exp(z.c_m / phi_m) over the prototypes of the level.
+
+        A few thousand rows at a time: (R, M) is never held as a whole.
+
+        Args:
+            features: (R, D) unit rows z.
+            temperature: (M,) instead of the densities.
+
+        Returns:
+            (R,) in the precision of the features, float32 at least.
+        """
+        scale = self.scale if temperature is None else temperature
+        with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+            dtype = torch.promote_types(features.dtype, torch.float32)
+            directions = (self.centroids.to(dtype) / scale.to(dtype)[:, None]).T
+            parts = [
+                (rows.to(dtype) @ directions).logsumexp(dim=1) for rows in features.split(_ROWS)
+            ]
+            return torch.cat(parts)
+
+
+@MODELS.register_module()
+class Prototypes(nn.Module):
+    """Levels of prototypes, the prototype of every image, and how clusterings of this model are made.
+
+    Empty (`is_ready` is false) until `load` is given a first clustering. All of it is part of checkpoints, so
+    a run goes on inside an epoch with the prototypes it had.
+
+    Args:
+        num_clusters: Prototypes per level, the finest first.
+        dim: Size of an embedding.
+        tree: Cluster the prototypes of each level to get the next (HCSC), or the images each time (PCL).
+        temperature: T; the densities phi of a level have this mean.
+        smoothing: Added to the number of members in the density.
+        clip: Percentiles to which densities are clipped.
+        min_members: Prototypes with fewer members are dissolved; `None` keeps all, as the released codes.
+
+    Raises:
+        ValueError: No level, or a level of a tree with more prototypes than the one below.
+    """
+
+    assignment: Tensor
+    last_used: Tensor
+    epoch: Tensor
+
+    def __init__(
+        self,
+        num_clusters: Sequence[int] = (3000, 2000, 1000),
+        dim: int = 128,
+        *,
+        tree: bool = True,
+        temperature: float = 0.2,
+        smoothing: float = 10.0,
+        clip: tuple[float, float] = (10.0, 90.0),
+        min_members: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_clusters = list(num_clusters)
+        grows = any(
+            above > below
+            for below, above in zip(self.num_clusters, self.num_clusters[1:], strict=False)
+        )
+        if not self.num_clusters or min(self.num_clusters) < 1 or (tree and grows):
+            raise ValueError(
+                "num_clusters must list the prototypes of each level, the finest (and in a tree the "
+                f"largest) first, got {self.num_clusters}."
+            )
+        self.dim, self.tree, self.temperature = dim, tree, temperature
+        self.smoothing, self.clip, self.min_members = smoothing, tuple(clip), min_members
+        above = [*self.num_clusters[1:], 0] if tree else [0] * len(self.num_clusters)
+        levels = nn.ModuleList(
+            PrototypeLevel(count, dim, parents)
+            for count, parents in zip(self.num_clusters, above, strict=True)
+        )
+        # to the type checker a list of torch's modules is one of anything
+        self.levels = cast(Sequence[PrototypeLevel], levels)
+        rows = 1 if tree else len(self.num_clusters)
+        self.register_buffer("assignment", torch.zeros(rows, 0, dtype=torch.int32))
+        self.register_buffer("last_used", torch.zeros(len(self.num_clusters), dtype=torch.long))
+        self.register_buffer("epoch", torch.tensor(-1))
+        self._num_used: list[int] | None = None
+
+    def extra_repr(self) -> str:
+        """Levels and kind, for `print`."""
+        return f"num_clusters={self.num_clusters}, dim={self.dim}, tree={self.tree}"
+
+    @property
+    def num_levels(self) -> int:
+        """L."""
+        return len(self.levels)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there has been a clustering; asks the host only."""
+        return self.assignment.shape[1] > 0
+
+    @property
+    def num_used(self) -> list[int]:
+        """One more than the highest prototype with an image, per level; asks the device once a clustering."""
+        if self._num_used is None:
+            self._num_used = [int(last) + 1 for last in self.last_used]
+        return self._num_used
+
+    @torch.no_grad()
+    def load(self, clustering: Clustering, *, epoch: int) -> None:
+        """Take over a clustering, the same on every rank.
+
+        Args:
+            clustering: Of as many levels, on any device.
+            epoch: At whose beginning it was made (0-based).
+
+        Raises:
+            ValueError: Other levels, another kind, or embeddings of another size.
+        """
+        dims = {centroids.shape[1] for centroids in clustering.centroids}
+        kind_fits = self.num_levels == 1 or bool(clustering.parents) == self.tree
+        if clustering.num_levels != self.num_levels or dims != {self.dim} or not kind_fits:
+            raise ValueError(
+                f"{clustering.num_levels} levels of prototypes of size {sorted(dims)} do not fit "
+                f"{self!r}."
+            )
+        device = self.assignment.device
+        for number, level in enumerate(self.levels):
+            level.centroids = clustering.centroids[number].to(device)
+            level.density = clustering.density[number].to(device)
+        for number, parents in enumerate(clustering.parents):
+            level, above = self.levels[number], self.levels[number + 1]
+            level.parents = parents.to(device)
+            level.kin_partition = above.log_partition(level.centroids, self.kin_scale(number + 1))
+        self.assignment = clustering.assignment.to(device, torch.int32)
+        used = [clustering.on_level(number).max() for number in range(self.num_levels)]
+        self.last_used = torch.stack(used).to(device)
+        self._num_used = None
+        self.epoch.fill_(epoch)
+
+    def kin_scale(self, level: int) -> Tensor:
+        """(M,) temperatures of a level as parents: its densities with mean T once more."""
+        density = self.levels[level].density
+        return density / density.mean() * self.temperature
+
+    def assign(self, index: Tensor) -> Tensor:
+        """Prototypes of images on every level.
+
+        Args:
+            index: (B,) int64 positions in the data set.
+
+        Returns:
+            (L, B) int64.
+        """
+        found = [rows[index].long() for rows in self.assignment]
+        if self.tree:
+            for level in self.levels[:-1]:
+                found.append(level.parents[found[-1]])
+        return torch.stack(found)
+
+    def clustering(self) -> Clustering:
+        """What was loaded, without the objectives."""
+        parents = [level.parents for level in self.levels[:-1]] if self.tree else []
+        return Clustering(
+            [level.centroids for level in self.levels],
+            [level.density for level in self.levels],
+            parents,
+            self.assignment,
+            [],
+        )
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        """torch's, after buffers whose size is not known before the first clustering got that of the file."""
+        for name, buffer in list(self.named_buffers()):
+            saved = state_dict.get(prefix + name)
+            if saved is not None and saved.shape != buffer.shape and saved.ndim == buffer.ndim:
+                owner, _, last = name.rpartition(".")
+                setattr(self.get_submodule(owner), last, buffer.new_zeros(saved.shape))
+        self._num_used = None
+        super()._load_from_state_dict(state_dict, prefix, *args)
