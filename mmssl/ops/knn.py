@@ -3,7 +3,7 @@
 Unsupervised Feature Learning via Non-Parametric Instance Discrimination (2018, arXiv 1805.01978);
 compared with `eval_knn.py` of facebookresearch/dino @7c446df. Deviations: queries are chunked by size
 (the official script fails for fewer than 100 queries), the training set is chunked as well, and a
-class without a vote is never a prediction.
+class without a vote is never a prediction (`fill=True`: it may be one of the best five, as officially).
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ def weighted_knn_predict(
     num_classes: int,
     k: int,
     temperature: float = 0.07,
+    fill: bool = False,
 ) -> Tensor:
     """Classes in the order of their votes, best first; the first min(5, k, num_classes) of them.
 
@@ -120,14 +121,19 @@ def weighted_knn_predict(
         num_classes: Number of classes C.
         k: How many of the K neighbours vote.
         temperature: See `neighbor_votes`.
+        fill: Go on with classes that got no vote, the lowest numbers first, as the official scripts
+            do: they are sometimes right by luck.
 
     Returns:
-        (Q, min(5, k, C)) classes; -1 where fewer classes got a vote.
+        (Q, min(5, k, C)) classes; -1 where fewer classes got a vote, unless filled.
     """
     similarities, labels = similarities[:, :k], labels[:, :k]
     scores = neighbor_votes(similarities, labels, num_classes=num_classes, temperature=temperature)
     voted = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, labels, True)
-    best, classes = scores.masked_fill(~voted, -1.0).topk(min(5, k, num_classes), dim=1)
+    scores = scores.masked_fill(~voted, -1.0)
+    if fill:
+        return scores.argsort(dim=1, descending=True, stable=True)[:, : min(5, k, num_classes)]
+    best, classes = scores.topk(min(5, k, num_classes), dim=1)
     return classes.masked_fill(best < 0, -1)
 
 
@@ -140,6 +146,7 @@ def weighted_knn(
     k: Sequence[int] = (10, 20, 100, 200),
     temperature: float = 0.07,
     num_classes: int | None = None,
+    fill: bool = False,
     query_chunk: int = 1024,
     bank_chunk: int = 65536,
 ) -> dict[int, KnnAccuracy]:
@@ -153,6 +160,7 @@ def weighted_knn(
         k: Numbers of neighbours. One larger than N lets all N vote.
         temperature: Of the votes.
         num_classes: Default: the largest label + 1.
+        fill: See `weighted_knn_predict`.
         query_chunk: See `nearest_neighbors`.
         bank_chunk: See `nearest_neighbors`.
 
@@ -191,6 +199,7 @@ def weighted_knn(
             num_classes=num_classes,
             k=number,
             temperature=temperature,
+            fill=fill,
         )
         hits = predicted == truth
         top1 = hits[:, :1].any(1).double().mean().item() * 100

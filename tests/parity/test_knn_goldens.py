@@ -37,8 +37,17 @@ def test_values_esvit(dtype: torch.dtype) -> None:
     }
     similarities, positions = nearest_neighbors(rows["test"], rows["train"], k=20)
     neighbors = labels["train"][positions]
-    accuracy = weighted_knn(
-        rows["test"], labels["test"], rows["train"], labels["train"], k=[10, 20], num_classes=7
+    accuracy, filled = (
+        weighted_knn(
+            rows["test"],
+            labels["test"],
+            rows["train"],
+            labels["train"],
+            k=[10, 20],
+            num_classes=7,
+            fill=fill,
+        )
+        for fill in (False, True)
     )
     for k in (10, 20):
         nearest, own = similarities[:, :k], neighbors[:, :k]
@@ -47,6 +56,7 @@ def test_values_esvit(dtype: torch.dtype) -> None:
         predicted = weighted_knn_predict(nearest, own, num_classes=7, k=k)
         golden.check(f"prediction_{k}", predicted[:, 0])
         golden.check(f"top1_{k}", accuracy[k].top1)
+        golden.check(f"top5_{k}", filled[k].top5)
         # Theirs fills the best five with classes without a vote; such a class is no prediction of ours.
         unheard = (votes[torch.arange(150), labels["test"]] == 0) & ((votes > 0).sum(1) < 5)
         theirs = float(golden.arrays[f"top5_{k}"])
