@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmssl.datasets.image_dataset import ImageDataset
+from mmssl.datasets.splits import read_split
 from mmssl.datasets.transforms import MultiView
 from mmssl.registry import DATASETS
 
@@ -22,13 +23,16 @@ class ImageFolder(ImageDataset):
         views: A `MultiView` or its config; None makes a dataset of `image(index)` only.
         labels: True: the first folder below `root` is the class; False: no labels; 'auto': labels
             if every image lies in one of at least two folders below `root`.
+        subset: A file that lists the images to use, as `mmssl.datasets.splits.read_split` reads it. The
+            classes stay those of the whole folder.
         extensions: File names that count as images, in lower case.
         seed: Seed of the views; None: the sampler's (the runner's).
         max_bad_ratio: Largest share of unreadable files; above it the run stops and lists them.
 
     Raises:
-        FileNotFoundError: There is no such folder, or no image in it.
-        ValueError: `labels=True`, but images lie directly in `root`.
+        FileNotFoundError: There is no such folder or list, or no image in it.
+        ValueError: `labels=True`, but images lie directly in `root`; or the list names an image that the
+            folder lacks.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class ImageFolder(ImageDataset):
         views: MultiView | dict[str, Any] | None = None,
         *,
         labels: bool | str = "auto",
+        subset: str | None = None,
         extensions: Sequence[str] = IMAGE_EXTENSIONS,
         seed: int | None = None,
         max_bad_ratio: float = 0.05,
@@ -45,7 +50,7 @@ class ImageFolder(ImageDataset):
             raise ValueError(f"labels must be True, False or 'auto', got {labels!r}.")
         root = os.path.expanduser(root)
         paths = find_files(root, extensions)
-        folders = [path.split(os.sep, 1)[0] if os.sep in path else "" for path in paths]
+        folders = [_first_folder(path) for path in paths]
         classes = sorted(set(folders))
         if labels is True and "" in classes:
             raise ValueError(
@@ -55,6 +60,9 @@ class ImageFolder(ImageDataset):
             )
         if labels == "auto":
             labels = "" not in classes and len(classes) > 1
+        if subset is not None:
+            paths = _listed(subset, root, paths)
+            folders = [_first_folder(path) for path in paths]
         number = {name: position for position, name in enumerate(classes)}
         super().__init__(
             root,
@@ -65,6 +73,23 @@ class ImageFolder(ImageDataset):
             seed=seed,
             max_bad_ratio=max_bad_ratio,
         )
+
+
+def _first_folder(path: str) -> str:
+    return path.split(os.sep, 1)[0] if os.sep in path else ""
+
+
+def _listed(file: str, root: str, paths: list[str]) -> list[str]:
+    """The paths that a split file lists, in order of the folder; all of them must be there."""
+    wanted = set(read_split(file))
+    found = [path for path in paths if path in wanted]
+    if len(found) < len(wanted):
+        absent = sorted(wanted.difference(found))
+        raise ValueError(
+            f"{len(absent)} of the {len(wanted)} images that {file} lists are not in {root}, for "
+            f"example {absent[0]}. The list belongs to another folder, or images are missing."
+        )
+    return found
 
 
 def find_files(root: str, extensions: Sequence[str]) -> list[str]:

@@ -25,7 +25,8 @@ class ImageList(ImageDataset):
     - `.txt` (and any other ending): a path per line, optionally followed by white space and a whole
       number, its class.
     - `.csv`, `.tsv`: a path and optionally a label. The first line may be a header with columns such
-      as `path` and `label`; otherwise the first two columns are taken.
+      as `path` and `label`; otherwise the first two columns are taken. A `.csv` of which every line is
+      `path label` with a space between, as Places205's, is read like a `.txt`.
     - `.jsonl`: an object per line with the same keys.
 
     Labels that are all whole numbers are taken as they are; others are names, numbered in sorted
@@ -80,7 +81,9 @@ def _read_rows(file: str) -> list[Row]:
             return [_json_row(line, number, file) for number, line in numbered]
         if ending in (".csv", ".tsv"):
             delimiter = "\t" if ending == ".tsv" else ","
-            return _csv_rows(list(csv.reader(lines, delimiter=delimiter)), file)
+            table = list(csv.reader(lines, delimiter=delimiter))
+            spaced = _spaced_rows(table) if ending == ".csv" else []
+            return spaced or _csv_rows(table, file)
         return [_text_row(line.strip()) for line in lines if line.strip()]
 
 
@@ -117,6 +120,15 @@ def _csv_rows(table: list[list[str]], file: str) -> list[Row]:
         label = row[label_at].strip() if label_at is not None and len(row) > label_at else ""
         rows.append((row[path_at].strip(), label or None))
     return rows
+
+
+def _spaced_rows(table: list[list[str]]) -> list[Row]:
+    """The rows of a table of one column whose cells all end with a class number; else none."""
+    table = [row for row in table if any(cell.strip() for cell in row)]
+    if any(len(row) != 1 for row in table):
+        return []
+    rows = [_text_row(row[0].strip()) for row in table]
+    return [] if any(label is None for _, label in rows) else rows
 
 
 def _pick(record: dict[str, Any], names: tuple[str, ...]) -> Any:
