@@ -5,9 +5,21 @@ from __future__ import annotations
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from mmssl.models.algorithms import BYOL, CARE, DINO, BaseAlgorithm, EsViT, MoBY
-from mmssl.structures import Progress, ViewBatch
+from mmssl.models.algorithms import (
+    BYOL,
+    CARE,
+    DINO,
+    HCSC,
+    NPID,
+    PCL,
+    BaseAlgorithm,
+    EsViT,
+    MoBY,
+    MoCo,
+)
+from mmssl.structures import Clustering, Progress, ViewBatch
 
 NORM = dict(type="BN1d")
 
@@ -101,6 +113,70 @@ def tiny_esvit(**options) -> EsViT:
     return EsViT(**(arguments | options))
 
 
+def tiny_moco(**options) -> MoCo:
+    """MoCo v2 on a TinyBackbone; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(type="MLPNeck", hid_channels=16, out_channels=8),
+        queue_length=10,
+    )
+    return MoCo(**(arguments | options))
+
+
+def tiny_npid(**options) -> NPID:
+    """NPID on a TinyBackbone and 12 images; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(type="MLPNeck", out_channels=8, num_layers=1),
+        num_samples=12,
+        num_negatives=6,
+    )
+    return NPID(**(arguments | options))
+
+
+def tiny_clustering(
+    counts: tuple[int, ...] = (6, 4, 2), *, dim: int = 8, images: int = 12, tree: bool = True
+) -> Clustering:
+    """Random prototypes of `images` images, every one of them used."""
+    generator = torch.Generator().manual_seed(0)
+    centroids = [F.normalize(torch.randn(m, dim, generator=generator), dim=1) for m in counts]
+    density = [0.15 + 0.1 * torch.rand(m, generator=generator) for m in counts]
+    parents = [torch.arange(m) % above for m, above in zip(counts, counts[1:], strict=False)]
+    rows = [torch.arange(images) % m for m in (counts[:1] if tree else counts)]
+    return Clustering(
+        centroids, density, parents if tree else [], torch.stack(rows).int(), [1.0] * len(counts)
+    )
+
+
+def tiny_pcl(*, clustered: bool = True, **options) -> PCL:
+    """PCL on a TinyBackbone with random prototypes of 12 images; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(type="MLPNeck", hid_channels=16, out_channels=8),
+        prototypes=dict(type="Prototypes", num_clusters=(9, 10)),
+        num_negatives=3,
+        queue_length=10,
+    )
+    model = PCL(**(arguments | options))
+    if clustered:
+        model.load_prototypes(tiny_clustering((9, 10), tree=False), epoch=0)
+    return model
+
+
+def tiny_hcsc(*, clustered: bool = True, **options) -> HCSC:
+    """HCSC on a TinyBackbone with random prototypes of 12 images; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(type="MLPNeck", hid_channels=16, out_channels=8),
+        prototypes=dict(type="Prototypes", num_clusters=(6, 4, 2)),
+        queue_length=10,
+    )
+    model = HCSC(**(arguments | options))
+    if clustered:
+        model.load_prototypes(tiny_clustering(), epoch=0)
+    return model
+
+
 TINY = {
     "byol": tiny_byol,
     "care": tiny_care,
@@ -108,11 +184,20 @@ TINY = {
     "care_c_stream": lambda: tiny_care(t_stream=None),
     "dino": tiny_dino,
     "esvit": tiny_esvit,
+    "hcsc": tiny_hcsc,
+    "hcsc_warm_up": lambda: tiny_hcsc(clustered=False),
     "moby": tiny_moby,
+    "moco": tiny_moco,
+    "npid": tiny_npid,
+    "npid_bank": lambda: tiny_npid(num_negatives=None),
+    "npid_nce": lambda: tiny_npid(criterion="nce"),
+    "pcl": tiny_pcl,
 }
 
-MULTI_CROP = {"dino", "esvit"}
+MULTI_CROP = {"dino", "esvit", "hcsc", "hcsc_warm_up"}
 """Methods that take two views or more."""
+ONE_VIEW = {"npid", "npid_bank", "npid_nce"}
+"""Methods that take one view."""
 
 
 def tiny_model(name: str, seed: int = 0) -> BaseAlgorithm:
@@ -141,15 +226,21 @@ def total_loss(losses: dict[str, Tensor]) -> Tensor:
     return sum(value for name, value in losses.items() if "loss" in name)
 
 
+def own_views(model: BaseAlgorithm, seed: int = 0, size: int = 4) -> ViewBatch:
+    """As many views as the method takes."""
+    return tiny_views(seed, size, num=1 if isinstance(model, NPID) else 2)
+
+
 def train_step(model: BaseAlgorithm, optimizer: torch.optim.Optimizer, step: int) -> float:
-    """One step with its twin update at the moment the method declares; returns the loss."""
-    if step and model.twin.update_at == "before_forward":
+    """One step, with the random numbers and the twin update of a run; returns the loss."""
+    torch.manual_seed(step)  # as StepSeedHook
+    if step and model.twin is not None and model.twin.update_at == "before_forward":
         model.twin.update(model, step, 10)
-    loss = total_loss(model(tiny_views(step), mode="loss"))
+    loss = total_loss(model(own_views(model, step), mode="loss"))
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    if model.twin.update_at == "after_step":
+    if model.twin is not None and model.twin.update_at == "after_step":
         model.twin.update(model, step, 10)
     return loss.item()
 

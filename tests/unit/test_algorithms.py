@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmssl.models.layers import MLP
 from mmssl.structures import Progress
 from tests.helpers.tiny import (
     MULTI_CROP,
+    ONE_VIEW,
     TINY,
     TinyBackbone,
+    own_views,
     sgd,
     tiny_byol,
     tiny_care,
@@ -47,7 +50,7 @@ def test_values_finite_for_three_steps_and_gradients_where_they_belong(name):
     assert all(math.isfinite(train_step(model, optimizer, step)) for step in range(3))
     with_gradient = {n for n, p in model.named_parameters() if p.grad is not None}
     assert with_gradient == {n for n, _ in model.named_parameters() if not n.startswith("twin.")}
-    assert not any(p.requires_grad for p in model.twin.parameters())
+    assert model.twin is None or not any(p.requires_grad for p in model.twin.parameters())
 
 
 @rows
@@ -73,9 +76,11 @@ def test_state_saved_at_step_two_and_resumed_is_bit_equal(name):
 @rows
 def test_state_copies_and_pickles_give_the_same_loss(name):
     model = tiny_model(name)
-    expected = total_loss(copy.deepcopy(model)(tiny_views(), mode="loss"))
+    torch.manual_seed(0)
+    expected = total_loss(copy.deepcopy(model)(own_views(model), mode="loss"))
     loaded = pickle.loads(pickle.dumps(model))
-    assert torch.equal(total_loss(loaded(tiny_views(), mode="loss")), expected)
+    torch.manual_seed(0)
+    assert torch.equal(total_loss(loaded(own_views(model), mode="loss")), expected)
 
 
 @rows
@@ -84,7 +89,7 @@ def test_state_dict_keys_are_the_recorded_ones(name):
     assert list(tiny_model(name).state_dict()) == recorded
 
 
-@rows
+@pytest.mark.parametrize("name", [name for name in TINY if name not in ONE_VIEW])
 def test_state_twin_starts_as_a_copy(name):
     model = tiny_model(name)
     online = model.state_dict()
@@ -95,7 +100,8 @@ def test_state_twin_starts_as_a_copy(name):
 
 @rows
 def test_values_only_losses_are_called_loss(name):
-    losses = tiny_model(name)(tiny_views(), mode="loss")
+    model = tiny_model(name)
+    losses = model(own_views(model), mode="loss")
     for key, value in losses.items():
         assert value.requires_grad == ("loss" in key), key
     # random unit vectors of 8 dimensions have a standard deviation near 1 / sqrt(8) per dimension
@@ -105,9 +111,12 @@ def test_values_only_losses_are_called_loss(name):
 @rows
 def test_equivalence_bfloat16_autocast_is_close(name):
     model = tiny_model(name)
-    exact = total_loss(copy.deepcopy(model)(tiny_views(size=16), mode="loss"))
+    views = own_views(model, size=6)
+    torch.manual_seed(0)
+    exact = total_loss(copy.deepcopy(model)(views, mode="loss"))
+    torch.manual_seed(0)
     with torch.autocast("cpu", torch.bfloat16):
-        losses = model(tiny_views(size=16), mode="loss")
+        losses = model(views, mode="loss")
     assert all(value.dtype == torch.float32 for value in losses.values())
     total_loss(losses).backward()
     # bfloat16 has 8 bits; batch statistics of small maps enlarge its rounding
@@ -121,8 +130,11 @@ def test_raises_on_wrong_use(name):
         with pytest.raises(ValueError, match="at least 2 views"):
             model(tiny_views(num=1), mode="loss")
     else:
-        with pytest.raises(ValueError, match="exactly two views"):
+        number = "one view" if name in ONE_VIEW else "exactly two views"
+        with pytest.raises(ValueError, match=number):
             model(tiny_views(num=3), mode="loss")
+    heads = [child for child in model.children() if isinstance(child, MLP)]
+    if any(isinstance(layer, torch.nn.BatchNorm1d) for mlp in heads for layer in mlp.layers):
         with pytest.raises(ValueError, match="batch of one image"):
             model(tiny_views(size=1), mode="loss")
     model.progress = None
