@@ -200,3 +200,34 @@ def test_raises_scheduler():
 def test_values_emulated_bfloat16(monkeypatch, capabilities, emulated):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert emulates_bfloat16() is emulated
+
+
+def test_values_rates_by_module():
+    """The classifier of a semi-supervised run has its own rate; the longer name is the more special."""
+    model = nn.Sequential()
+    model.add_module("trunk", nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
+    model.add_module("head", nn.Linear(2, 2))
+    groups = groups_of(
+        model, dict(lr_by_module={"head": 5.0, "trunk": 0.2, "trunk.1": 0.3}, no_decay=("bias",))
+    )
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {
+        names[id(p)]: (group["lr"], group["weight_decay"])
+        for group in groups
+        for p in group["params"]
+    }
+    rates = dict(head=5.0, **{"trunk.0": 0.2, "trunk.1": 0.3})
+    assert found == {
+        f"{name}.{kind}": (rate, 0.0 if kind == "bias" else 0.1)
+        for name, rate in rates.items()
+        for kind in ("weight", "bias")
+    }
+    custom = groups_of(
+        model, dict(lr_by_module=dict(head=5.0), custom_keys=dict(head=dict(lr_mult=2.0)))
+    )
+    assert sorted(group["lr"] for group in custom) == [1.0, 2.0]
+
+
+def test_raises_on_rates_of_absent_modules():
+    with pytest.raises(ValueError, match="lr_by_module names haed, but Sequential has no such"):
+        groups_of(nn.Sequential(nn.Linear(2, 2)), dict(lr_by_module=dict(haed=1.0)))

@@ -59,7 +59,9 @@ class ParamGroupConstructor(DefaultOptimWrapperConstructor):
     * `no_decay`: kinds without weight decay, out of `weight`, `bias`, `norm`, `position`, `vector` (see
       `parameter_kind`);
     * `lars_exclude`: kinds that LARS does not scale;
-    * `lr_mult_by_kind`: factors on the learning rate by kind (Barlow Twins: other rates for biases).
+    * `lr_mult_by_kind`: factors on the learning rate by kind (Barlow Twins: other rates for biases);
+    * `lr_by_module`: learning rates of whole modules by their dotted names, such as `dict(head=0.02)` for a
+      classifier on a trunk with `optimizer.lr`.
 
     `custom_keys` take precedence for what they set. Without options every trainable parameter is in one
     group, as CARE is released.
@@ -78,6 +80,7 @@ class ParamGroupConstructor(DefaultOptimWrapperConstructor):
         self.lars_exclude = self._kinds(options, "lars_exclude")
         self.lr_mult_by_kind: dict[str, float] = options.pop("lr_mult_by_kind", {})
         self._check_kinds("lr_mult_by_kind", self.lr_mult_by_kind)
+        self.lr_by_module: dict[str, float] = options.pop("lr_by_module", {})
         # mmengine asks for our groups only if some option is there
         options.setdefault("bypass_duplicate", False)
         super().__init__(optim_wrapper_cfg, options)
@@ -106,7 +109,7 @@ class ParamGroupConstructor(DefaultOptimWrapperConstructor):
         """Append the groups of a module; at the root, apply the rules by kind and merge equal groups.
 
         Raises:
-            ValueError: The model has no trainable parameter.
+            ValueError: The model has no trainable parameter, or no module that `lr_by_module` names.
         """
         if any(parameter.requires_grad for parameter in module.parameters()):
             super().add_params(params, module, prefix, is_dcn_module)
@@ -119,9 +122,29 @@ class ParamGroupConstructor(DefaultOptimWrapperConstructor):
             for owner in module.modules()
             for name, parameter in owner.named_parameters(recurse=False)
         }
+        rates = self._module_rates(module)
         for group in params:
-            self._apply(group, kinds[id(group["params"][0])])
+            owner = id(group["params"][0])
+            if owner in rates:
+                group.setdefault("lr", rates[owner])
+            self._apply(group, kinds[owner])
         params[:] = _merged(params)
+
+    def _module_rates(self, module: nn.Module) -> dict[int, float]:
+        """Learning rate of every parameter inside a module of `lr_by_module`, by its id."""
+        children = dict(module.named_modules())
+        unknown = [name for name in self.lr_by_module if name not in children]
+        if unknown:
+            raise ValueError(
+                f"lr_by_module names {', '.join(unknown)}, but {type(module).__name__} has no such "
+                "module. Names are dotted paths such as 'head'."
+            )
+        # the longer name is the more special one: it comes last and wins
+        return {
+            id(parameter): self.lr_by_module[name]
+            for name in sorted(self.lr_by_module, key=len)
+            for parameter in children[name].parameters()
+        }
 
     def _apply(self, group: dict, kind: str) -> None:
         if kind in self.no_decay:
