@@ -83,6 +83,31 @@ def broadcast_buffers(module: nn.Module) -> None:
             dist.broadcast(buffer, 0)
 
 
+def wire_device() -> torch.device:
+    """The device whose tensors the backend of several ranks can exchange."""
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+
+
+@torch.no_grad()
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """Sum of `tensor` over the ranks, on its device; no gradient. Exact if every addition is."""
+    if world_size() == 1:
+        return tensor.detach()
+    total = tensor.detach().to(wire_device(), copy=True)
+    dist.all_reduce(total)
+    return total.to(tensor.device)
+
+
+@torch.no_grad()
+def from_first_rank(tensor: Tensor) -> Tensor:
+    """The `tensor` of rank 0, on the device of each rank's own, which has the same shape; no gradient."""
+    if world_size() == 1:
+        return tensor.detach()
+    sent = tensor.detach().to(wire_device(), copy=True).contiguous()
+    dist.broadcast(sent, 0)
+    return sent.to(tensor.device)
+
+
 def gather_objects(item: Any) -> list[Any]:
     """A small picklable `item` of every rank, in rank order; slow, for messages."""
     if world_size() == 1:
@@ -97,8 +122,7 @@ def union(flags: Tensor) -> Tensor:
     """Where `flags` (any shape, bool, CPU) is true on at least one rank."""
     if world_size() == 1:
         return flags
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    value = flags.to(device, torch.uint8)
+    value = flags.to(wire_device(), torch.uint8)
     dist.all_reduce(value, op=dist.ReduceOp.MAX)
     return value.to("cpu", torch.bool)
 
@@ -108,7 +132,6 @@ def any_rank(flag: bool) -> bool:
     """Whether `flag` is true on at least one rank: the way to leave a loop together."""
     if world_size() == 1:
         return flag
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    value = torch.tensor([float(flag)], device=device)
+    value = torch.tensor([float(flag)], device=wire_device())
     dist.all_reduce(value, op=dist.ReduceOp.MAX)
     return bool(value.item())

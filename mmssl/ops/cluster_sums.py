@@ -1,0 +1,118 @@
+"""Means of the members of clusters, collected while the rows go by chunk by chunk."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmssl.ops.collectives import sum_over_ranks
+from mmssl.ops.exact_sums import grid_scale, on_grid
+from mmssl.ops.sharded_rows import ShardedRows
+
+
+class ClusterMeans(NamedTuple):
+    """What one iteration found.
+
+    Attributes:
+        centroids: (k, D) float32 means; 0 where a cluster is empty.
+        counts: (k,) float64 members on all ranks.
+        objective: Sum of the squared distances of all rows.
+    """
+
+    centroids: Tensor
+    counts: Tensor
+    objective: float
+
+
+class ExactSums:
+    """Sums on a grid: the same for any order of the rows, so also for any number of ranks.
+
+    Since additions are exact they can be undone: from the second iteration on only the rows that changed
+    their cluster are added to the new and taken from the old one.
+
+    Args:
+        points: The rows; their largest values determine the grid.
+        num_clusters: k.
+        num_rows: Rows of all ranks that will go by in each iteration.
+        num_local_rows: Those of this rank.
+    """
+
+    def __init__(
+        self, points: ShardedRows, num_clusters: int, *, num_rows: int, num_local_rows: int
+    ) -> None:
+        dim, device = points.features.shape[1], points.device
+        self.scale = grid_scale(points.largest, num_rows)
+        # a mean is not longer than the longest row, a split one by a thousandth
+        self.distance_scale = grid_scale(8 * points.largest_square, num_rows)
+        self.sums = torch.zeros(num_clusters, dim, dtype=torch.float64, device=device)
+        self.counts = torch.zeros(num_clusters, dtype=torch.float64, device=device)
+        self.total = torch.zeros((), dtype=torch.float64, device=device)
+        self.assigned = torch.full((num_local_rows,), -1, dtype=torch.int32, device=device)
+
+    def add(self, start: int, rows: Tensor, distances: Tensor, assignment: Tensor) -> None:
+        """Count one chunk.
+
+        Args:
+            start: How many of this rank's rows went by before in this iteration.
+            rows: (m, D) float32.
+            distances: (m,) float32 squared distances to their centroids.
+            assignment: (m,) int64 their clusters.
+        """
+        before = self.assigned[start : start + len(rows)]
+        changed = (before != assignment).nonzero().flatten()
+        values = on_grid(rows[changed], self.scale)
+        old, new = before[changed].long(), assignment[changed]
+        ones = torch.ones(len(new), dtype=torch.float64, device=rows.device)
+        self.sums.index_add_(0, new, values)
+        self.counts.index_add_(0, new, ones)
+        if len(old) and old[0] >= 0:
+            self.sums.index_add_(0, old, values, alpha=-1)
+            self.counts.index_add_(0, old, ones, alpha=-1)
+        before.copy_(assignment)
+        self.total += on_grid(distances, self.distance_scale).sum()
+
+    def finish(self) -> ClusterMeans:
+        """The means over all ranks; the next iteration may begin."""
+        everything = torch.cat([self.sums.flatten(), self.counts, self.total[None]])
+        everything = sum_over_ranks(everything)
+        sums, counts, total = everything.split([self.sums.numel(), len(self.counts), 1])
+        self.total.zero_()
+        means = sums.view_as(self.sums) / self.scale / counts.clamp(min=1)[:, None]
+        return ClusterMeans(means.float(), counts, float(total) / self.distance_scale)
+
+
+class FaissSums:
+    """Sums as faiss makes them on one process: in float32, in the order of the rows.
+
+    Args:
+        points: The rows.
+        num_clusters: k.
+    """
+
+    def __init__(self, points: ShardedRows, num_clusters: int) -> None:
+        # On the CPU also for rows on a GPU, whose additions have no order.
+        self.sums = torch.zeros(num_clusters, points.features.shape[1])
+        self.counts = torch.zeros(num_clusters, dtype=torch.float64)
+        self.total = np.float32(0)
+        self.device = points.device
+
+    def add(self, start: int, rows: Tensor, distances: Tensor, assignment: Tensor) -> None:
+        """Count one chunk; see `ExactSums.add`."""
+        clusters = assignment.cpu()
+        self.sums.index_add_(0, clusters, rows.cpu())
+        self.counts += clusters.bincount(minlength=len(self.counts))
+        terms = np.concatenate([[self.total], distances.cpu().numpy()], dtype=np.float32)
+        self.total = np.add.accumulate(terms)[-1]
+
+    def finish(self) -> ClusterMeans:
+        """The means; the next iteration may begin."""
+        means = self.sums * (1 / self.counts.float().clamp(min=1))[:, None]
+        found = ClusterMeans(
+            means.to(self.device), self.counts.to(self.device), float(self.total)
+        )
+        self.sums, self.counts = torch.zeros_like(self.sums), torch.zeros_like(self.counts)
+        self.total = np.float32(0)
+        return found
