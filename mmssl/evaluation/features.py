@@ -30,7 +30,8 @@ class Features(NamedTuple):
 
     Attributes:
         features: (N, D) float32 on the CPU.
-        labels: (N,) int64 classes, -1 where an image has none.
+        labels: (N,) int64 classes, -1 where an image has none; or (N, C) int8 of images with several
+            classes, 1 present, 0 only difficult, -1 absent.
     """
 
     features: Tensor
@@ -38,7 +39,9 @@ class Features(NamedTuple):
 
 
 def labelled(data: Features) -> Features:
-    """Only the images that have a label."""
+    """Only the images that have a label; those with one label per class have."""
+    if data.labels.ndim == 2:
+        return data
     keep = data.labels >= 0
     return Features(data.features[keep], data.labels[keep])
 
