@@ -13,6 +13,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
+from mmssl.datasets import ImageList
 from mmssl.datasets.shapes import (
     LEAVES,
     LEVELS,
@@ -362,3 +363,21 @@ def test_equivalence_transfer_configs_name_the_drawn_classes():
     """The classes of the transfer configs are those of the default detection level, in their order."""
     path = Path(__file__).parents[2] / "configs/benchmarks/_base_/shapes_classes.py"
     assert Config.fromfile(str(path)).shapes_classes == tuple(categories("species"))
+
+
+def test_values_unlabelled_scenes_are_named_for_later(tmp_path):
+    counts = dict(num_classify_train=0, num_classify_val=0, num_scenes_train=0, num_scenes_val=0)
+    draw_shapes(tmp_path / "flocks", num_unlabelled=6, num_workers=1, **counts)
+    draw_shapes(tmp_path / "mixed", num_unlabelled=6, num_workers=1, flock=0.0, **counts)
+    images = ImageList(str(tmp_path / "flocks" / "unlabelled.csv"))
+    assert len(images) == 6 and min(images.labels) >= 0
+    names = {leaf.name for leaf in LEAVES}
+    assert set(images.classes) <= names
+    drawn = [
+        {thing.leaf for thing in draw_scene(Draws(0, 0, i), size=96, min_objects=3)[1]}
+        for i in range(6)
+    ]
+    found = [images.classes[label] for label in images.labels]
+    assert found == [LEAVES[leaf].name for (leaf,) in drawn]
+    lines = (tmp_path / "mixed" / "unlabelled.csv").read_text().splitlines()
+    assert sum(line.endswith(",") for line in lines) >= 4

@@ -23,7 +23,7 @@ from .writers import (
 )
 
 # Raised whenever the pixels or the layout change, so that folders of older versions are not reused.
-VERSION = 4
+VERSION = 5
 # Objects of an unlabelled scene: with fewer, many crops would show none.
 MIN_FLOCK = 3
 MANIFEST = "shapes.json"
@@ -46,13 +46,14 @@ def _draw_job(job: Job) -> tuple[bytes, list[dict[str, Any]]]:
     difficulty = plan["difficulty"]
     annotations: list[dict[str, Any]] = []
     if job.split == "unlabelled":
-        image, _ = draw_scene(
+        image, objects = draw_scene(
             draws,
             size=plan["size"],
             min_objects=MIN_FLOCK,
             flock=plan["flock"],
             difficulty=difficulty,
         )
+        annotations = coco_objects(objects, LEVELS[-1])
         write_jpeg(root / "unlabelled" / f"{job.index:06d}.jpg", image)
     elif job.split.startswith("classify"):
         leaf = job.index % len(LEAVES)
@@ -164,8 +165,10 @@ def draw_shapes(
 ) -> dict[str, Any]:
     """Draw Shapes into a folder, unless it is there already with the same parameters.
 
-    Layout: ``unlabelled/*.jpg``; ``classify/{train,val}/<class>/*.jpg``; ``coco/{train,val}/*.jpg``
-    with ``coco/annotations/instances_{train,val}.json``; ``voc/`` as VOC2012; ``classes.json``;
+    Layout: ``unlabelled/*.jpg``, and in ``unlabelled.csv`` (an `ImageList`) the class that each of
+    them shows, empty where several, to measure what was learnt without it;
+    ``classify/{train,val}/<class>/*.jpg``; ``coco/{train,val}/*.jpg`` with
+    ``coco/annotations/instances_{train,val}.json``; ``voc/`` as VOC2012; ``classes.json``;
     ``shapes.json``. The scenes of ``coco`` and ``voc`` are the same.
 
     Args:
@@ -242,15 +245,19 @@ def _draw_all(
     jobs = [Job(str(root), split, i, plan) for split in SPLITS for i in range(plan[f"num_{split}"])]
     digest = hashlib.blake2b(digest_size=16)
     scenes: dict[str, list[list[dict[str, Any]]]] = {"scenes_train": [], "scenes_val": []}
+    held: list[set[int]] = []
     for number, (job, result) in enumerate(zip(jobs, _results(jobs, num_workers), strict=True)):
         pixels, annotations = result
         digest.update(pixels)
         if job.split in scenes:
             scenes[job.split].append(annotations)
+        elif job.split == "unlabelled":
+            held.append({thing["leaf"] for thing in annotations})
         if progress is not None:
             progress(number + 1, len(jobs))
     for split, annotations_of in scenes.items():
         _write_lists(root, split.removeprefix("scenes_"), annotations_of, plan)
+    _write_held(root / "unlabelled.csv", held)
     manifest = {
         "plan": plan,
         "complete": True,
@@ -273,6 +280,13 @@ def _write_lists(
     sets = root / "voc" / "ImageSets"
     for task in ("Main", "Segmentation"):
         (sets / task / f"{part}.txt").write_text(names, encoding="utf-8")
+
+
+def _write_held(path: Path, held: list[set[int]]) -> None:
+    """Write which class each unlabelled scene shows, if one: to look at, never to train on."""
+    names = [LEAVES[min(leaves)].name if len(leaves) == 1 else "" for leaves in held]
+    rows = [f"unlabelled/{i:06d}.jpg,{name}\n" for i, name in enumerate(names)]
+    path.write_text("path,label\n" + "".join(rows), encoding="utf-8")
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from mmssl.structures import Progress
 class ProgressHook(Hook):
     """Set `algorithm.progress` before each iteration.
 
-    before_train        refuse a twin that nothing would ever update
+    before_train        refuse a twin that nothing would ever update, a bank of another size
     for each iteration
         before_train_iter   algorithm.progress = Progress(...)      <-
         train_step
@@ -27,10 +27,11 @@ class ProgressHook(Hook):
     priority = "VERY_HIGH"
 
     def before_train(self, runner) -> None:
-        """Check that every twin has a hook that moves it.
+        """Check that every twin has a hook that moves it, and that every image has a row of its own.
 
         Raises:
             RuntimeError: The model holds a `MomentumTwin` but the run has no `MomentumUpdateHook`.
+            ValueError: The method keeps something for every image, but for another number of them.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self.algorithm = model if isinstance(model, BaseAlgorithm) else None
@@ -40,6 +41,16 @@ class ProgressHook(Hook):
                 "The model holds a MomentumTwin but no MomentumUpdateHook moves it. Inherit "
                 "configs/_base_/default_runtime.py or add dict(type='MomentumUpdateHook') to "
                 "default_hooks."
+            )
+
+        rows, images = (
+            getattr(self.algorithm, "num_samples", None),
+            len(runner.train_dataloader.dataset),
+        )
+        if rows not in (None, images):
+            raise ValueError(
+                f"model.num_samples is {rows}, but there are {images} training images: "
+                f"{type(self.algorithm).__name__} has one row for each. Set model.num_samples={images}."
             )
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
