@@ -8,6 +8,7 @@ from torch import nn
 
 from mmssl.convert.layouts import Branch
 from mmssl.convert.load_backbone import load_backbone
+from mmssl.convert.transfer_load import REQUIRED
 from mmssl.registry import WEIGHT_INITIALIZERS
 
 
@@ -29,7 +30,8 @@ class PretrainedBackbone:
 
     Args:
         checkpoint: A file, URL or `torchvision://name`: of torchvision, timm, mmdet, mmseg, an official
-            self-supervised checkpoint, one of ours, or an export.
+            self-supervised checkpoint, one of ours, or an export. "REQUIRED", as evaluation configs have
+            it, stands for the one that has to be named.
         branch: `online`, `twin` or `auto` (see `mmssl.convert.layouts.find_weights`).
         prefix: Take the names behind this prefix instead of detecting it.
         allow_partial: Accept that some parameters keep their random initialisation.
@@ -52,7 +54,17 @@ class PretrainedBackbone:
         self.trust_pickle = trust_pickle
 
     def __call__(self, module: nn.Module) -> None:
-        """Load into `module.backbone`, or into `module` if it has no child of that name."""
+        """Load into `module.backbone`, or into `module` if it has no child of that name.
+
+        Raises:
+            ValueError: No checkpoint was named, or it does not fit.
+        """
+        if self.checkpoint == REQUIRED:
+            raise ValueError(
+                "This config evaluates a pretrained backbone, and none was given. Name a checkpoint with "
+                "--cfg-options model.backbone.init_cfg.checkpoint=FILE; for the baseline of random "
+                "initialisation say so with --cfg-options model.backbone.init_cfg=None."
+            )
         backbone = getattr(module, "backbone", module)
         # mmengine initialises children after their parent: let them go first, so that nothing
         # touches the loaded weights later.

@@ -15,7 +15,9 @@ from .features import (
     select_backbone,
 )
 from .linear_probe import LinearProbeResult, hold_out, linear_probe
+from .multi_label_precision import MultiLabelPrecision
 from .rng import preserved_rng
+from .top_k_accuracy import TopKAccuracy
 
 __all__ = [
     "CollapseDoctor",
@@ -24,6 +26,8 @@ __all__ = [
     "Features",
     "HeadEntropies",
     "LinearProbeResult",
+    "MultiLabelPrecision",
+    "TopKAccuracy",
     "alignment",
     "alpha_req",
     "correspondence_views",

@@ -210,7 +210,7 @@ def view_feature(backbone: nn.Module, images: Tensor, stage: int = -1) -> Tensor
     return pool_stage(backbone(images), stage)
 
 
-def _gather_rows(local: Tensor, device: torch.device) -> Tensor:
+def rows_of_all_ranks(local: Tensor, device: torch.device) -> Tensor:
     """All ranks' rows of a CPU tensor, through the device, a few thousand rows at a time."""
     if world_size() == 1:
         return local
@@ -279,7 +279,7 @@ def rows_of_images(
     if not computed:
         raise ValueError("The loader yields no batch; is the folder empty or drop_last set?")
     rows, order, classes = (
-        _gather_rows(torch.cat(parts), device) for parts in (computed, index, labels)
+        rows_of_all_ranks(torch.cat(parts), device) for parts in (computed, index, labels)
     )
     positions, inverse = order.unique(return_inverse=True)
     # The last write wins, and duplicates are equal.

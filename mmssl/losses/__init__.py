@@ -1,3 +1,4 @@
+from .classification import class_cross_entropy, multi_label_cross_entropy
 from .contrastive import info_nce
 from .cosine import cosine_regression, unit_norm
 from .distillation import distillation, mixed_distillation, pair_weights
@@ -14,6 +15,7 @@ from .region import matched_regression, region_pairs
 
 __all__ = [
     "bank_loss",
+    "class_cross_entropy",
     "cosine_regression",
     "distillation",
     "guidance",
@@ -22,6 +24,7 @@ __all__ = [
     "keep_probability",
     "matched_regression",
     "mixed_distillation",
+    "multi_label_cross_entropy",
     "noise_contrastive",
     "pair_weights",
     "prototype_contrast",

@@ -1,11 +1,14 @@
 from .bad_files_hook import BadFilesHook
+from .best_epoch_hook import BestEpochHook
 from .checkpoint_hook import CheckpointHook, latest_checkpoint
+from .class_check_hook import ClassCheckHook
 from .collapse_hook import CollapseError, CollapseHook
 from .continuation_hook import ContinuationHook
 from .correspondence_hook import CorrespondenceHook
 from .data_time_hook import DataTimeHook
 from .finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from .freeze_hook import FreezeHook
+from .frozen_check_hook import FrozenCheckHook
 from .knn_hook import KNNHook
 from .momentum_update_hook import MomentumUpdateHook
 from .preemption_hook import Preempted, PreemptionHook
@@ -16,7 +19,9 @@ from .step_seed_hook import StepSeedHook
 
 __all__ = [
     "BadFilesHook",
+    "BestEpochHook",
     "CheckpointHook",
+    "ClassCheckHook",
     "CollapseError",
     "CollapseHook",
     "ContinuationHook",
@@ -24,6 +29,7 @@ __all__ = [
     "DataTimeHook",
     "FiniteLossHook",
     "FreezeHook",
+    "FrozenCheckHook",
     "KNNHook",
     "MomentumUpdateHook",
     "NonFiniteLossError",

@@ -4,6 +4,7 @@ from .care import CARE
 from .dino import DINO
 from .esvit import EsViT
 from .hcsc import HCSC
+from .image_classifier import ImageClassifier
 from .moby import MoBY
 from .moco import MoCo
 from .npid import NPID
@@ -18,6 +19,7 @@ __all__ = [
     "PCL",
     "BaseAlgorithm",
     "EsViT",
+    "ImageClassifier",
     "MoBY",
     "MoCo",
 ]

@@ -31,6 +31,7 @@ class LinearHead(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        self.num_classes = num_classes
         self.fc = nn.Linear(in_channels, num_classes)
         self.norm: nn.Module = nn.BatchNorm1d(num_classes) if norm else nn.Identity()
         nn.init.normal_(self.fc.weight, std=0.01)

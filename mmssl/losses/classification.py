@@ -1,0 +1,78 @@
+"""Losses of classifiers: one class per image, or several."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def class_cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of the class of each image, batch mean.
+
+        mean_i - log softmax(logits_i)[label_i]
+
+    Args:
+        logits: (B, C), carry the gradient; the softmax runs in float32 at least, under autocast too.
+        labels: (B,) int64 classes.
+        label_smoothing: Share of the target that is spread evenly over all classes.
+
+    Raises:
+        ValueError: Labels of another form, or outside 0..C-1.
+    """
+    if labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"Each of the {len(logits)} images needs one class, got labels of the form "
+            f"{tuple(labels.shape)}. Images with several classes need multi_label=True."
+        )
+    lowest, highest = (int(bound) for bound in labels.aminmax())
+    if lowest < 0 or highest >= logits.shape[1]:
+        raise ValueError(
+            f"Classes must lie in 0..{logits.shape[1] - 1}, got {lowest}..{highest}. -1 is an image "
+            "without a label: put the images into one folder per class. More classes than the head "
+            "has: set head.num_classes."
+        )
+    return F.cross_entropy(_precise(logits), labels, label_smoothing=label_smoothing)
+
+
+def multi_label_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    reduction: Literal["mean", "sum"] = "mean",
+    leave_out_difficult: bool = False,
+) -> Tensor:
+    """Binary cross-entropy of each class of each image.
+
+        - log sigmoid(logits_ic) if class c is there,  - log sigmoid(-logits_ic) if not
+
+    Args:
+        logits: (B, C), carry the gradient; computed in float32 at least, under autocast too.
+        labels: (B, C): 1 present, 0 only difficult objects, -1 absent.
+        reduction: Mean or sum over images and classes (HCSC's VOC07 protocol sums).
+        leave_out_difficult: Classes with label 0 have no part in the loss; else they count as absent.
+
+    Raises:
+        ValueError: Labels of another form, or nothing is left.
+    """
+    if labels.shape != logits.shape:
+        raise ValueError(
+            f"Each of the {len(logits)} images needs a label for each of {logits.shape[1]} classes, "
+            f"got labels of the form {tuple(labels.shape)}. head.num_classes must be the number of "
+            "classes of the data set, and multi_label=True is for data sets such as VOCClassification."
+        )
+    logits = _precise(logits)
+    losses = F.binary_cross_entropy_with_logits(
+        logits, (labels > 0).to(logits.dtype), reduction="none"
+    )
+    if leave_out_difficult:
+        losses = losses[labels != 0]
+        if not losses.numel():
+            raise ValueError("Every label of the batch is 0 (only difficult objects): no loss.")
+    return losses.sum() if reduction == "sum" else losses.mean()
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """At least float32."""
+    return logits.float() if logits.dtype.itemsize < 4 else logits
