@@ -3,8 +3,8 @@
 A tree is given by its levels: the groups of the n points on each, the finest first, every group inside one of
 the next level; above the last level is the root. Measures, all exact and without looking at single pairs:
 
-- *Dendrogram purity* (Heller and Ghahramani, Bayesian hierarchical clustering, ICML 2005): of two random points
-  of one class, take the smallest group that holds both; the share of this class in it, on average.
+- *Dendrogram purity* (Heller and Ghahramani, Bayesian hierarchical clustering, ICML 2005): of two random
+  points of one class, take the smallest group that holds both; the share of this class in it, on average.
 - *Lowest common ancestors*: two points meet on some level of either tree. The table of how many pairs meet
   on level i of one and j of the other gives the share on which the trees agree, the same adjusted for chance
   (Cohen's kappa; for trees of one level it is the adjusted Rand index: Warrens, On the equivalence of Cohen's
@@ -15,6 +15,7 @@ the next level; above the last level is the root. Measures, all exact and withou
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -34,7 +35,7 @@ def check_nested(levels: Sequence[Tensor]) -> None:
     """
     if not levels:
         raise ValueError("A tree needs at least one level.")
-    for number, (finer, coarser) in enumerate(zip(levels, levels[1:])):
+    for number, (finer, coarser) in enumerate(itertools.pairwise(levels)):
         table = contingency(finer, coarser)
         broken = len(table.counts) - len(table.row_sizes)
         if broken:

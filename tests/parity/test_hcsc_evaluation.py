@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mmssl.evaluation.average_precision import average_precision
+from mmssl.evaluation.clustering import score_clusters
 from mmssl.evaluation.mining import mining_counts
 from mmssl.ops.knn import weighted_knn
 from tests.helpers.golden_inputs import mixture, unpacked
@@ -70,3 +71,15 @@ def test_values_mined_negatives() -> None:
     np.testing.assert_allclose(found, golden.arrays["values"], rtol=0, atol=tolerance)
     halves = [mining_counts(queries[part], keys, kept[part]) for part in (slice(9), slice(9, None))]
     assert halves[0].plus(halves[1]).metrics() == found
+
+
+def test_values_cluster_scores() -> None:
+    golden = Golden("hcsc", "cluster_scores")
+    found = score_clusters(tensor(golden, "clusters").long(), tensor(golden, "labels").long())
+    tolerance = golden.entry["tolerance"]
+    for name, value in (
+        ("nmi", found.nmi),
+        ("ami", found.ami),
+        ("hungarian_acc", found.matching),
+    ):
+        assert value == pytest.approx(golden.arrays[name].item(), rel=0, abs=tolerance)
