@@ -110,9 +110,7 @@ class FaissSums:
     def finish(self) -> ClusterMeans:
         """The means; the next iteration may begin."""
         means = self.sums * (1 / self.counts.float().clamp(min=1))[:, None]
-        found = ClusterMeans(
-            means.to(self.device), self.counts.to(self.device), float(self.total)
-        )
+        found = ClusterMeans(means.to(self.device), self.counts.to(self.device), float(self.total))
         self.sums, self.counts = torch.zeros_like(self.sums), torch.zeros_like(self.counts)
         self.total = np.float32(0)
         return found

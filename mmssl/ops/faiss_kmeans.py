@@ -85,9 +85,7 @@ class FaissKMeans:
             index.add(centroids.numpy())
             found = index.search(everything.contiguous().numpy(), 1)
             distances, assignment = (torch.from_numpy(values[:, 0]) for values in found)
-        centroids, distances, assignment = map(
-            from_first_rank, (centroids, distances, assignment)
-        )
+        centroids, distances, assignment = map(from_first_rank, (centroids, distances, assignment))
         history = gather_objects(history)[0]
         return KMeansResult(
             centroids.to(features.device),

@@ -56,7 +56,7 @@ def first_of_permutation(size: int, count: int, *, seed: int) -> Tensor:
     steps = _words(seed, exchanges) % (size - np.arange(exchanges, dtype=np.int64))
     # A dictionary entry takes about as much memory as a dozen positions of a plain array.
     entries = array("q", range(size)) if size <= 12 * count else _Untouched()
-    chosen = np.empty(count, dtype=np.int64)
+    chosen: np.ndarray = np.empty(count, dtype=np.int64)
     for position, step in enumerate(steps.tolist()):
         partner = position + step
         chosen[position] = entries[partner]
@@ -86,7 +86,7 @@ class SplitDraws:
 
     def __init__(self) -> None:
         self.random = np.random.RandomState(SPLIT_SEED)
-        self.waiting = np.empty(0, dtype=np.float32)
+        self.waiting: np.ndarray = np.empty(0, dtype=np.float32)
 
     def take(self, count: int) -> np.ndarray:
         """(count,) float32 next numbers of the stream, from 0 to 1, both included."""
@@ -134,7 +134,7 @@ def split_empty_clusters(centroids: np.ndarray, counts: np.ndarray) -> int:
     if not len(empty):
         return 0
     spare = np.float32(counts.sum() - len(counts))
-    sizes = counts.astype(np.float32)
+    sizes: np.ndarray = counts.astype(np.float32)
     draws = SplitDraws()
     up, down = np.float32(1 + 1 / 1024), np.float32(1 - 1 / 1024)
     for cluster in empty.tolist():

@@ -100,8 +100,9 @@ class KMeans:
                 "use sums='exact'."
             )
         with progress_bar(progress, self.restarts * self.iterations + 1) as advance:
+            history: tuple[float, ...] = ()
             if points.total == num_clusters:
-                centroids, history = points.take(torch.arange(num_clusters)), ()
+                centroids = points.take(torch.arange(num_clusters))
             else:
                 centroids, history = self._best_restart(points, num_clusters, seed, advance)
             search = NearestCentroid(centroids)
@@ -129,9 +130,7 @@ class KMeans:
                 local = local.sort().values  # files are read faster in their order
         best: tuple[Tensor, tuple[float, ...]] | None = None
         for restart in range(self.restarts):
-            first = first_of_permutation(
-                num_rows, num_clusters, seed=restart_seed(seed, restart)
-            )
+            first = first_of_permutation(num_rows, num_clusters, seed=restart_seed(seed, restart))
             centroids = points.take(first if chosen is None else chosen[first])
             found = self._iterate(points, local, num_rows, centroids, advance)
             if best is None or found[1][-1] < best[1][-1]:
@@ -159,9 +158,7 @@ class KMeans:
         num_local = len(points.features) if rows is None else len(rows)
         sums: ExactSums | FaissSums
         if self.sums == "exact":
-            sums = ExactSums(
-                points, len(centroids), num_rows=num_rows, num_local_rows=num_local
-            )
+            sums = ExactSums(points, len(centroids), num_rows=num_rows, num_local_rows=num_local)
         else:
             sums = FaissSums(points, len(centroids))
         history: list[float] = []

@@ -1,8 +1,9 @@
 """The nearest of many centroids for each row, without ever holding all distances.
 
-|x - c|^2 = |x|^2 + (|c|^2 - 2 x.c); the bracket comes out of one matrix product whose rows have a one
-appended. Its minimum over the centroids is taken in groups: a vectorised minimum over each group, then
-the best group, then the place in it, which costs a tenth of the product instead of two thirds.
+Nearest is what has the smallest |c|^2 - 2 x.c, which comes out of one matrix product whose rows have a one
+appended. The minimum over the centroids is taken in groups: a vectorised minimum over each group, then
+the best group, then the place in it, which costs a tenth of the product instead of two thirds. The distance
+itself is then the sum over (x - c)^2: it is 0 for equal rows, where the product would leave rounding errors.
 
 Rows are handled in tiles of one size, the last one filled up, so that the same kernels see every row and
 its float32 distances do not depend on where it lies, on the number of rows or on that of processes.
@@ -17,9 +18,9 @@ import torch
 from torch import Tensor
 
 GROUP = 64
-# Centroids of one product: with a tile of rows 16 MB on a CPU, near its caches.
+# Centroids of one product: with a tile of rows at most 32 MB on a CPU, near its caches.
 BLOCK = 4096
-TILE_ROWS = {"cpu": 1024}
+TILE_ROWS = {"cpu": 2048}
 TILE_ROWS_OF_ACCELERATOR = 16384
 
 
@@ -44,10 +45,12 @@ class NearestCentroid:
 
     def __init__(self, centroids: Tensor) -> None:
         self.dim = centroids.shape[1]
+        self.centroids = centroids
         self.blocks = [self._product(block) for block in centroids.split(BLOCK)]
         rows = TILE_ROWS.get(centroids.device.type, TILE_ROWS_OF_ACCELERATOR)
         self.tile = centroids.new_zeros(rows, self.dim + 1)
         self.tile[:, -1] = 1.0
+        self.differences = centroids.new_empty(rows, self.dim)
         self.rows = torch.arange(rows, device=centroids.device)
         self.scores = centroids.new_empty(max(map(len, self.blocks)), rows)
 
@@ -68,7 +71,7 @@ class NearestCentroid:
             rows: (m, D) finite values of any floating type, on the device of the centroids.
 
         Returns:
-            (m,) float32 squared distances, not below 0, and (m,) int64 centroids.
+            (m,) float32 squared distances and (m,) int64 centroids.
         """
         distances = torch.empty(len(rows), device=rows.device)
         assignment = torch.empty(len(rows), dtype=torch.long, device=rows.device)
@@ -89,8 +92,8 @@ class NearestCentroid:
             nearer = score < best
             best = torch.where(nearer, score, best)
             where = torch.where(nearer, place + number * BLOCK, where)
-        squares = self.tile[:, : self.dim].square().sum(1)
-        return (squares + best).clamp_(min=0), where
+        found = torch.index_select(self.centroids, 0, where, out=self.differences)
+        return found.sub_(self.tile[:, : self.dim]).square_().sum(1), where
 
     def _nearest_of_block(self, factors: Tensor) -> tuple[Tensor, Tensor]:
         """(tile,) smallest |c|^2 - 2 x.c of a block and which centroid of the block has it."""

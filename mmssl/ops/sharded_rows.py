@@ -23,6 +23,11 @@ from mmssl.ops.collectives import (
 NAMED_ROWS = 5
 
 
+def num_rows(local: Tensor) -> int:
+    """How many rows all ranks hold together."""
+    return int(sum_over_ranks(torch.tensor(len(local))))
+
+
 def gather_rows(local: Tensor, total: int) -> Tensor:
     """(total, ...) all rows in their global order, from each rank's own (n_local, ...)."""
     if world_size() == 1:

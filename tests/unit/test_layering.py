@@ -49,7 +49,7 @@ ALLOWED = {
 # Imports inside functions are for these: not needed by all, not installed everywhere, or slow.
 OPTIONAL = {
     "mmcv", "mmdet", "mmseg", "timm", "cv2", "matplotlib", "triton", "tensorboard", "safetensors",
-    "sklearn", "scipy", "faiss",
+    "sklearn", "scipy", "faiss", "rich",
 }  # fmt: skip
 
 
