@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from safetensors import SafetensorError, safe_open
 from torchvision.models import get_model_weights
+
+from mmssl.convert import absent_classes
 
 
 def _resolve(path: str | Path) -> Path:
@@ -55,15 +58,21 @@ def _first_line(error: Exception) -> str:
 
 def _is_refused(error: pickle.UnpicklingError) -> bool:
     """Whether the safe unpickler met something it must not run, rather than damage."""
-    return "GLOBAL" in str(error) or "Unsupported class" in str(error) or "reduce" in str(error)
+    signs = ("GLOBAL", "Unsupported class", "reduce", "persistent_load")
+    return any(sign in str(error) for sign in signs)
 
 
 def _load_pickle(path: Path, trust_pickle: bool) -> Any:
     # Plain data that files of mmengine, DINO, EsViT and PixPro carry beside the tensors.
     allowed = [*get_torch_safe_globals(), argparse.Namespace]
+    reader: dict[str, Any] = dict(weights_only=True)
+    if trust_pickle:
+        reader = dict(weights_only=False, pickle_module=absent_classes)
     try:
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+            # the code of a module's class may have changed since; its tensors are what counts
+            warnings.simplefilter("ignore", torch.serialization.SourceChangeWarning)
+            return torch.load(path, map_location="cpu", **reader)
     except Exception as error:  # a damaged pickle fails in any way that its bytes happen to spell
         if not (isinstance(error, pickle.UnpicklingError) and _is_refused(error)):
             raise _unreadable(path, _first_line(error)) from error
@@ -87,7 +96,8 @@ def load_weights_file(path: str | Path, *, trust_pickle: bool = False) -> dict[s
 
     Args:
         path: A local file, an http(s) URL or `torchvision://name` (its first ImageNet weights).
-        trust_pickle: Allow a pickle to run code. Only for files whose source you trust.
+        trust_pickle: Allow a pickle to run code. Only for files whose source you trust. Objects whose
+            classes are not installed are read as `AbsentObject`, with their attributes alone.
 
     Returns:
         What the file holds; for safetensors `dict(state_dict=..., meta=...)`.

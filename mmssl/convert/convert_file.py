@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from mmengine.config import Config
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmssl.convert.checkpoint_file import file_sha256, load_weights_file
 from mmssl.convert.config_text import read_config_text
@@ -55,7 +55,8 @@ def convert_file(
     official file that was written here); from the names, shapes and `args` of an official file, the rest
     being guessed after the published models. It travels in `meta` of what is written. Of a file that
     holds one network (a teacher alone, a plain state dict) the twin becomes a copy that has yet to be
-    trained, and centers are 0.
+    trained, and centers are 0. What official files never hold (the prototypes of PCL and HCSC) is as
+    before training towards ours, and left out towards theirs.
 
     Args:
         source: Official file or one of our checkpoints.
@@ -85,7 +86,7 @@ def convert_file(
     origin = dict(source=Path(source).name, sha256=file_sha256(source))
     if to == "official":
         return _to_official(file, target, method, given or _carried(file, source), origin)
-    if {_NUM_UPDATES, "center.mean"} & tensors_of(file, "state_dict").keys():
+    if {_NUM_UPDATES, "center.mean", "bank.features"} & tensors_of(file, "state_dict").keys():
         raise ValueError(
             f"{source} is a checkpoint of mmssl already; --to official converts it the other way."
         )
@@ -104,22 +105,30 @@ def _to_official(
         method = method_of_state(state, model and model.config)
     layout = METHOD_FILES[method]
     _check_parts(state, layout, method)
+    state, left_out = _split(state, layout.lacking)
     meta: dict[str, Any] = dict(origin)
-    if model is not None:
-        _check_fits(state, model)
+    built = None if model is None else _built(model, "meta")
+    theirs = layout.to_file(state, built)
+    if model is not None and built is not None:
+        _check_fits(state, model, _split(built.state_dict(), layout.lacking)[0])
         meta |= dict(model=model.config, guessed=list(model.guessed))
-    theirs = layout.to_file(state)
     epoch = int((file.get("meta") or {}).get("epoch") or 0)
     target.parent.mkdir(parents=True, exist_ok=True)
     torch.save({layout.epoch: epoch, **theirs, "meta": meta}, target)
-    count = sum(len(part) for part in theirs.values())
+    count = sum(len(part) for part in theirs.values() if isinstance(part, Mapping))
     note = "model config -> meta.model of the file"
     if model is None:
         note = (
             "no model config: the checkpoint carries none, so the way back will have to guess "
             "(--config names it)"
         )
-    return [f"{count} tensors -> {target} (official layout of {method}, epoch {epoch})", note]
+    lines = [f"{count} tensors -> {target} (official layout of {method}, epoch {epoch})", note]
+    if left_out:
+        names = sorted({key.split(".")[0] for key in left_out})
+        lines.append(
+            f"left out, for their files have none: {', '.join(names)} ({len(left_out)} tensors)"
+        )
+    return lines + ([layout.note] if layout.note else [])
 
 
 def _to_ours(
@@ -130,15 +139,20 @@ def _to_ours(
     origin: dict[str, str],
     iters_per_epoch: int,
 ) -> list[str]:
+    known = given or _written_here(file)
+    by_names = method == "auto" and known is None
     if method == "auto":
-        method = method_of_file(file)
+        method = method_of_file(file, known and known.config)
     layout = METHOD_FILES[method]
     epoch = int(file.get(layout.epoch) or 0)
     ours = layout.from_file(file, max(1, epoch * iters_per_epoch))
     _check_parts(ours, layout, method)
-    model = given or _written_here(file) or _read_off(file, ours, layout)
-    expected = _expected(model)
-    alone = not any(key.startswith("twin.") for key in ours)
+    model = known or _read_off(file, ours, layout)
+    # what files lack needs its values
+    expected = _built(model, "cpu" if layout.lacking else "meta").state_dict()
+    start = _split(expected, layout.lacking)[1]
+    ours |= start
+    alone = _NUM_UPDATES in expected and not any(key.startswith("twin.") for key in ours)
     if alone:
         names = [key for key in expected if key.startswith("twin.")]
         copies = {key: ours.get(key.removeprefix("twin.")) for key in names}
@@ -159,6 +173,11 @@ def _to_ours(
     if model.guessed:
         values = [f"{name}={_place(model.config, name)!r}" for name in model.guessed]
         lines.append(f"guessed: {', '.join(values)}: check them, or give --config")
+    if by_names and layout.doubt:
+        lines.append(f"guessed: method {method}, for {layout.doubt}: --method decides")
+    if start:
+        names = sorted({key.split(".")[0] for key in start})
+        lines.append(f"not in such files, as before training: {', '.join(names)}")
     if alone:
         lines.append("one network in the file: the twin is its copy, with no updates behind it")
     return lines
@@ -208,15 +227,21 @@ def _place(config: Mapping[str, Any], name: str) -> Any:
     return value
 
 
-def _expected(model: _Model) -> State:
-    """What the state dict of the model holds, without memory for it."""
-    with torch.device("meta"):
-        return MODELS.build(copy.deepcopy(model.config)).state_dict()
+def _split(state: Mapping[str, Tensor], parts: tuple[str, ...]) -> tuple[State, State]:
+    """The entries that belong to none of `parts`, and the others."""
+    within = {key: value for key, value in state.items() if key.startswith(parts)}
+    return {key: value for key, value in state.items() if key not in within}, within
 
 
-def _check_fits(state: State, model: _Model, expected: State | None = None) -> None:
+def _built(model: _Model, device: str) -> nn.Module:
+    """The model; without memory for its weights on the device `meta`."""
+    with torch.device(device):
+        return MODELS.build(copy.deepcopy(model.config))
+
+
+def _check_fits(state: State, model: _Model, expected: State) -> None:
     try:
-        check_complete(state, _expected(model) if expected is None else expected)
+        check_complete(state, expected)
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"The weights do not fit the model config, {model.origin}. {error.args[0]}"

@@ -110,6 +110,17 @@ def rename_keys(
     return renamed
 
 
+def taken(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Remove the entries behind a prefix from `state`; they are returned without it."""
+    keys = [key for key in state if key.startswith(prefix)]
+    return {key.removeprefix(prefix): state.pop(key) for key in keys}
+
+
+def behind(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values with a prefix before every key."""
+    return {prefix + key: value for key, value in state.items()}
+
+
 def check_complete(state: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Raise unless `state` has exactly the keys of `expected`, with tensors of the same shapes.
 

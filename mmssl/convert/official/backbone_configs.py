@@ -92,8 +92,12 @@ def _resnet(state: State, norm: str) -> dict[str, Any]:
             f"The backbone has {counts} {'bottleneck' if bottleneck else 'basic'} blocks per stage, which is "
             f"no ResNet of depth {sorted(set(_DEPTHS.values()))}."
         )
-    config = dict(type="ResNet", depth=depth, out_indices=(3,), norm_cfg=dict(type=norm))
+    config: dict[str, Any] = dict(
+        type="ResNet", depth=depth, out_indices=(3,), norm_cfg=dict(type=norm)
+    )
     width = state["layer1.0.conv2.weight"].shape[0] // 64
+    if state["conv1.weight"].shape[-1] == 3:
+        config["stem"] = "cifar"
     return config if width == 1 else config | dict(width=width)
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmssl.convert.official import care, dino, moby
+from mmssl.convert.key_map import behind
+from mmssl.convert.official import care, dino, moby, moco, npid
 from mmssl.convert.official.backbones import backbone_kind
 
 State = dict[str, Tensor]
@@ -23,21 +24,28 @@ class MethodFile:
 
     Attributes:
         from_file: Their file and the number of momentum updates -> our state dict.
-        to_file: Our state dict -> entries of their file.
+        to_file: Our state dict, and the model of it where its config is known -> entries of their file.
         model_config: Our state dict -> config of the model.
         guessed: Our state dict -> dotted names in that config that the weights do not tell.
         parts: What every whole model has: how our names of it begin.
         epoch: Their name of the finished epochs.
         said: Their file and that config -> values by dotted name that the file tells all the same.
+        lacking: Parts of our model that their files have no place for, as `parts`. Towards ours they are as
+            before training, towards theirs they are left out.
+        note: A sentence on what is written towards theirs.
+        doubt: What the names leave open when they are all that tells the method.
     """
 
     from_file: Callable[[Mapping[str, Any], int], State]
-    to_file: Callable[[State], dict[str, Any]]
+    to_file: Callable[..., dict[str, Any]]
     model_config: Callable[[State], dict[str, Any]]
     guessed: Callable[[State], list[str]]
     parts: tuple[str, ...]
     epoch: str
     said: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] = lambda file, config: {}
+    lacking: tuple[str, ...] = ()
+    note: str = ""
+    doubt: str = ""
 
 
 def tensors_of(file: Mapping[str, Any], *names: str) -> State:
@@ -63,7 +71,7 @@ def _networks(file: Mapping[str, Any]) -> Mapping[str, Any]:
 def _dino(by_esvit: bool) -> MethodFile:
     return MethodFile(
         from_file=lambda file, updates: dino.from_official(_networks(file), num_updates=updates),
-        to_file=partial(dino.to_official, by_esvit=by_esvit),
+        to_file=lambda state, model=None: dino.to_official(state, by_esvit=by_esvit),
         model_config=dino.model_config,
         guessed=dino.guessed_options,
         parts=("backbone.", "head.last_layer."),
@@ -72,8 +80,43 @@ def _dino(by_esvit: bool) -> MethodFile:
     )
 
 
-def _care_to_file(state: State) -> dict[str, Any]:
-    return dict(model={f"module.{key}": value for key, value in care.to_official(state).items()})
+def _care_to_file(state: State, model: nn.Module | None = None) -> dict[str, Any]:
+    return dict(model=behind("module.", care.to_official(state)))
+
+
+def _contrast(method: moco.Method, lacking: tuple[str, ...] = ()) -> MethodFile:
+    """Files of MoCo and of what is built on it."""
+
+    def from_file(file: Mapping[str, Any], updates: int) -> State:
+        ours = moco.from_official(tensors_of(file, "state_dict", "model"), num_updates=updates)
+        if method != "hcsc" and "queue.index" in ours:
+            raise ValueError(
+                f"The file keeps the images of its keys (queue_index), so it is none of {method} but of "
+                "hcsc; --method hcsc or auto converts it."
+            )
+        return ours
+
+    def to_file(state: State, model: nn.Module | None = None) -> dict[str, Any]:
+        arch = moco.architecture(state)
+        return dict(arch=arch, state_dict=behind("module.", moco.to_official(state)))
+
+    return MethodFile(
+        from_file=from_file,
+        to_file=to_file,
+        model_config=partial(moco.model_config, method=method),
+        guessed=partial(moco.guessed_options, method=method),
+        parts=("backbone.", "neck.", "queue.", *(("queue.index",) if method == "hcsc" else ())),
+        epoch="epoch",
+        lacking=lacking,
+        doubt=""
+        if method == "hcsc"
+        else "files of MoCo and PCL differ in the length of the queue only, as published 65536 and 16384",
+    )
+
+
+def _npid_to_file(state: State, model: nn.Module | None = None) -> dict[str, Any]:
+    params = None if model is None else npid.params_of(model, state["normalizer"])
+    return dict(arch=moco.architecture(state), **npid.to_official(state, params=params))
 
 
 METHOD_FILES = {
@@ -89,29 +132,44 @@ METHOD_FILES = {
     ),
     "dino": _dino(by_esvit=False),
     "esvit": _dino(by_esvit=True),
+    "hcsc": _contrast("hcsc", ("prototypes.", "key_partition")),
     "moby": MethodFile(
         from_file=lambda file, updates: moby.from_official(
             tensors_of(file, "model", "state_dict"), num_updates=updates
         ),
-        to_file=lambda state: dict(model=moby.to_official(state)),
+        to_file=lambda state, model=None: dict(model=moby.to_official(state)),
         model_config=moby.model_config,
         guessed=moby.guessed_options,
         parts=("backbone.", "neck.", "head.layers.", "queues."),
         epoch="epoch",
     ),
+    "moco": _contrast("moco"),
+    "npid": MethodFile(
+        from_file=lambda file, updates: npid.from_official(file),
+        to_file=_npid_to_file,
+        model_config=npid.model_config,
+        guessed=npid.guessed_options,
+        parts=("backbone.", "neck.", "bank."),
+        epoch="epoch",
+        said=lambda file, config: npid.said_by_file(file),
+        note="lemniscate is a state dict: their program has to load it into its module",
+    ),
+    "pcl": _contrast("pcl", ("prototypes.",)),
 }
 _SIGNS = {
+    "moco": r"encoder_q\..*",
     "care": r"(student_encoder|teacher_encoder)\..*",
     "moby": r"(encoder_k|projector_k|predictor)\..*|queue[12]",
     "dino": r"(head|head_dense)\.last_layer\..*",
 }
 
 
-def method_of_file(file: Mapping[str, Any]) -> str:
+def method_of_file(file: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> str:
     """The key of `METHOD_FILES` that an official file belongs to, by the names in it.
 
     Args:
         file: The content of a weights file.
+        config: Its model config, if it is known: whose a file of MoCo's layout is.
 
     Raises:
         ValueError: It holds a backbone alone, or what no method knows.
@@ -122,7 +180,12 @@ def method_of_file(file: Mapping[str, Any]) -> str:
         if any(re.fullmatch(sign, key) for key in plain):
             if method == "dino" and dino.named_by_esvit(plain):
                 return "esvit"
+            if method == "moco":
+                known = str((config or {}).get("type")).lower()
+                return known if known in ("moco", "pcl", "hcsc") else moco.method_of(plain)
             return method
+    if npid.bank_buffers(file):
+        return "npid"
     if is_backbone(plain):
         raise ValueError(BACKBONE_ALONE)
     held = list(state) or list(file)
@@ -169,7 +232,7 @@ def method_of_state(state: Mapping[str, Tensor], config: Mapping[str, Any] | Non
         method
         for method, layout in METHOD_FILES.items()
         if method != "esvit"
-        and all(any(key.startswith(part) for key in state) for part in layout.parts)
+        and all(any(key.startswith(p) for key in state) for p in layout.parts + layout.lacking)
     ]
     if not fitting:
         raise ValueError(
@@ -180,4 +243,7 @@ def method_of_state(state: Mapping[str, Tensor], config: Mapping[str, Any] | Non
     by_esvit = any(key.startswith("region_head.") for key in state)
     if config is not None and config["backbone"].get("type") == "VisionTransformer":
         by_esvit |= config["backbone"].get("pos_interp", "esvit") == "esvit"
-    return "esvit" if fitting == ["dino"] and by_esvit else fitting[0]
+    if fitting == ["dino"] and by_esvit:
+        return "esvit"
+    # what is built on a method has its parts and more
+    return max(fitting, key=lambda name: len(METHOD_FILES[name].parts + METHOD_FILES[name].lacking))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmssl.convert.key_map import Rename, rename_keys
+from mmssl.convert.key_map import Rename, behind, rename_keys, taken
 from mmssl.convert.official.backbone_configs import backbone_config, backbone_guesses
 from mmssl.convert.official.backbones import backbone_from_official, backbone_to_official
 
@@ -47,12 +47,12 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
         return _linear_from_official(plain)
     ours: dict[str, Tensor] = {}
     for theirs, mine in _BACKBONES:
-        backbone = _taken(plain, theirs)
+        backbone = taken(plain, theirs)
         if backbone:
-            ours |= _behind(mine, backbone_from_official(backbone))
+            ours |= behind(mine, backbone_from_official(backbone))
     for theirs, mine in _MLPS:
-        part = _taken(plain, theirs)
-        ours |= _behind(mine, rename_keys(part, _mlp_rules(part)))
+        part = taken(plain, theirs)
+        ours |= behind(mine, rename_keys(part, _mlp_rules(part)))
     pointer = plain.pop("queue_ptr", None)
     for theirs, mine in _QUEUES:
         if theirs in plain:
@@ -75,38 +75,28 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     plain = {key: value for key, value in state.items() if key != _NUM_UPDATES}
     if any(key.startswith("head.fc.") for key in plain):
-        backbone = backbone_to_official(_taken(plain, "backbone."))
+        backbone = backbone_to_official(taken(plain, "backbone."))
         return backbone | rename_keys(plain, _CLASSIFIER, backward=True)
     theirs: dict[str, Tensor] = {}
     for name, mine in _QUEUES:
-        queue = _taken(plain, mine)
+        queue = taken(plain, mine)
         if queue:
             theirs[name] = queue["features"].T.contiguous()
             theirs["queue_ptr"] = queue["pointer"].reshape(1)
     for name, mine in _BACKBONES:
-        backbone = _taken(plain, mine)
+        backbone = taken(plain, mine)
         if backbone:
-            theirs |= _behind(name, backbone_to_official(backbone))
+            theirs |= behind(name, backbone_to_official(backbone))
     for name, mine in _MLPS:
-        part = _taken(plain, mine)
-        theirs |= _behind(name, rename_keys(part, _mlp_rules(part), backward=True))
+        part = taken(plain, mine)
+        theirs |= behind(name, rename_keys(part, _mlp_rules(part), backward=True))
     return theirs | rename_keys(plain, [])
 
 
-def _taken(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Remove the entries behind a prefix from `state`; they are returned without it."""
-    keys = [key for key in state if key.startswith(prefix)]
-    return {key.removeprefix(prefix): state.pop(key) for key in keys}
-
-
-def _behind(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {prefix + key: value for key, value in state.items()}
-
-
 def _linear_from_official(plain: dict[str, Tensor]) -> dict[str, Tensor]:
-    head = _taken(plain, "head.")
-    classifier = rename_keys(_behind("head.", head), _CLASSIFIER)
-    return _behind("backbone.", backbone_from_official(plain)) | classifier
+    head = taken(plain, "head.")
+    classifier = rename_keys(behind("head.", head), _CLASSIFIER)
+    return behind("backbone.", backbone_from_official(plain)) | classifier
 
 
 def _mlp_rules(state: Mapping[str, Tensor]) -> list[Rename]:
