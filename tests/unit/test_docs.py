@@ -87,6 +87,7 @@ def parse(tool: Path, arguments: list[str], monkeypatch) -> argparse.Namespace:
         result, unknown = self.parse_known_args(arguments, namespace)
         raise Parsed(result, unknown)
 
+    monkeypatch.syspath_prepend(str(tool.parent))  # as when it is started
     spec = importlib.util.spec_from_file_location(f"doc_{tool.stem}", tool)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)

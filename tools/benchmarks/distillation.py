@@ -13,14 +13,10 @@ counts; implementations take turns.
 from __future__ import annotations
 
 import argparse
-import json
-import resource
-import statistics
-import subprocess
-import sys
 import time
 
 import torch
+from paired import compare, peak_bytes, start_of_peak
 from torch.nn import functional as F
 
 from mmssl.losses import pair_weights, prototype_distillation
@@ -43,13 +39,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", metavar="FILE.json", help="write the figures")
     parser.add_argument("--run", choices=IMPLEMENTATIONS, help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def peak_bytes(device: torch.device) -> int:
-    """Most memory that this process had so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def measure(implementation: str, size: dict[str, int], device: torch.device) -> dict[str, float]:
@@ -81,10 +70,7 @@ def measure(implementation: str, size: dict[str, int], device: torch.device) -> 
         return time.perf_counter() - start
 
     step(1)  # libraries and kernels load
-    before = peak_bytes(device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+    before = start_of_peak(device)
     seconds = step(images)
     memory = peak_bytes(device) - before
     return dict(seconds=min(seconds, step(images)), bytes=memory)
@@ -94,35 +80,14 @@ def main() -> None:
     args = parse_args()
     size = dict(FULL if args.full else SMALL)
     size["dim"] = args.dim or size["dim"]
-    if args.run:
-        print(json.dumps(measure(args.run, size, torch.device(args.device))))
-        return
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in IMPLEMENTATIONS}
-    for _ in range(args.repeats):
-        for name in IMPLEMENTATIONS:
-            command = [sys.executable, __file__, "--run", name, "--device", args.device]
-            command += ["--dim", str(size["dim"])]
-            output = subprocess.run(
-                command + ["--full"] * args.full, check=True, capture_output=True, text=True
-            ).stdout
-            found[name].append(json.loads(output.splitlines()[-1]))
-    table = {
-        name: dict(
-            seconds=min(run["seconds"] for run in runs),
-            megabytes=statistics.median(run["bytes"] for run in runs) / 1e6,
-        )
-        for name, runs in found.items()
-    }
-    print(", ".join(f"{name} {value}" for name, value in size.items()) + f", on {args.device}")
-    for name, row in table.items():
-        print(f"{name:10s} {row['seconds']:8.3f} s {row['megabytes']:10.0f} MB")
-    ratios = {key: table["fused"][key] / table["reference"][key] for key in table["fused"]}
-    print(f"fused / reference: time {ratios['seconds']:.2f}, memory {ratios['megabytes']:.2f}")
-    if args.out:
-        with open(args.out, "w", encoding="utf-8") as file:
-            json.dump(
-                dict(size=size, device=args.device, table=table, ratios=ratios), file, indent=1
-            )
+    compare(
+        __file__,
+        IMPLEMENTATIONS,
+        args,
+        measure=lambda name: measure(name, size, torch.device(args.device)),
+        arguments=["--device", args.device, "--dim", str(size["dim"])] + ["--full"] * args.full,
+        about=size,
+    )
 
 
 if __name__ == "__main__":
