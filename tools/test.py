@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Evaluate: k-NN and linear accuracy of a pretrained backbone, or the test of a detector or segmentor.
+"""Evaluate a pretrained backbone: k-NN, linear probe, SVM, clusters; or test a detector or segmentor.
 
     python tools/test.py configs/care/care_resnet50_8xb128-coslr-200e_in1k.py CHECKPOINT \\
         --knn --linear --train data/flowers/train --val data/flowers/val
@@ -24,10 +24,11 @@ from mmssl.evaluation.evaluate import (
     evaluate_backbone,
     evaluate_downstream,
     evaluation_plan,
-    format_results,
     is_downstream,
     write_record,
 )
+from mmssl.evaluation.feature_protocols import OPTIONS
+from mmssl.evaluation.result_table import format_results
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,9 +38,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("checkpoint", help="weights file, or 'none' for a random start")
     parser.add_argument(
-        "--knn", action="store_true", help="weighted k-NN (both, if neither is asked for)"
+        "--knn",
+        action="store_true",
+        help="weighted k-NN (if nothing is asked for: what the config says, or k-NN and linear probe)",
     )
     parser.add_argument("--linear", action="store_true", help="linear probe on cached features")
+    parser.add_argument("--svm", action="store_true", help="linear SVM per class, mean AP")
+    parser.add_argument("--cluster", action="store_true", help="k-means against the classes")
     parser.add_argument("--train", metavar="FOLDER", help="labelled images: one folder per class")
     parser.add_argument("--val", metavar="FOLDER", help="labelled images that are classified")
     parser.add_argument("--size", type=int, help="side of the evaluation crop; 224 if not given")
@@ -49,6 +54,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--k", type=int, nargs="+", help="numbers of neighbours")
     parser.add_argument(
         "--last-blocks", type=int, metavar="N", help="linear probe on the last N blocks (EsViT: 4)"
+    )
+    parser.add_argument(
+        "--low-shot", type=int, nargs="+", metavar="K", help="SVMs on K random images per class too"
+    )
+    parser.add_argument(
+        "--num-clusters", type=int, nargs="+", metavar="K", help="clusterings of K clusters"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -67,31 +78,33 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """The record of what was asked for."""
     config = load_config(args.config, args.cfg_options)
     checkpoint = None if args.checkpoint == "none" else args.checkpoint
+    chosen = [name for name in OPTIONS if getattr(args, name)]
     if is_downstream(config):
-        if args.knn or args.linear:
+        if chosen:
             raise SystemExit(
-                "--knn and --linear are for pretraining configs; this one is a detector's or segmentor's."
+                f"--{chosen[0]} is for pretraining configs; this one is a detector's or segmentor's."
             )
         check_family_data(config, parts=("test",))
         config.launcher = args.launcher
         config.work_dir = args.work_dir or f"work_dirs/{Path(args.config).stem}"
         return evaluate_downstream(config, checkpoint)
     if args.launcher != "none":
-        raise SystemExit("k-NN and linear probe run in one process; leave --launcher out.")
+        raise SystemExit("Features are evaluated in one process; leave --launcher out.")
     MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
-    chosen = [name for name in ("knn", "linear") if getattr(args, name)]
     return evaluate_backbone(
         config,
         checkpoint,
         plan=evaluation_plan(
             config,
+            methods=chosen or None,
             train=args.train,
             val=args.val,
             size=args.size,
             k=args.k,
             last_blocks=args.last_blocks,
+            low_shot=args.low_shot,
+            num_clusters=args.num_clusters,
         ),
-        methods=chosen or ["knn", "linear"],
         branch=args.branch,
         seed=args.seed,
         device=args.device,

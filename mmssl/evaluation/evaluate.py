@@ -1,15 +1,13 @@
-"""Evaluation of a pretrained backbone on labelled folders, and of detectors and segmentors."""
+"""Evaluation of a pretrained backbone on labelled images, and of detectors and segmentors."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -20,29 +18,24 @@ from mmssl import __version__
 from mmssl.convert.checkpoint_file import file_sha256, load_weights_file
 from mmssl.convert.load_algorithm import carried_config
 from mmssl.convert.load_backbone import load_backbone
-from mmssl.evaluation.features import Features
+from mmssl.evaluation.feature_protocols import OPTIONS, FeatureProtocols, Method, parts_needed
 from mmssl.evaluation.labelled_sets import LabelledSets
-from mmssl.evaluation.linear_probe import linear_probe
 from mmssl.evaluation.rng import preserved_rng
-from mmssl.ops.knn import weighted_knn
 from mmssl.registry import MODELS, SCOPE
 
-Method = Literal["knn", "linear"]
 DOWNSTREAM_SCOPES = ("mmdet", "mmseg")
 
 DEFAULT_EVALUATION: dict[str, Any] = dict(
     protocol="mmssl-features",
+    methods=["knn", "linear"],
     knn=dict(k=[10, 20, 100, 200], temperature=0.07),
     linear=dict(normalize="standardize"),
+    svm=dict(protocol="pcl"),
+    cluster=dict(split="val"),
 )
 _PLAN_KEYS = {
-    "train_dataset", "val_dataset", "knn", "linear", "crop_views", "crop_epochs", "stage",
+    "train_dataset", "val_dataset", "methods", *OPTIONS, "crop_views", "crop_epochs", "stage",
     "last_blocks", "batch_size", "num_workers", "protocol",
-}  # fmt: skip
-# Arguments that do not belong into a plan: the images, and what the command line says.
-_NOT_IN_A_PLAN = {
-    "train", "val", "seed", "device", "progress",
-    "queries", "query_labels", "bank", "bank_labels",
 }  # fmt: skip
 
 
@@ -61,52 +54,68 @@ def center_views(size: int = 224, interpolation: str = "bilinear") -> dict[str, 
 def evaluation_plan(
     config: Config,
     *,
+    methods: Sequence[Method] | None = None,
     train: str | None = None,
     val: str | None = None,
     size: int | None = None,
     k: Sequence[int] | None = None,
     last_blocks: int | None = None,
+    low_shot: Sequence[int] | None = None,
+    num_clusters: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """What a config's `evaluation` says, completed and overridden.
 
     Args:
-        config: A config; `evaluation` may hold `train_dataset`, `val_dataset`, `knn`, `linear`,
-            `crop_views`, `crop_epochs`, `stage`, `last_blocks` (of the linear probe only),
-            `batch_size`, `num_workers` and `protocol`.
+        config: A config; `evaluation` may hold `train_dataset`, `val_dataset`, `methods`, the options of
+            each (`knn`, `linear`, `svm`, `cluster`), `crop_views`, `crop_epochs`, `stage`,
+            `last_blocks` (of the linear probe only), `batch_size`, `num_workers` and `protocol`.
+        methods: What is evaluated, instead of the config's.
         train: A folder with one folder per class, instead of the config's training images.
         val: The same for the images that are classified.
         size: Side of the evaluation crop for these folders; default 224.
         k: Numbers of neighbours, instead of the config's.
         last_blocks: Blocks that the linear probe looks at, instead of the config's.
+        low_shot: Numbers of images per class that SVMs are trained on too, instead of the config's.
+        num_clusters: Numbers of clusters, instead of the config's.
 
     Raises:
-        ValueError: Neither the config nor the arguments name both sets, or a key that nothing reads.
+        ValueError: Neither the config nor the arguments name a set that is needed, an unknown method, or
+            a key that nothing reads.
     """
     plan = {**DEFAULT_EVALUATION, **config.get("evaluation", {})}
     _refuse_others("evaluation", plan, _PLAN_KEYS)
-    for name, function in (("knn", weighted_knn), ("linear", linear_probe)):
-        _refuse_others(f"evaluation.{name}", plan[name], _options(function))
+    for name, options in OPTIONS.items():
+        _refuse_others(f"evaluation.{name}", plan[name], options)
+    if methods is not None:
+        plan["methods"] = list(methods)
+    _refuse_others("evaluation.methods", dict.fromkeys(plan["methods"]), set(OPTIONS))
+    needed = set().union(*(parts_needed(method, plan) for method in plan["methods"]))
     for key, folder in (("train_dataset", train), ("val_dataset", val)):
         if folder is not None:
             views = plan.get(key, {}).get("views")
             if views is None or size is not None:
                 views = center_views(size or 224)
             plan[key] = dict(type="ImageFolder", root=folder, labels=True, views=views)
-        elif key not in plan:
+        elif key not in plan and key.split("_")[0] in needed:
             raise ValueError(
                 f"No images to evaluate on: give a labelled folder with --{key.split('_')[0]}, or "
                 f"`evaluation.{key}` in the config."
             )
-    if k is not None:
-        plan["knn"] = {**plan["knn"], "k": list(k)}
+    for name, option, value in (
+        ("knn", "k", k),
+        ("svm", "low_shot", low_shot),
+        ("cluster", "num_clusters", num_clusters),
+    ):
+        if value is None:
+            continue
+        if name not in plan["methods"]:
+            raise ValueError(
+                f"--{option.replace('_', '-')} is an option of --{name}, which was not asked for."
+            )
+        plan[name] = {**plan[name], option: list(value)}
     if last_blocks is not None:
         plan["last_blocks"] = last_blocks
     return plan
-
-
-def _options(function: Callable[..., Any]) -> set[str]:
-    """Arguments of a protocol that a plan may set."""
-    return set(inspect.signature(function).parameters) - _NOT_IN_A_PLAN
 
 
 def _refuse_others(path: str, node: Mapping[str, Any], valid: set[str]) -> None:
@@ -173,22 +182,22 @@ def evaluate_backbone(
     checkpoint: str | None,
     *,
     plan: Mapping[str, Any],
-    methods: Sequence[Method] = ("knn", "linear"),
+    methods: Sequence[Method] | None = None,
     branch: str = "auto",
     seed: int = 0,
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> dict[str, Any]:
-    """k-NN and linear accuracy of a frozen backbone.
+    """What a frozen backbone is worth: k-NN, linear probe, SVM, clusters.
 
-    Features are computed once for both, unless the plan has `last_blocks`: the probe then looks at
-    these blocks, and k-NN at the view's feature all the same.
+    Features are computed once for all, unless the plan has `last_blocks`: the probe then looks at these
+    blocks, and everything else at the view's feature all the same.
 
     Args:
         config: Holds the model.
         checkpoint: See `build_backbone`.
         plan: See `evaluation_plan`.
-        methods: Which of the two.
+        methods: Which of the four, instead of the plan's.
         branch: See `build_backbone`.
         seed: Of everything random; the same call gives the same result.
         device: Where features are computed and heads are trained.
@@ -204,31 +213,17 @@ def evaluate_backbone(
     """
     backbone, preprocessor, weights = build_backbone(config, checkpoint, branch=branch, seed=seed)
     sets = LabelledSets(backbone.to(device), preprocessor, plan, progress)
-    blocks = plan.get("last_blocks")
-    results: dict[str, Any] = {}
-    dims: dict[str, int] = {}
-    if "linear" in methods:
-        train, val = sets.both(blocks)
-        crops = sets.crops(blocks) if plan.get("crop_views") else train
-        title = "Linear probe" if progress else ""
-        found = linear_probe(crops, val, seed=seed, device=device, progress=title, **plan["linear"])
-        results["linear"] = asdict(found)
-        dims["linear"] = train.features.shape[1]
-    if "knn" in methods:
-        if "linear" not in methods or blocks is not None:
-            train, val = sets.both(None)
-        accuracy = weighted_knn(
-            val.features.to(device), val.labels, train.features, train.labels, **plan["knn"]
-        )
-        results["knn"] = {str(k): value._asdict() for k, value in accuracy.items()}
-        dims["knn"] = train.features.shape[1]
+    protocols = FeatureProtocols(sets, plan, seed=seed, device=device, progress=progress)
+    chosen = plan["methods"] if methods is None else methods
+    found = {method: protocols.run(method) for method in OPTIONS if method in chosen}
     return dict(
-        results=results,
+        results={method: result for method, (result, _) in found.items()},
         weights=weights,
-        feature_dims=dims,
+        feature_dims={method: dim for method, (_, dim) in found.items()},
         seed=seed,
         **_provenance(config, plan),
-        **_counts(train, val),
+        **sets.num_images,
+        num_classes=sets.num_classes,
     )
 
 
@@ -239,17 +234,14 @@ def _provenance(config: Config, plan: Mapping[str, Any]) -> dict[str, Any]:
         config=str(config.filename),
         config_sha256=hashlib.sha256(config.pretty_text.encode()).hexdigest(),
         plan=_plain(plan),
-        interpolation=sorted(set(_find(plan["val_dataset"], "interpolation"))),
+        interpolation=sorted(
+            {
+                found
+                for part in ("train", "val")
+                for found in _find(plan.get(f"{part}_dataset"), "interpolation")
+            }
+        ),
         versions=dict(mmssl=__version__, torch=torch.__version__),
-    )
-
-
-def _counts(train: Features, val: Features) -> dict[str, int]:
-    """How much data there was, for the record."""
-    return dict(
-        num_train=len(train.labels),
-        num_val=len(val.labels),
-        num_classes=len(train.labels.unique()),
     )
 
 
@@ -291,29 +283,6 @@ def evaluate_downstream(config: Config, checkpoint: str | None) -> dict[str, Any
 def is_downstream(config: Config) -> bool:
     """Whether a config belongs to mmdet or mmseg."""
     return config.get("default_scope") in DOWNSTREAM_SCOPES
-
-
-def format_results(record: Mapping[str, Any]) -> str:
-    """The results as a table of text."""
-    rows = [("evaluation", "top-1 %", "top-5 %", "")]
-    results = record["results"]
-    for k, value in results.get("knn", {}).items():
-        rows.append((f"k-NN, k={k}", f"{value['top1']:.2f}", f"{value['top5']:.2f}", ""))
-    if "linear" in results:
-        value = results["linear"]
-        note = (
-            f"lr {value['lr']:g} (chosen on: {value['selected_on']}), last epoch; "
-            f"best epoch {value['best_epoch']}: {value['best_epoch_top1']:.2f}"
-        )
-        rows.append(("linear probe", f"{value['top1']:.2f}", f"{value['top5']:.2f}", note))
-    if "test" in results:
-        rows = [("metric", "value", "", "")]
-        rows += [(name, f"{float(value):.4g}", "", "") for name, value in results["test"].items()]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(
-        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]}".rstrip()
-        for row in rows
-    )
 
 
 def write_record(record: Mapping[str, Any], path: str | Path) -> None:

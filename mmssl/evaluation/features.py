@@ -60,10 +60,15 @@ def match_classes(
         reference: Names in the wanted order, or `None`.
 
     Raises:
-        ValueError: `reference` lacks a class of `data`.
+        ValueError: `reference` lacks a class of `data`, or images with one label per class have others.
     """
     if classes is None or reference is None or list(classes) == list(reference):
         return data
+    if data.labels.ndim == 2:
+        raise ValueError(
+            "The training and validation images have other classes or another order of them: "
+            f"{', '.join(reference[:5])}, ... and {', '.join(classes[:5])}, ... Give both sets the same."
+        )
     absent = [name for name in classes if name not in reference]
     if absent:
         raise ValueError(

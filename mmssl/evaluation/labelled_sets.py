@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from torch import nn
 
@@ -17,24 +17,39 @@ from mmssl.evaluation.features import (
 )
 from mmssl.registry import DATASETS
 
+Part = Literal["train", "val"]
 
-@dataclass(frozen=True)
+TITLES = {"train": "training", "val": "validation"}
+
+
+@dataclass
 class LabelledSets:
-    """Features of the training and validation images of an evaluation.
+    """Features of the training and validation images of an evaluation, each computed once.
 
     Attributes:
         backbone: On the device that computes.
         preprocessor: Of the images.
         plan: `train_dataset`, `val_dataset` and how to read them; see `evaluation_plan`.
         progress: Show bars.
+        num_images: Labelled images of each set that was looked at, under `num_train` and `num_val`.
+        num_classes: Classes of the set that was looked at first.
     """
 
     backbone: nn.Module
     preprocessor: nn.Module
     plan: Mapping[str, Any]
     progress: bool
+    num_images: dict[str, int] = field(default_factory=dict, init=False)
+    num_classes: int = field(default=0, init=False)
+    _datasets: dict[Part, Any] = field(default_factory=dict, init=False)
+    _features: dict[Part, Features] = field(default_factory=dict, init=False)
 
-    def _features(
+    def _dataset(self, part: Part) -> Any:
+        if part not in self._datasets:
+            self._datasets[part] = DATASETS.build(self.plan[f"{part}_dataset"])
+        return self._datasets[part]
+
+    def _extract(
         self, dataset: Any, title: str, *, epoch: int = 0, last_blocks: int | None = None
     ) -> Features:
         """Features of one set."""
@@ -54,32 +69,57 @@ class LabelledSets:
             progress=title if self.progress else "",
         )
 
-    def both(self, last_blocks: int | None) -> tuple[Features, Features]:
+    def classes(self, part: Part) -> Sequence[str] | None:
+        """Names of the classes of a set.
+
+        Args:
+            part: Which set.
+        """
+        return self._dataset(part).classes
+
+    def one(self, part: Part, last_blocks: int | None = None) -> Features:
+        """The labelled images of a set, with classes numbered as it numbers them.
+
+        The view's feature is kept for the next call; features of blocks, asked for once, are not.
+
+        Args:
+            part: Which set.
+            last_blocks: Features of the last so many blocks; `None` for the view's feature.
+
+        Raises:
+            ValueError: No image of the set has a label.
+        """
+        if last_blocks is None and part in self._features:
+            return self._features[part]
+        title = f"Features of the {TITLES[part]} images"
+        data = labelled(self._extract(self._dataset(part), title, last_blocks=last_blocks))
+        if not len(data.labels):
+            root = self.plan[f"{part}_dataset"].get("root", "the dataset")
+            raise ValueError(
+                f"No image of {root} has a label; an evaluation needs one folder per class."
+            )
+        if last_blocks is None:
+            self._features[part] = data
+        self.num_images[f"num_{part}"] = len(data.labels)
+        several = data.labels.ndim == 2
+        self.num_classes = self.num_classes or (
+            data.labels.shape[1] if several else len(data.labels.unique())
+        )
+        return data
+
+    def both(self, last_blocks: int | None = None) -> tuple[Features, Features]:
         """The labelled training and validation images, their classes numbered alike.
 
         Args:
-            last_blocks: Features of the last so many blocks; `None` for the view's feature.
+            last_blocks: See `one`.
 
         Raises:
             ValueError: No image of a set has a label, or the classes do not match.
         """
         # Both are built first: a folder that is not as it should be is told before hours of work.
-        datasets = [DATASETS.build(self.plan[f"{name}_dataset"]) for name in ("train", "val")]
-        found = []
-        for name, title, dataset in zip(
-            ("train", "val"), ("training", "validation"), datasets, strict=True
-        ):
-            data = labelled(
-                self._features(dataset, f"Features of the {title} images", last_blocks=last_blocks)
-            )
-            if not len(data.labels):
-                root = self.plan[f"{name}_dataset"].get("root", "the dataset")
-                raise ValueError(
-                    f"No image of {root} has a label; an evaluation needs one folder per class."
-                )
-            found.append(data)
-        train, val = datasets
-        return found[0], match_classes(found[1], val.classes, train.classes)
+        names = [self.classes(part) for part in ("train", "val")]
+        train, val = (self.one(part, last_blocks) for part in ("train", "val"))
+        return train, match_classes(val, names[1], names[0])
 
     def crops(self, last_blocks: int | None) -> list[Features]:
         """Features of random crops of all training images, one set per epoch of `crop_epochs`.
@@ -90,7 +130,7 @@ class LabelledSets:
         dataset = DATASETS.build({**self.plan["train_dataset"], "views": self.plan["crop_views"]})
         epochs = self.plan.get("crop_epochs", 1)
         return [
-            self._features(
+            self._extract(
                 dataset,
                 f"Features of random crops, {epoch + 1} of {epochs}",
                 epoch=epoch,

@@ -13,15 +13,14 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmssl.engine.config import load_config
-from mmssl.evaluation import Features, LinearProbeResult, linear_probe
-from mmssl.evaluation import evaluate as evaluate_module
+from mmssl.evaluation import Features, LinearProbeResult, feature_protocols, linear_probe
 from mmssl.evaluation.evaluate import (
     build_backbone,
     evaluate_backbone,
     evaluation_plan,
-    format_results,
     write_record,
 )
+from mmssl.evaluation.result_table import format_results
 from mmssl.registry import MODELS
 from tests.helpers.monitored import Gratings, TinyBackbone
 
@@ -119,11 +118,77 @@ def test_raises_without_images_or_classes(folders: tuple[str, str]) -> None:
         (dict(linear=dict(nestrov=True)), r"evaluation\.linear\.nestrov: .* mean 'nesterov'"),
         (dict(linear=dict(seed=1)), r"evaluation\.linear takes no 'seed'"),
         (dict(knn=dict(temperature_=1.0)), r"evaluation\.knn\.temperature_: .* mean 'temperature'"),
+        (dict(svm=dict(cost=1.0)), r"evaluation\.svm\.cost: .* mean 'costs'"),
+        (dict(cluster=dict(trees=[2])), r"evaluation\.cluster\.trees: .* mean 'tree'"),
+        (dict(methods=["svn"]), r"evaluation\.methods\.svn: .* mean 'svm'"),
+        (dict(methods=["cluster"], cluster=dict(split="test")), "'train' or 'val', got 'test'"),
     ],
 )
 def test_raises_on_keys_of_a_plan_that_nothing_reads(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         evaluation_plan(config(evaluation=PLAN | changes), train="a", val="b")
+
+
+def test_values_methods_decide_which_images_are_needed() -> None:
+    plan = evaluation_plan(config(), methods=["cluster"], val="photos", num_clusters=[7])
+    assert plan["methods"] == ["cluster"]
+    assert plan["cluster"] == dict(split="val", num_clusters=[7])
+    assert "train_dataset" not in plan
+    with pytest.raises(ValueError, match="--train"):
+        evaluation_plan(config(), methods=["cluster", "svm"], val="photos")
+    plan = evaluation_plan(config(), methods=["svm"], train="a", val="b", low_shot=[1, 2])
+    assert plan["svm"] == dict(protocol="pcl", low_shot=[1, 2])
+    with pytest.raises(ValueError, match="--low-shot is an option of --svm"):
+        evaluation_plan(config(), train="a", val="b", low_shot=[1])
+    with pytest.raises(ValueError, match="--num-clusters is an option of --cluster"):
+        evaluation_plan(config(), train="a", val="b", num_clusters=[3])
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "options"),
+    [
+        (
+            "voc07_classification/resnet50_svm_pcl_voc07",
+            "svm",
+            dict(protocol="pcl", low_shot=[1, 2, 4, 8, 16], runs=5, jobs=8),
+        ),
+        (
+            "voc07_classification/resnet50_svm_vissl_voc07",
+            "svm",
+            dict(protocol="vissl", low_shot=[1, 2, 4, 8, 16, 32, 64, 96], runs=5, jobs=8),
+        ),
+        (
+            "shapes_classification/resnet18_svm_shapes",
+            "svm",
+            dict(protocol="pcl", low_shot=[1, 2, 4, 8], runs=5),
+        ),
+        (
+            "imagenet_clustering/resnet50_cluster_in1k",
+            "cluster",
+            dict(split="val", num_clusters=[1000]),
+        ),
+        (
+            "shapes_clustering/resnet18_cluster_shapes",
+            "cluster",
+            dict(split="val", num_clusters=[24, 12, 4], tree=[24, 12, 4], hierarchy="shapes"),
+        ),
+    ],
+)
+def test_values_benchmark_configs_of_other_protocols(
+    name: str, method: str, options: dict[str, Any]
+) -> None:
+    root = Path(__file__).resolve().parents[2] / "configs/benchmarks"
+    plan = evaluation_plan(load_config(root / f"{name}.py"))
+    assert plan["methods"] == [method]
+    assert plan[method] == options
+    steps = plan["val_dataset"]["views"]["views"][0]["transforms"]
+    if "vissl" in name:
+        assert [step["size"] for step in steps] == [256, [224, 224]]
+    elif "cluster_in1k" in name:
+        assert [step.get("interpolation") for step in steps] == ["bicubic", None]
+    if "voc07" in name:
+        splits = [plan[f"{part}_dataset"]["split"] for part in ("train", "val")]
+        assert splits == ["trainval", "test"]
 
 
 def test_values_linear_options_of_the_config(
@@ -140,7 +205,7 @@ def test_values_linear_options_of_the_config(
         seen.update(given)
         return linear_probe(*sets, **given)
 
-    monkeypatch.setattr(evaluate_module, "linear_probe", watched)
+    monkeypatch.setattr(feature_protocols, "linear_probe", watched)
     cfg = config(evaluation=PLAN | dict(linear=options))
     plan = evaluation_plan(cfg, train=folders[0], val=folders[1], size=16)
     record = evaluate_backbone(cfg, None, plan=plan, methods=["linear"])

@@ -177,7 +177,7 @@ def test_raises_with_a_traceback_in_an_evaluation(
     def broken(*_: Any, **__: Any) -> None:
         first, second = range(3)
 
-    monkeypatch.setattr("mmssl.evaluation.evaluate.format_results", broken)
+    monkeypatch.setattr("mmssl.evaluation.result_table.format_results", broken)
     train = tmp_path / "train"
     with pytest.raises(ValueError, match="too many values"):
         run(monkeypatch, "test.py", *evaluation, "--train", train, "--val", train)
