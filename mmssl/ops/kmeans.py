@@ -23,7 +23,7 @@ from mmssl.ops.clusterer import Clusterer, KMeansResult
 from mmssl.ops.collectives import sum_over_ranks, world_size
 from mmssl.ops.faiss_kmeans import FaissKMeans
 from mmssl.ops.faiss_random import first_of_permutation, restart_seed, split_empty_clusters
-from mmssl.ops.nearest_centroid import NearestCentroid, nearest
+from mmssl.ops.nearest_centroid import NearestCentroid, nearest, whole_tiles
 from mmssl.ops.progress_bar import Advance, progress_bar
 from mmssl.ops.sharded_rows import ShardedRows
 
@@ -42,7 +42,8 @@ class KMeans:
         max_points_per_centroid: If there are more rows than this times k, so many random ones train.
         sums: `"exact"` is independent of order, ranks and chunks. `"faiss"` adds in float32 in the order
             of the rows: bit by bit what faiss-cpu computes, on one process.
-        chunk: Rows that are read and brought to the device at a time.
+        chunk: Rows that are read and brought to the device at a time, rounded up to whole tiles of the
+            search (2048 rows on a CPU, 16384 elsewhere).
         device: Where distances are computed; `None`: where the features are.
 
     Raises:
@@ -87,8 +88,8 @@ class KMeans:
             ValueError: On every rank alike: fewer rows than clusters; rows that are not finite (the
                 first are named); rows spread otherwise; `sums="faiss"` on several ranks.
         """
-        device = None if self.device is None else torch.device(self.device)
-        points = ShardedRows(features, chunk=self.chunk, device=device)
+        device = features.device if self.device is None else torch.device(self.device)
+        points = ShardedRows(features, chunk=whole_tiles(self.chunk, device), device=device)
         if not 1 <= num_clusters <= points.total:
             raise ValueError(
                 f"{num_clusters} clusters need at least as many features, got {points.total}; "

@@ -24,6 +24,17 @@ TILE_ROWS = {"cpu": 2048}
 TILE_ROWS_OF_ACCELERATOR = 16384
 
 
+def tile_rows(device: torch.device) -> int:
+    """Rows of one matrix product on a device."""
+    return TILE_ROWS.get(device.type, TILE_ROWS_OF_ACCELERATOR)
+
+
+def whole_tiles(chunk: int, device: torch.device) -> int:
+    """`chunk` rows, rounded up to what fills tiles on the device; a part of a tile would cost as much."""
+    rows = tile_rows(device)
+    return -(-chunk // rows) * rows
+
+
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
     """Matrix products of float32 keep its 24 bits: no TF32, no bfloat16, no autocast."""
@@ -47,7 +58,7 @@ class NearestCentroid:
         self.dim = centroids.shape[1]
         self.centroids = centroids
         self.blocks = [self._product(block) for block in centroids.split(BLOCK)]
-        rows = TILE_ROWS.get(centroids.device.type, TILE_ROWS_OF_ACCELERATOR)
+        rows = tile_rows(centroids.device)
         self.tile = centroids.new_zeros(rows, self.dim + 1)
         self.tile[:, -1] = 1.0
         self.differences = centroids.new_empty(rows, self.dim)
@@ -112,7 +123,8 @@ def nearest(features: Tensor, centroids: Tensor, *, chunk: int = 16384) -> tuple
         features: (n, D) finite rows of any floating type; may lie on another device than the centroids
             and be mapped from a file.
         centroids: (k, D), k >= 1; the search runs on their device.
-        chunk: Rows that are brought to that device at a time; changes memory, never the result.
+        chunk: Rows that are brought to that device at a time, rounded up to whole tiles; changes memory,
+            never the result.
 
     Returns:
         (n,) float32 squared distances and (n,) int64 centroids, on the device of the centroids.
@@ -134,6 +146,7 @@ def nearest(features: Tensor, centroids: Tensor, *, chunk: int = 16384) -> tuple
     search = NearestCentroid(centroids.float())
     distances = torch.empty(len(features), device=centroids.device)
     assignment = torch.empty(len(features), dtype=torch.long, device=centroids.device)
+    chunk = whole_tiles(chunk, centroids.device)
     for start in range(0, len(features), chunk):
         part = features[start : start + chunk].to(centroids.device)
         distances[start : start + chunk], assignment[start : start + chunk] = search(part)

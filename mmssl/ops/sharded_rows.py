@@ -52,7 +52,7 @@ class ShardedRows:
     Args:
         features: (n_local, D) this rank's rows, of any floating type, on any device.
         chunk: Rows that are read at a time.
-        device: Where they are brought; `None` leaves them where they are.
+        device: Where they are brought.
 
     Raises:
         ValueError: On every rank alike: not a floating matrix, rows of several lengths, a number of rows
@@ -64,10 +64,10 @@ class ShardedRows:
         largest_square: Largest squared length of a row, over all ranks.
     """
 
-    def __init__(self, features: Tensor, *, chunk: int, device: torch.device | None = None) -> None:
+    def __init__(self, features: Tensor, *, chunk: int, device: torch.device) -> None:
         self.features = features
         self.chunk = chunk
-        self.device = device or features.device
+        self.device = device
         self._check_shapes()
         self._check_values()
 
