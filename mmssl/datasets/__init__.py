@@ -6,11 +6,13 @@ from .image_folder import ImageFolder
 from .image_list import ImageList
 from .samplers import CounterSampler
 from .transforms import MultiView
+from .view_cache import CachedViews
 from .voc_classification import VOC_CLASSES, VOCClassification
 
 __all__ = [
     "VOC_CLASSES",
     "BadFiles",
+    "CachedViews",
     "CounterSampler",
     "ImageDataset",
     "ImageFolder",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -24,6 +26,7 @@ NO_LABEL = -1
 # Distinguishes the stream that picks replacements from those of the views
 _REPLACEMENT_STREAM = 1 << 32
 _MAX_REPLACEMENTS = 50
+_SAMPLED_FILES = 64
 
 
 class ImageDataset(Dataset):
@@ -60,12 +63,7 @@ class ImageDataset(Dataset):
     ) -> None:
         self.root = root
         self.seed = seed
-        self.views: MultiView | None = build_module(TRANSFORMS, views)
-        if self.views is not None and not isinstance(self.views, MultiView):
-            raise TypeError(
-                f"views must be a MultiView or its config, got {type(self.views).__name__}; view "
-                "sets are in configs/_base_/views."
-            )
+        self.views = _built_views(views)
         self.classes = None if classes is None else list(classes)
         self._paths = PathTable(paths)
         self._labels = np.full(len(self._paths), NO_LABEL, np.int64)
@@ -86,6 +84,33 @@ class ImageDataset(Dataset):
     def path(self, index: int) -> str:
         """The file of an image."""
         return os.path.join(self.root, self._paths[index])
+
+    def with_views(
+        self, views: MultiView | dict[str, Any] | None, *, seed: int | None = None
+    ) -> ImageDataset:
+        """The same images at the same positions, in other views.
+
+        Both know of the unreadable files that either finds.
+
+        Args:
+            views: A `MultiView` or its config.
+            seed: Of the views and of what stands for unreadable files.
+        """
+        other = copy.copy(self)
+        other.views, other.seed = _built_views(views), seed
+        return other
+
+    def fingerprint(self) -> str:
+        """A word that changes with the images: their names and order, size and time of a sample of them."""
+        digest = hashlib.sha256(f"{type(self).__name__} {os.path.abspath(self.root)}".encode())
+        digest.update(self._paths.digest())
+        for index in range(0, len(self), -(-len(self) // _SAMPLED_FILES)):
+            try:
+                status = os.stat(self.path(index))
+            except OSError:
+                continue
+            digest.update(f"{index} {status.st_size} {status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
 
     def image(self, index: int, backend: str = "cv2") -> Picture:
         """The decoded image: an (H, W, 3) uint8 RGB array, or a Pillow image for 'pil'.
@@ -132,6 +157,16 @@ class ImageDataset(Dataset):
             f"{_MAX_REPLACEMENTS} images of {self.root or 'the list'} in a row are unreadable, the "
             f"last is {self.path(index)}. {len(self.bad_files)} are known to be; see the log."
         )
+
+
+def _built_views(views: MultiView | dict[str, Any] | None) -> MultiView | None:
+    built = build_module(TRANSFORMS, views)
+    if built is not None and not isinstance(built, MultiView):
+        raise TypeError(
+            f"views must be a MultiView or its config, got {type(built).__name__}; view "
+            "sets are in configs/_base_/views."
+        )
+    return built
 
 
 _prepared_process: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 
@@ -38,3 +39,9 @@ class PathTable:
             raise IndexError(f"Position {index} of {len(self)} paths.")
         start = self._ends[index - 1] if index else 0
         return os.fsdecode(self._bytes[start : self._ends[index]].tobytes())
+
+    def digest(self) -> bytes:
+        """SHA-256 of all paths in their order."""
+        found = hashlib.sha256(self._ends)
+        found.update(self._bytes)
+        return found.digest()

@@ -16,6 +16,7 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 
 from mmssl import registry as R
+from mmssl.ops.kmeans import CLUSTERERS
 from mmssl.ops.schedules import SCHEDULES
 
 # Which registry builds the dict that stands under a key of a config.
@@ -146,7 +147,12 @@ def _check_clip(config: Config, node: dict, path: str) -> None:
 
 
 def _check_type(config: Config, node: dict, kind: str, path: str, registry: Registry) -> None:
-    cls = _find(kind, path, registry)
+    is_clusterer = path.endswith(".clusterer")  # of no registry, as schedules
+    cls = CLUSTERERS.get(kind) if is_clusterer else _find(kind, path, registry)
+    if cls is None and is_clusterer:
+        raise ConfigError(
+            f"{path}.type = {kind!r}{_place(config, kind)} is none of {', '.join(CLUSTERERS)}."
+        )
     if cls is None:
         names = sorted(_known_names(registry))
         near = difflib.get_close_matches(kind, names, 1)

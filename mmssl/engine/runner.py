@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -24,12 +22,11 @@ from mmssl.engine.hooks.preemption_hook import PreemptionHook
 from mmssl.engine.hooks.report_hook import ReportHook
 from mmssl.engine.hooks.resume_state_hook import ResumeStateHook, pending_gradients
 from mmssl.engine.loops import EpochLoop
+from mmssl.engine.worker_start import start_worker
 from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.registry import RUNNERS
 
 PARTIAL = ".partial"
-# A worker that gets SIGTERM dies after this time, if the main process has not ended it by then.
-_GRACE_SECONDS = 60
 
 
 @RUNNERS.register_module()
@@ -89,14 +86,13 @@ class Runner(_Runner):
     def build_dataloader(dataloader, seed=None, diff_rank_seed=False):
         """mmengine's; options that only make sense with workers are dropped when there are none.
 
-        Workers outlive a SIGTERM for a while, for torchrun and Slurm send it to them as well: they are
-        needed until the main process has saved, which then ends them.
+        Workers outlive a SIGTERM for a while; see `start_worker`.
         """
         if isinstance(dataloader, dict) and dataloader.get("num_workers") == 0:
             only_workers = ("persistent_workers", "prefetch_factor")
             dataloader = {k: v for k, v in dataloader.items() if k not in only_workers}
         loader = _Runner.build_dataloader(dataloader, seed, diff_rank_seed)
-        loader.worker_init_fn = partial(_start_worker, loader.worker_init_fn)
+        loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
         return loader
 
     @property
@@ -241,10 +237,3 @@ class Runner(_Runner):
             if hasattr(module, "view_and_map"):  # the way in of backbones with a class token
                 vars(module)["view_and_map"] = torch.compile(module.view_and_map, **options)
             self.logger.info(f"Compiled {name}; its first iterations are slow.")
-
-
-def _start_worker(init: Callable[[int], None] | None, worker_id: int) -> None:
-    """Of a loader worker, after torch has set its own signal handlers."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
-    if init is not None:
-        init(worker_id)

@@ -11,6 +11,9 @@ from tests.helpers.processes import ROOT
 LEAF = ROOT / "configs/care/care_resnet50_8xb128-coslr-100e_in1k.py"
 
 
+CLUSTERS = dict(type="ClusterHook", views=None)
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -27,6 +30,16 @@ LEAF = ROOT / "configs/care/care_resnet50_8xb128-coslr-100e_in1k.py"
         ({"env_cfg.cudnn_bench": True}, ["env_cfg.cudnn_bench", "'cudnn_benchmark'"]),
         ({"auto_scale_lr": dict(base_batch_sise=3)}, ["base_batch_sise", "'base_batch_size'"]),
         ({"optim_wrapper.clip_grad": dict(type="per_tenser")}, ["clip_grad.type", "'per_tensor'"]),
+        ({"custom_hooks": [CLUSTERS | dict(beginepoch=3)]}, ["[0].beginepoch", "'begin_epoch'"]),
+        ({"custom_hooks": [CLUSTERS | dict(clusterer=dict(type="KMean"))]}, ["'KMean'", "none of"]),
+        (
+            {"custom_hooks": [CLUSTERS | dict(clusterer=dict(type="KMeans", restart=1))]},
+            ["clusterer.restart", "'restarts'"],
+        ),
+        (
+            {"custom_hooks": [CLUSTERS | dict(views=dict(type="MultiView", veiws=[]))]},
+            ["[0].views.veiws", "'views'"],
+        ),
         ({"optim_wraper": dict(type="OptimWrapper")}, ["'optim_wraper'", "'optim_wrapper'"]),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -2,6 +2,7 @@ from .bad_files_hook import BadFilesHook
 from .best_epoch_hook import BestEpochHook
 from .checkpoint_hook import CheckpointHook, latest_checkpoint
 from .class_check_hook import ClassCheckHook
+from .cluster_hook import ClusterHook
 from .collapse_hook import CollapseError, CollapseHook
 from .continuation_hook import ContinuationHook
 from .correspondence_hook import CorrespondenceHook
@@ -16,12 +17,14 @@ from .progress_hook import ProgressHook
 from .report_hook import ReportHook
 from .resume_state_hook import ResumeStateHook
 from .step_seed_hook import StepSeedHook
+from .test_best_hook import TestBestHook
 
 __all__ = [
     "BadFilesHook",
     "BestEpochHook",
     "CheckpointHook",
     "ClassCheckHook",
+    "ClusterHook",
     "CollapseError",
     "CollapseHook",
     "ContinuationHook",
@@ -39,5 +42,6 @@ __all__ = [
     "ReportHook",
     "ResumeStateHook",
     "StepSeedHook",
+    "TestBestHook",
     "latest_checkpoint",
 ]

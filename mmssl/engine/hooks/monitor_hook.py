@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
-from mmengine.hooks import Hook
-
+from mmssl.engine.hooks.history_hook import HistoryHook
 from mmssl.evaluation.features import Branch, bare_model, select_backbone
 from mmssl.evaluation.rng import preserved_rng
 
 Branches = Literal["online", "twin", "both"]
 
 
-class MonitorHook(Hook):
+class MonitorHook(HistoryHook):
     """Measure the network every `interval` epochs.
 
     before_train            build the loaders; measure the untrained network    <-
@@ -34,16 +33,11 @@ class MonitorHook(Hook):
         branch: Whose backbone: `online`, `twin` or `both`.
         at_start: Measure before the first iteration, too.
 
-    Attributes:
-        group: First part of the names of the metrics; the history stands under `<group>_hook` in
-            checkpoints.
-
     Raises:
         ValueError: An unknown `branch`, or `interval` below 1.
     """
 
     priority = "LOW"
-    group: ClassVar[str]
 
     def __init__(self, *, interval: int, branch: Branches, at_start: bool) -> None:
         if branch not in ("online", "twin", "both") or interval < 1:
@@ -51,10 +45,9 @@ class MonitorHook(Hook):
                 f"{type(self).__name__} takes branch 'online', 'twin' or 'both' and an interval of at "
                 f"least 1, got {branch!r} and {interval}."
             )
+        super().__init__()
         self.branches: list[Branch] = ["online", "twin"] if branch == "both" else [branch]
         self.interval, self.at_start = interval, at_start
-        self.history: list[dict[str, float]] = []
-        self._loaded: dict[str, Any] | None = None
         self._loaders: list | None = None
 
     @abstractmethod
@@ -77,10 +70,7 @@ class MonitorHook(Hook):
         """
         for branch in self.branches:
             select_backbone(bare_model(runner.model), branch)
-        loaded, self._loaded = self._loaded, None
-        self.history = []
-        if loaded is not None and loaded["iter"] == runner.iter:
-            self.history = list(loaded["history"])
+        super().before_train(runner)
         with preserved_rng():
             self._loaders = self.build_loaders(runner)
         if self.at_start and runner.iter == 0:
@@ -94,16 +84,6 @@ class MonitorHook(Hook):
         if done % self.interval == 0 or done == runner.max_epochs:
             self._measure(runner, epoch=done)
 
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Put the history into the checkpoint."""
-        checkpoint[f"{self.group}_hook"] = dict(
-            iter=checkpoint["meta"]["iter"], history=list(self.history)
-        )
-
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Remember it; `before_train` decides whether this run continues that one."""
-        self._loaded = checkpoint.get(f"{self.group}_hook")
-
     def _measure(self, runner, epoch: int) -> None:
         if self._loaders is None:
             return
@@ -113,9 +93,6 @@ class MonitorHook(Hook):
                 prefix = f"{self.group}/{branch}_" if len(self.branches) > 1 else f"{self.group}/"
                 found = self.measure(runner, self._loaders, branch)
                 metrics.update({f"{prefix}{name}": value for name, value in found.items()})
-        self.history.append(dict(epoch=epoch, iter=runner.iter, **metrics))
-        for key, value in metrics.items():
-            runner.message_hub.update_scalar(key, value)
-        runner.visualizer.add_scalars(metrics, step=runner.iter)
+        self.record(runner, metrics, epoch=epoch)
         figures = ", ".join(f"{key} {value:.2f}" for key, value in metrics.items())
         runner.logger.info(self.sentence(figures, epoch))

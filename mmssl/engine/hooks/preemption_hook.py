@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from mmengine.hooks import Hook
 
@@ -19,6 +21,10 @@ class Preempted(SystemExit):
         super().__init__(0)
 
 
+class _Broken(BaseException):
+    """SIGTERM inside of work that may be broken off anywhere."""
+
+
 @HOOKS.register_module()
 class PreemptionHook(Hook):
     """Finish the iteration, write a checkpoint and leave when the process gets SIGTERM.
@@ -28,6 +34,7 @@ class PreemptionHook(Hook):
         after_train_iter    if any rank got the signal: checkpoint, `Preempted`     <- (last of all)
     for each batch of a validation
         after_val_iter      the same, on a single process
+    in `may_break_off`      the same, for long work of other hooks between iterations
     after_run               stop listening
 
     `tools/train.py CONFIG --resume` then goes on where the run ended, bit by bit.
@@ -37,6 +44,8 @@ class PreemptionHook(Hook):
     priority = "LOWEST"
 
     _previous = None
+    _requested = False
+    _breaks = False
 
     def before_run(self, runner) -> None:
         """Install the signal handler of this process; forked workers get the default one."""
@@ -49,6 +58,9 @@ class PreemptionHook(Hook):
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
         self._requested = True
+        if self._breaks:
+            self._breaks = False
+            raise _Broken
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Leave if any rank was asked to.
@@ -68,6 +80,37 @@ class PreemptionHook(Hook):
         """
         if self._requested and world_size() == 1 and runner.iter > 0:
             self._leave(runner, runner.iter)
+
+    @contextmanager
+    def may_break_off(self, runner) -> Iterator[Callable[[], None]]:
+        """Long work between two iterations that changes nothing before it is done.
+
+        On a single process SIGTERM breaks it off at once, as Ctrl-C would. Several ranks have to leave
+        together: they do where all of them call the function that is yielded.
+
+        Args:
+            runner: The run.
+
+        Raises:
+            Preempted: After the checkpoint was written.
+        """
+
+        def poll() -> None:
+            if any_rank(self._requested):
+                raise _Broken
+
+        try:
+            try:
+                poll()
+                self._breaks = world_size() == 1
+                yield poll
+            finally:
+                self._breaks = False
+        except _Broken:
+            if runner.iter > 0:
+                self._leave(runner, runner.iter)
+            runner.logger.warning("SIGTERM before the first iteration: there is nothing to save.")
+            raise Preempted from None
 
     def _leave(self, runner, step: int) -> None:
         hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)

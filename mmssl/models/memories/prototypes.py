@@ -182,6 +182,13 @@ class Prototypes(nn.Module):
         self._num_used = None
         self.epoch.fill_(epoch)
 
+    def clear(self) -> None:
+        """Forget the clustering: `is_ready` is false until the next one."""
+        self.assignment = self.assignment.new_zeros(len(self.assignment), 0)
+        self.last_used = torch.zeros_like(self.last_used)
+        self._num_used = None
+        self.epoch.fill_(-1)
+
     def kin_scale(self, level: int) -> Tensor:
         """(M,) temperatures of a level as parents: its densities with mean T once more."""
         density = self.levels[level].density
