@@ -27,6 +27,10 @@ from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.registry import RUNNERS
 
 PARTIAL = ".partial"
+# mmengine's own default hooks: for other names it does not take None
+_MMENGINE_HOOKS = (
+    "runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint",
+)  # fmt: skip
 
 
 @RUNNERS.register_module()
@@ -55,8 +59,13 @@ class Runner(_Runner):
         super().setup_env(env_cfg)
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
-        """The hooks of the config, and what exact resume needs."""
-        super().register_hooks(default_hooks, custom_hooks)
+        """The hooks of the config, and what exact resume needs; a default hook that is None is left out."""
+        hooks = {
+            name: hook
+            for name, hook in (default_hooks or {}).items()
+            if hook is not None or name in _MMENGINE_HOOKS
+        }
+        super().register_hooks(hooks, custom_hooks)
         self.register_hook(ResumeStateHook())
         if self._flushes_denormals:
             self.logger.info("Denormal numbers are flushed to zero (CPU training).")

@@ -27,6 +27,7 @@ class BestEpochHook(Hook):
         after_train_epoch, checkpoint
         after_val_epoch         add to the history, write `result.json`                                   <-
     after_train                 validate what is missing; log best and last                               <-
+    after_test_epoch            write what `TestBestHook` measured                                        <-
     before_save_checkpoint      keep the history                                                          <-
     after_load_checkpoint       take it up again                                                          <-
 
@@ -47,6 +48,7 @@ class BestEpochHook(Hook):
         self.metric = metric
         self.protocol = protocol
         self.history: list[dict[str, float]] = []
+        self.test: dict[str, float] | None = None
         self._loaded: list[dict[str, float]] | None = None
 
     def before_train(self, runner) -> None:
@@ -94,6 +96,12 @@ class BestEpochHook(Hook):
                 f"{last['epoch']}: {last[self.metric]:.2f}."
             )
 
+    def after_test_epoch(self, runner, metrics: dict[str, float]) -> None:
+        """Add the figures of a test at the end of the run."""
+        self.test = metrics
+        if self.history and rank() == 0:
+            self._write(runner)
+
     def best(self) -> dict[str, float]:
         """The entry of the best epoch, the first of equal ones."""
         return max(self.history, key=lambda entry: entry[self.metric])
@@ -122,6 +130,7 @@ class BestEpochHook(Hook):
             metric=self.metric,
             best=self.best(),
             last=self.history[-1],
+            test=self.test,
             epochs=runner.max_epochs,
             weights=_weights_of(runner.cfg.get("model", {})),
             config=str(runner.cfg.filename),
