@@ -73,21 +73,43 @@ def care_config(work_dir: Path) -> Config:
 
 HEAD = dict(out_channels=24, hid_channels=16, bottleneck_channels=8, norm_last_layer=False)
 MLP = dict(hid_channels=16, norm_cfg=dict(type="BN1d"))
+NECK = dict(type="MLPNeck", hid_channels=16, out_channels=8)
 METHODS: dict[str, dict[str, Any]] = {
     "dino": dict(type="DINO", head=HEAD),
     "esvit": dict(type="EsViT", head=HEAD, region_head=HEAD),
+    "hcsc": dict(
+        type="HCSC",
+        neck=NECK,
+        prototypes=dict(type="Prototypes", num_clusters=(8, 5, 3)),
+        queue_length=20,
+    ),
     "moby": dict(
         type="MoBY",
         neck=dict(type="MLPNeck", out_channels=8, **MLP),
         head=dict(type="MLPPredictor", **MLP),
         queue_length=20,
     ),
+    "moco": dict(type="MoCo", neck=NECK, queue_length=20),
+    "npid": dict(type="NPID", neck=NECK, num_samples=16, num_negatives=8),
+    "pcl": dict(
+        type="PCL",
+        neck=NECK,
+        prototypes=dict(type="Prototypes", num_clusters=(9, 8)),
+        num_negatives=2,
+        queue_length=20,
+    ),
 }
+CROPS = dict.fromkeys(METHODS, (32, 32)) | {
+    "dino": (32, 32, 16, 16, 24),
+    "esvit": (32, 32, 16, 16, 24),
+    "hcsc": (32, 32, 24, 16),
+    "npid": (32,),
+}
+"""Sizes of the views of each method."""
 
 
 def method_config(work_dir: Path, method: str, **changes: Any) -> Config:
     """A run of 3 epochs of 4 iterations of a method on a small Swin, with the parts of its recipe."""
-    multi_crop = method in ("dino", "esvit")
     backbone = dict(
         type="Swin",
         embed_dims=8,
@@ -100,7 +122,12 @@ def method_config(work_dir: Path, method: str, **changes: Any) -> Config:
     )
     model = dict(METHODS[method], backbone=backbone, _delete_=True)
     hooks = []
-    if multi_crop:
+    if method in ("hcsc", "pcl"):
+        view = dict(num=1, transforms=[dict(type="CenterCrop", size=32)])
+        hooks = [
+            dict(type="ClusterHook", views=dict(type="MultiView", views=[view]), begin_epoch=1)
+        ]
+    if method in ("dino", "esvit"):
         heads = ["head"] + ["region_head"] * (method == "esvit")
         hooks = [dict(type="FreezeHook", modules=[f"{name}.last_layer" for name in heads])]
     config = toy_config(
@@ -125,7 +152,7 @@ def method_config(work_dir: Path, method: str, **changes: Any) -> Config:
         ],
         **{
             "train_dataloader.dataset": dict(
-                type="ToyImages", length=16, sizes=[32, 32] + [16, 16, 24] * multi_crop
+                type="ToyImages", length=16, sizes=list(CROPS[method])
             ),
         },
     )

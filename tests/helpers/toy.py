@@ -88,6 +88,10 @@ class ToyImages(Dataset):
     def path(self, index: int) -> str:
         return f"image_{index}.png"
 
+    def with_views(self, views: object, *, seed: int) -> ToyImages:
+        """The first view alone, the same in every epoch of every run, whatever `views` says."""
+        return ToyImages(self.length, seed=seed, sizes=self.sizes[:1])
+
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, ViewBatch]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         rng = np.random.default_rng((self.seed, epoch, index))

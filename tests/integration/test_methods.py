@@ -12,7 +12,7 @@ from mmssl.engine.hooks import NonFiniteLossError, latest_checkpoint
 from mmssl.engine.runner import Runner
 from mmssl.engine.switches import set_activation_checkpointing, set_compile, set_precision
 from mmssl.registry import HOOKS
-from tests.helpers.runs import METHODS, method_config
+from tests.helpers.runs import CROPS, METHODS, method_config
 
 pytestmark = pytest.mark.integration
 methods = pytest.mark.parametrize("method", METHODS)
@@ -43,7 +43,8 @@ class PoisonHook(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         if runner.iter == self.at:
-            next(runner.model.head.parameters()).data[0, 0] = float("nan")
+            part = runner.model.head if hasattr(runner.model, "head") else runner.model.neck
+            next(part.parameters()).data[0, 0] = float("nan")
 
 
 def train(config) -> Runner:
@@ -69,7 +70,7 @@ def state_of(runner: Runner) -> dict[str, torch.Tensor]:
 @methods
 @pytest.mark.parametrize("at", [2, 6])
 def test_state_resumed_run_is_bit_equal(tmp_path, method, at):
-    """Killed in the first epoch, with the last layer frozen, and in the second."""
+    """Killed in the first epoch, with the last layer frozen or in warm-up, and in the second."""
     saving = {"default_hooks.checkpoint": dict(type="CheckpointHook", interval=2, by_epoch=False)}
     straight = state_of(train(method_config(tmp_path / "a", method, **saving)))
     config = method_config(tmp_path / "b", method, **saving)
@@ -114,7 +115,7 @@ def test_compiled_backbone_computes_the_same(tmp_path, method):
     off = {
         "model.backbone.drop_path_rate": 0.0,
         "model.backbone.depths": (1, 1),
-        "train_dataloader.dataset.sizes": [32, 32] + [16] * (method != "moby"),
+        "train_dataloader.dataset.sizes": list(CROPS[method][:2]) + [16] * (len(CROPS[method]) > 2),
     }
     plain = train(method_config(tmp_path / "plain", method, **off))
     config = method_config(tmp_path / "compiled", method, **off)

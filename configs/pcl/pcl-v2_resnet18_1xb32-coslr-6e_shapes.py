@@ -1,0 +1,20 @@
+"""PCL v2, ResNet-18, on the drawn images of Shapes: how the recipe looks on two CPU cores.
+
+    python tools/train.py configs/pcl/pcl-v2_resnet18_1xb32-coslr-6e_shapes.py
+
+MoCo v2's recipe on Shapes with prototypes from the second epoch on. Results: configs/hcsc/README.md.
+"""
+
+_base_ = "../moco/mocov2_resnet18_1xb32-coslr-6e_shapes.py"
+
+model = dict(
+    type="PCL",
+    prototypes=dict(type="Prototypes", num_clusters=(192, 96, 48), tree=False),
+    num_negatives=None,
+)
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(
+        type="ClusterHook", views=_base_.shapes_crop, begin_epoch=1, batch_size=100, cache="memory"
+    ),
+]
