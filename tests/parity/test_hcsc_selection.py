@@ -5,39 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from mmssl.models.algorithms import HCSC, PCL
 from mmssl.structures import Clustering, Progress, ViewBatch
+from tests.helpers.given import Draws, Given, Same, negatives_below
 from tests.helpers.golden_inputs import strided, uniform, unpacked
 from tests.helpers.goldens import Golden
 
 pytestmark = pytest.mark.parity
 CASES = ["select_small", "select_inst_only", "select_proto_only", "select_multicrop"]
-
-
-class Given(nn.Module):
-    """A backbone whose feature of an image is the image."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.out_channels = [dim]
-        self.weight = nn.Parameter(torch.zeros(1))  # something for the twin to mirror
-
-    def forward(self, images: Tensor) -> tuple[Tensor]:
-        return (images,)
-
-
-class Same(nn.Module):
-    """A neck that leaves the features alone."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.out_channels = dim
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
 
 
 def clustering_of(arrays: dict[str, np.ndarray], num_levels: int, dtype: torch.dtype) -> Clustering:
@@ -74,25 +52,6 @@ def views_of(golden: Golden, dtype: torch.dtype) -> tuple[ViewBatch, list[Tensor
     return views, [leaf for name, leaf in leaves.items() if name != "k_raw"]
 
 
-class Draws:
-    """The uniform numbers of a case in its order; those of prototypes belong to the negatives only."""
-
-    def __init__(self, names: list[str], negatives: list[Tensor]) -> None:
-        self.names, self.negatives = list(names), negatives
-        self.seen: dict[str, Tensor] = {}
-
-    def __call__(self, probability: Tensor) -> Tensor:
-        name = self.names.pop(0)
-        if "/proto/" in name:
-            columns = self.negatives[int(name[-1])]
-            self.seen[name] = probability[:, columns]
-            found = torch.ones_like(probability)
-            found[:, columns] = uniform(name, (len(probability), len(columns))).to(probability)
-            return found
-        self.seen[name] = probability
-        return uniform(name, probability.shape).to(probability)
-
-
 def built_hcsc(golden: Golden, dtype: torch.dtype) -> tuple[HCSC, Draws]:
     """Our model of a case before its step."""
     about, arrays = golden.entry["built"], golden.arrays
@@ -115,12 +74,8 @@ def built_hcsc(golden: Golden, dtype: torch.dtype) -> tuple[HCSC, Draws]:
     last = torch.from_numpy(arrays["num_ids"]).long()
     model.prototypes.last_used.copy_(last)
     labels = torch.from_numpy(arrays["labels"])
-    negatives = [
-        torch.tensor([i for i in range(int(top)) if i not in set(own.tolist())])
-        for top, own in zip(last, labels, strict=True)
-    ]
     names = golden.entry["draws"].split("order: ")[1].split(", ")
-    draws = Draws(names, negatives)
+    draws = Draws(names, negatives_below(last, labels))
     model.draw = draws
     model.progress = Progress(0, 1, 0, 1)
     return model.train(), draws
