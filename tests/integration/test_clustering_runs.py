@@ -87,9 +87,10 @@ def terminated():
 @pytest.mark.parametrize("call", [1, 4])
 def test_state_killed_in_the_middle_of_clustering(tmp_path, straight, monkeypatch, call):
     """Before the first prototypes; and between the levels of the second clustering."""
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         broken(patch, killed, call=call)
-        run_clustered(tmp_path)
+        with pytest.raises(Killed):
+            run_clustered(tmp_path)
     assert_same(straight(), run_clustered(tmp_path, resume=True))
 
 
@@ -97,9 +98,10 @@ def test_state_killed_in_the_middle_of_clustering(tmp_path, straight, monkeypatc
 def test_state_ended_by_sigterm_in_k_means(tmp_path, straight, monkeypatch, call):
     """It is left at once, although checkpoints are written every 100 iterations only."""
     saved = {"default_hooks.checkpoint": dict(type="CheckpointHook", interval=100, by_epoch=False)}
-    with monkeypatch.context() as patch, pytest.raises(Preempted):
+    with monkeypatch.context() as patch:
         broken(patch, terminated, call=call)
-        run_clustered(tmp_path, **saved)
+        with pytest.raises(Preempted):
+            run_clustered(tmp_path, **saved)
     assert latest_checkpoint(tmp_path).name == f"iter_{4 if call == 1 else 8}.pth"
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert_same(straight(), run_clustered(tmp_path, resume=True, **saved))
@@ -113,18 +115,20 @@ def test_state_ended_by_sigterm_between_batches(tmp_path, straight, monkeypatch)
         terminated()
         return frozen(module)
 
-    with monkeypatch.context() as patch, pytest.raises(Preempted):
+    with monkeypatch.context() as patch:
         patch.setattr(embeddings, "frozen", after)
         patch.setattr("mmssl.engine.hooks.preemption_hook.world_size", lambda: 2)
-        run_clustered(tmp_path)
+        with pytest.raises(Preempted):
+            run_clustered(tmp_path)
     assert latest_checkpoint(tmp_path).name == "iter_4.pth"
     assert_same(straight(), run_clustered(tmp_path, resume=True))
 
 
 def test_state_ended_by_sigterm_before_the_first_iteration(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(Preempted):
+    with monkeypatch.context() as patch:
         broken(patch, terminated, call=1)
-        run_clustered(tmp_path, hook=dict(begin_epoch=0))
+        with pytest.raises(Preempted):
+            run_clustered(tmp_path, hook=dict(begin_epoch=0))
     assert latest_checkpoint(tmp_path) is None
     resumed = run_clustered(tmp_path, hook=dict(begin_epoch=0), resume=True)
     assert [entry["epoch"] for entry in cluster_hook(resumed).history] == [0, 1, 2, 3]
