@@ -82,13 +82,14 @@ class Runner(_Runner):
                 "statistics of each process."
             )
             model = revert_sync_batchnorm(model)
-        if self.distributed and not torch.cuda.is_available() and model_wrapper_cfg is None:
-            model_wrapper_cfg = dict(
+        if self.distributed and not torch.cuda.is_available():
+            default = dict(
                 type="MMDistributedDataParallel",
-                device_ids=None,
                 broadcast_buffers=False,
                 find_unused_parameters=self.cfg.get("find_unused_parameters", False),
             )
+            # of the config or not: mmengine would name a GPU
+            model_wrapper_cfg = dict(model_wrapper_cfg or default, device_ids=None)
         return super().wrap_model(model_wrapper_cfg, model)
 
     @staticmethod
