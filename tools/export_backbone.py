@@ -31,12 +31,15 @@ def parse_args() -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "checkpoint", help="checkpoint of a run, or an official one (--from-config)"
+        "checkpoint",
+        help="checkpoint of a run, or an official one (a ResNet, or with --from-config)",
     )
     parser.add_argument("out", help="file to write: .pth or .safetensors")
     parser.add_argument("--to", required=True, choices=LIBRARIES)
     parser.add_argument("--branch", default="online", choices=("online", "twin"))
-    parser.add_argument("--from-config", help="config of the run, if the checkpoint carries none")
+    parser.add_argument(
+        "--from-config", help="config of the run, if the file carries or tells none"
+    )
     parser.add_argument(
         "--config",
         nargs="?",

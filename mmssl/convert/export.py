@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from mmssl.convert.config_text import read_config_text
 from mmssl.convert.export_targets import Library, Target, build_target
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.load_report import LoadReport, weights_checksum
+from mmssl.convert.official.method_files import told_config
 from mmssl.engine.config import load_config
 from mmssl.models.backbones import ResNet, Swin, TimmBackbone
 from mmssl.registry import MODELS, load_plugins
@@ -43,17 +45,22 @@ class Export(NamedTuple):
 
 
 def _read_config(checkpoint: dict[str, Any], config: str | Path | None) -> tuple[dict, str]:
-    """The run's config and its SHA-256: of a file, or of the text that the checkpoint carries."""
+    """The run's config and its SHA-256: of a file, or what the checkpoint carries or tells."""
     if config is not None:
         loaded = load_config(config)
         return loaded.to_dict(), hashlib.sha256(loaded.pretty_text.encode()).hexdigest()
     meta = checkpoint.get("meta")
     text = meta.get("cfg") if isinstance(meta, dict) else None
     if not isinstance(text, str):
+        told = told_config(checkpoint)
+        if told is not None:
+            official = Config(dict(model=told))
+            return official.to_dict(), hashlib.sha256(official.pretty_text.encode()).hexdigest()
         raise ValueError(
-            "The checkpoint carries no config (meta.cfg), so its backbone cannot be rebuilt. Name the "
-            "config of the run with --from-config PATH (from_config=...); for an official checkpoint "
-            "any config whose model.backbone is the same network."
+            "The checkpoint carries no config (meta.cfg) and is no official file that tells its network "
+            "(a ResNet of a known method), so its backbone cannot be rebuilt. Name the config of the run "
+            "with --from-config PATH (from_config=...); for an official checkpoint any config whose "
+            "model.backbone is the same network."
         )
     read = read_config_text(text)
     if read.get("default_scope", "mmssl") != "mmssl":
@@ -198,7 +205,8 @@ def export_backbone(
     The file appears under its name only when every tensor arrived and the features agree.
 
     Args:
-        checkpoint: A checkpoint of a run (or an official one together with `from_config`).
+        checkpoint: A checkpoint of a run, or an official one: of a ResNet (MoCo, PCL, HCSC, CARE, ...) as it
+            is, of other networks together with `from_config`.
         out: `.pth` (a dict of `state_dict` and `meta`, loadable with `weights_only=True`) or
             `.safetensors` (metadata as texts). Names carry the prefix `backbone.` for mmdet and mmseg,
             none for torchvision and timm, whose classifier is not in the file. A Swin for mmdet and

@@ -3,7 +3,7 @@
 The layout is read from the names, not from a list of formats: every dictionary of tensors in the file
 and every prefix of its names is a candidate, and the one under which most of the module's names appear
 wins. This covers torchvision and timm (no prefix), mmdet, mmseg and our checkpoints (`backbone.`,
-`twin.backbone.`), and the official ones: MoCo and CLSA (`module.encoder_q.`), MoCo v3
+`twin.backbone.`), and the official ones: MoCo, PCL, HCSC and CLSA (`module.encoder_q.`), MoCo v3
 (`module.base_encoder.`), SimSiam and InfoMin (`module.encoder.`), CARE (`module.student_encoder.`,
 `module.teacher_encoder.`), DINO and EsViT (dictionaries `student` and `teacher`), Barlow Twins
 (`module.backbone.`), SwAV and NPID (`module.`), PixPro (`module.encoder.`), MoBY (`encoder.`). Of

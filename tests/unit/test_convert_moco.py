@@ -8,19 +8,23 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.convert.config_text import read_config_text
 from mmssl.convert.convert_file import convert_file
+from mmssl.convert.export import export_backbone
 from mmssl.convert.key_map import check_complete
 from mmssl.convert.load_algorithm import load_algorithm
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.official.method_files import METHOD_FILES, method_of_file, method_of_state
 from mmssl.convert.official.moco import from_official, method_of, model_config, to_official
+from mmssl.convert.transfer_load import load_backbone_into
 from mmssl.models.algorithms import BaseAlgorithm
 from mmssl.models.backbones import ResNet
 from mmssl.registry import MODELS
 from mmssl.structures import Clustering
+from tests.helpers.fill import fill_keys
 from tests.helpers.goldens import official_keys
 
 R18 = dict(type="ResNet", depth=18, out_indices=(3,))
@@ -239,6 +243,45 @@ def test_values_backbone_of_their_file() -> None:
     del state["module.encoder_q.layer4.2.bn3.running_var"]
     with pytest.raises(ValueError, match=r"317 matched, 1 missing(.|\n)*layer4.2.bn3.running_var"):
         load_backbone(backbone, dict(state_dict=state), branch="online")
+
+
+def test_values_their_file_feeds_both_parts_of_a_c4_detector(tmp_path: Path) -> None:
+    """Stages 1 to 3 into the backbone, stage 4 into the shared head, all of `encoder_q`."""
+    source = official_file("moco", tmp_path)
+    detector = nn.Module()
+    detector.backbone = ResNet(18, out_indices=(2,))
+    detector.roi_head = nn.Module()
+    detector.roi_head.shared_head = nn.ModuleDict(dict(layer4=ResNet(18).layer4))
+    loaded = load_backbone_into(detector, source)
+    counts = [len(report.matched) for report in loaded.parts.values()]
+    assert counts == [90, 30] and sum(counts) == len(ResNet(18).state_dict())
+    theirs = load_weights_file(source)["state_dict"]
+    for part in (detector.backbone, detector.roi_head.shared_head):
+        for key, value in part.state_dict().items():
+            assert torch.equal(value, theirs[f"module.encoder_q.{key}"]), key
+
+
+@pytest.mark.parametrize("branch", ["online", "twin"])
+def test_values_export_of_their_file(branch: str, tmp_path: Path) -> None:
+    """A ResNet needs no config to be exported: its file tells the network."""
+    source, out = official_file("hcsc", tmp_path), tmp_path / "backbone.pth"
+    file = load_weights_file(source)
+    shapes = {key: value.shape for key, value in file["state_dict"].items()}
+    theirs = fill_keys(shapes)
+    torch.save(dict(file, state_dict=theirs), source)
+    export = export_backbone(source, out, to="torchvision", branch=branch)
+    assert (export.metadata["method"], export.metadata["epoch"]) == ("HCSC", 7)
+    encoder = dict(online="encoder_q", twin="encoder_k")[branch]
+    written = load_weights_file(out)["state_dict"]
+    assert len(written) == 120
+    for key, value in written.items():
+        assert torch.equal(value, theirs[f"module.{encoder}.{key}"]), key
+    del theirs[f"module.{encoder}.layer2.1.bn1.bias"]
+    torch.save(dict(state_dict=theirs), source)
+    out.unlink()
+    with pytest.raises(ValueError, match=r"119 matched, 1 missing(.|\n)*layer2\.1\.bn1\.bias"):
+        export_backbone(source, out, to="torchvision", branch=branch)
+    assert not out.exists()
 
 
 def test_raises_for_files_of_another_method(tmp_path: Path) -> None:

@@ -195,6 +195,27 @@ def method_of_file(file: Mapping[str, Any], config: Mapping[str, Any] | None = N
     )
 
 
+def told_config(file: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The model config of an official file, if the file tells all of its backbone; else `None`.
+
+    It does where conversion from a run has noted the config in it, and for a ResNet.
+
+    Args:
+        file: The content of a weights file.
+    """
+    meta = file.get("meta")
+    if isinstance(meta, Mapping) and isinstance(meta.get("model"), dict):
+        config, guessed = meta["model"], list(meta.get("guessed", ()))
+    else:
+        try:
+            layout = METHOD_FILES[method_of_file(file)]
+            ours = layout.from_file(file, 1)
+            config, guessed = layout.model_config(ours), layout.guessed(ours)
+        except (KeyError, ValueError):  # of no whole model, whose names would tell
+            return None
+    return None if any(name.startswith("backbone.") for name in guessed) else config
+
+
 BACKBONE_ALONE = (
     "The file holds a backbone without the heads of a method, so there is no whole model to convert, and "
     "no need to: in a config PretrainedBackbone(checkpoint=...), in Python load_backbone take such a file "
