@@ -1,0 +1,108 @@
+"""Embeddings and prototypes on two gloo processes: the official ones, and those of one process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from mmssl.evaluation import evaluation_loader
+from mmssl.evaluation.embeddings import embed_images
+from mmssl.models.algorithms import HCSC
+from mmssl.structures import ViewBatch
+from tests.helpers import contrast_steps as steps
+from tests.helpers.clustered import cluster_hook, figures_without_seconds, run_clustered
+from tests.helpers.fill import image
+from tests.helpers.goldens import Golden
+
+pytestmark = pytest.mark.dist
+CASE = "features_2ranks"
+
+
+class GivenImages(Dataset):
+    """The nine images of the case."""
+
+    def __len__(self) -> int:
+        return 9
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, ViewBatch]:
+        pixels = image(f"{CASE}/{key[1]}", (3, 64, 64))
+        return dict(inputs=ViewBatch([pixels], torch.tensor(key[1]), [], torch.tensor(-1), []))
+
+
+class Unchanged(nn.Module):
+    """A preprocessor for images that are normalised already."""
+
+    def forward(self, data: dict, training: bool) -> dict:
+        return data
+
+
+def embed(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    about = Golden("hcsc", CASE).entry["built"]
+    model = HCSC(
+        steps.resnet18(),
+        steps.neck(about["dim"], mlp=True),
+        dict(type="Prototypes", num_clusters=[4, 2]),
+        queue_length=about["queue_length"],
+    )
+    steps.fill_model(model, torch.float32)
+    model.data_preprocessor = Unchanged()
+    if rank:  # its own statistics must not count
+        model.twin.backbone.bn1.running_mean += 1.0
+    rows = torch.empty(5 - rank, about["dim"])
+    loader = evaluation_loader(GivenImages(), batch_size=2)
+    embed_images(model, loader, rows, branch="twin", poll=lambda: None)
+    torch.save(rows, f"{folder}/{rank}.pth")
+    dist.destroy_process_group()
+
+
+def test_values_of_the_official_features(tmp_path: Path) -> None:
+    """An image that the official sampler pads with is embedded once here; the rows are theirs."""
+    golden = Golden("hcsc", CASE)
+    mp.spawn(embed, args=(str(tmp_path),), nprocs=2)
+    found = torch.empty(9, golden.entry["built"]["dim"])
+    for rank in range(2):
+        found[rank::2] = torch.load(tmp_path / f"{rank}.pth", weights_only=True)
+    expected = torch.from_numpy(golden.arrays["features"])
+    assert float((found - expected).abs().max()) <= golden.entry["tolerance"]["features"]
+
+
+def train(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    wrapper = dict(type="MMDistributedDataParallel", device_ids=None)
+    torch.save(
+        outcome(Path(folder) / "two", 3, launcher="pytorch", model_wrapper_cfg=wrapper),
+        f"{folder}/{rank}.pth",
+    )
+    dist.destroy_process_group()
+
+
+def outcome(work_dir: Path, batch_size: int, **changes) -> dict[str, Tensor | list]:
+    """Prototypes and figures after an epoch of warm-up; later, each batch has its own prototype negatives."""
+    options = {"train_dataloader.batch_size": batch_size, "train_cfg.max_epochs": 2}
+    run = run_clustered(work_dir, **options, **changes)
+    bare = getattr(run.model, "module", run.model)
+    state = {key: value.clone() for key, value in bare.prototypes.state_dict().items()}
+    return dict(state=state, history=figures_without_seconds(cluster_hook(run).history))
+
+
+def test_equivalence_with_one_process_of_twice_the_batch(tmp_path: Path) -> None:
+    """Both ranks hold the same prototypes, and those of one process: 24 images, k-means, two levels."""
+    mp.spawn(train, args=(str(tmp_path),), nprocs=2)
+    two = [torch.load(tmp_path / f"{rank}.pth", weights_only=True) for rank in range(2)]
+    one = outcome(tmp_path / "one", 6)
+    for key, value in one["state"].items():
+        assert torch.equal(two[0]["state"][key], two[1]["state"][key]), key
+        torch.testing.assert_close(two[0]["state"][key], value, rtol=1e-4, atol=1e-5, msg=key)
+    for mine, theirs in zip(one["history"], two[0]["history"], strict=True):
+        assert theirs == pytest.approx(mine, rel=1e-4)
