@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmssl.ops.bounded_search import Assigned
 from mmssl.ops.collectives import sum_over_ranks
 from mmssl.ops.exact_sums import grid_scale, on_grid
 from mmssl.ops.sharded_rows import ShardedRows
@@ -37,12 +38,9 @@ class ExactSums:
         points: The rows; their largest values determine the grid.
         num_clusters: k.
         num_rows: Rows of all ranks that will go by in each iteration.
-        num_local_rows: Those of this rank.
     """
 
-    def __init__(
-        self, points: ShardedRows, num_clusters: int, *, num_rows: int, num_local_rows: int
-    ) -> None:
+    def __init__(self, points: ShardedRows, num_clusters: int, *, num_rows: int) -> None:
         dim, device = points.features.shape[1], points.device
         self.scale = grid_scale(points.largest, num_rows)
         # a mean is not longer than the longest row, a split one by a thousandth
@@ -50,18 +48,15 @@ class ExactSums:
         self.sums = torch.zeros(num_clusters, dim, dtype=torch.float64, device=device)
         self.counts = torch.zeros(num_clusters, dtype=torch.float64, device=device)
         self.total = torch.zeros((), dtype=torch.float64, device=device)
-        self.assigned = torch.full((num_local_rows,), -1, dtype=torch.int32, device=device)
 
-    def add(self, start: int, rows: Tensor, distances: Tensor, assignment: Tensor) -> None:
+    def add(self, rows: Tensor, found: Assigned) -> None:
         """Count one chunk.
 
         Args:
-            start: How many of this rank's rows went by before in this iteration.
             rows: (m, D) float32.
-            distances: (m,) float32 squared distances to their centroids.
-            assignment: (m,) int64 their clusters.
+            found: Their clusters and distances.
         """
-        before = self.assigned[start : start + len(rows)]
+        before, assignment = found.before, found.assignment
         changed = (before != assignment).nonzero().flatten()
         values = on_grid(rows[changed], self.scale)
         old, new = before[changed].long(), assignment[changed]
@@ -71,8 +66,7 @@ class ExactSums:
         if len(old) and old[0] >= 0:
             self.sums.index_add_(0, old, values, alpha=-1)
             self.counts.index_add_(0, old, ones, alpha=-1)
-        before.copy_(assignment)
-        self.total += on_grid(distances, self.distance_scale).sum()
+        self.total += on_grid(found.distances, self.distance_scale).sum()
 
     def finish(self) -> ClusterMeans:
         """The means over all ranks; the next iteration may begin."""
@@ -99,12 +93,12 @@ class FaissSums:
         self.total = np.float32(0)
         self.device = points.device
 
-    def add(self, start: int, rows: Tensor, distances: Tensor, assignment: Tensor) -> None:
+    def add(self, rows: Tensor, found: Assigned) -> None:
         """Count one chunk; see `ExactSums.add`."""
-        clusters = assignment.cpu()
+        clusters = found.assignment.cpu()
         self.sums.index_add_(0, clusters, rows.cpu())
         self.counts += clusters.bincount(minlength=len(self.counts))
-        terms = np.concatenate([[self.total], distances.cpu().numpy()], dtype=np.float32)
+        terms = np.concatenate([[self.total], found.distances.cpu().numpy()], dtype=np.float32)
         self.total = np.add.accumulate(terms)[-1]
 
     def finish(self) -> ClusterMeans:

@@ -7,7 +7,8 @@ follows faiss's own random stream from the seed, so the clusters are faiss's too
 Deviations of `sums="exact"`: centroids are means of sums that do not depend on the order of the rows, where
 faiss adds in float32 in the order of the rows. They differ by float32 rounding, and with them, rarely, the
 cluster of a row that lies between two. In return the result is the same, bit by bit, on any number of ranks
-and with any `chunk`, and later iterations only add and subtract the rows that changed their cluster.
+and with any `chunk`, and later iterations only add and subtract the rows that changed their cluster. Both
+search only the rows whose nearest centroid can have changed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mmssl.ops.bounded_search import BoundedSearch
 from mmssl.ops.cluster_sums import ExactSums, FaissSums
 from mmssl.ops.clusterer import Clusterer, KMeansResult
 from mmssl.ops.collectives import sum_over_ranks, world_size
@@ -60,7 +62,7 @@ class KMeans:
     restarts: int = 5
     max_points_per_centroid: int = 1000
     sums: Literal["exact", "faiss"] = "exact"
-    chunk: int = 16384
+    chunk: int = 32768
     device: str | None = None
 
     def __post_init__(self) -> None:
@@ -111,7 +113,8 @@ class KMeans:
             distances = torch.empty(len(features), device=points.device)
             for start, part in points.chunks():
                 span = slice(start, start + len(part))
-                distances[span], assignment[span] = search(part)
+                found = search(part)
+                distances[span], assignment[span] = found.distances, found.assignment
                 advance(len(part) / len(features))
         counts = sum_over_ranks(assignment.bincount(minlength=num_clusters))
         return KMeansResult(
@@ -159,14 +162,20 @@ class KMeans:
         num_local = len(points.features) if rows is None else len(rows)
         sums: ExactSums | FaissSums
         if self.sums == "exact":
-            sums = ExactSums(points, len(centroids), num_rows=num_rows, num_local_rows=num_local)
+            sums = ExactSums(points, len(centroids), num_rows=num_rows)
         else:
             sums = FaissSums(points, len(centroids))
+        search = BoundedSearch(
+            num_local,
+            centroids.shape[1],
+            largest_square=points.largest_square,
+            device=points.device,
+        )
         history: list[float] = []
         while len(history) < self.iterations:
-            search = NearestCentroid(centroids)
+            search.move_to(centroids)
             for start, part in points.chunks(rows):
-                sums.add(start, part, *search(part))
+                sums.add(part, search(start, part))
                 advance(len(part) / num_local)
             means = sums.finish()
             centroids = _without_empty(means.centroids, means.counts)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,6 +48,21 @@ def full_float32(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
 
 
+class Nearest(NamedTuple):
+    """What a search finds for m rows.
+
+    Attributes:
+        distances: (m,) float32 squared distances to the nearest centroid.
+        assignment: (m,) int64 nearest centroids.
+        second: (m,) float32 squared distance to the next centroid, with the rounding errors of the product;
+            infinite if there is only one.
+    """
+
+    distances: Tensor
+    assignment: Tensor
+    second: Tensor
+
+
 class NearestCentroid:
     """Search among fixed centroids.
 
@@ -75,44 +91,73 @@ class NearestCentroid:
         factors[count:, dim] = torch.inf
         return factors
 
-    def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, rows: Tensor) -> Nearest:
         """The nearest centroid of each row; of equally near ones the first.
 
         Args:
             rows: (m, D) finite values of any floating type, on the device of the centroids.
-
-        Returns:
-            (m,) float32 squared distances and (m,) int64 centroids.
         """
-        distances = torch.empty(len(rows), device=rows.device)
-        assignment = torch.empty(len(rows), dtype=torch.long, device=rows.device)
+        found = Nearest(
+            torch.empty(len(rows), device=rows.device),
+            torch.empty(len(rows), dtype=torch.long, device=rows.device),
+            torch.empty(len(rows), device=rows.device),
+        )
         with full_float32(rows.device):
             for start in range(0, len(rows), len(self.tile)):
                 part = rows[start : start + len(self.tile)]
-                span = slice(start, start + len(part))
                 self.tile[: len(part), : self.dim] = part
-                best, where = self._nearest_of_tile()
-                distances[span], assignment[span] = best[: len(part)], where[: len(part)]
-        return distances, assignment
+                for whole, values in zip(found, self._nearest_of_tile(), strict=True):
+                    whole[start : start + len(part)] = values[: len(part)]
+        return found
 
-    def _nearest_of_tile(self) -> tuple[Tensor, Tensor]:
-        best, where = self._nearest_of_block(self.blocks[0])
+    def distances(self, rows: Tensor, assignment: Tensor) -> Tensor:
+        """The distances that a search would return, if it found these centroids.
+
+        Args:
+            rows: (m, D) as for a search.
+            assignment: (m,) a centroid for each.
+
+        Returns:
+            (m,) float32 squared distances.
+        """
+        found = torch.empty(len(rows), device=rows.device)
+        where = torch.zeros(len(self.tile), dtype=torch.long, device=rows.device)
+        for start in range(0, len(rows), len(self.tile)):
+            part = rows[start : start + len(self.tile)]
+            self.tile[: len(part), : self.dim] = part
+            where[: len(part)] = assignment[start : start + len(part)]
+            found[start : start + len(part)] = self._distances_of_tile(where)[: len(part)]
+        return found
+
+    def _distances_of_tile(self, where: Tensor) -> Tensor:
+        """(tile,) squared distances of the rows of the tile to centroids `where` (tile,)."""
+        found = torch.index_select(self.centroids, 0, where, out=self.differences)
+        return found.sub_(self.tile[:, : self.dim]).square_().sum(1)
+
+    def _nearest_of_tile(self) -> Nearest:
+        best, where, second = self._nearest_of_block(self.blocks[0])
         for number, block in enumerate(self.blocks[1:], 1):
-            score, place = self._nearest_of_block(block)
+            score, place, runner_up = self._nearest_of_block(block)
+            second = torch.minimum(torch.minimum(second, runner_up), torch.maximum(best, score))
             # strictly: of equal ones the earlier stays
             nearer = score < best
             best = torch.where(nearer, score, best)
             where = torch.where(nearer, place + number * BLOCK, where)
-        found = torch.index_select(self.centroids, 0, where, out=self.differences)
-        return found.sub_(self.tile[:, : self.dim]).square_().sum(1), where
+        second += self.tile[:, : self.dim].square().sum(1)
+        return Nearest(self._distances_of_tile(where), where, second)
 
-    def _nearest_of_block(self, factors: Tensor) -> tuple[Tensor, Tensor]:
-        """(tile,) smallest |c|^2 - 2 x.c of a block and which centroid of the block has it."""
+    def _nearest_of_block(self, factors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(tile,) smallest |c|^2 - 2 x.c of a block, which centroid of the block has it, and the next."""
         scores = torch.mm(factors, self.tile.T, out=self.scores[: len(factors)])
         groups = scores.view(-1, GROUP, len(self.tile))
-        best, group = groups.amin(1).min(0)
-        inside = groups[group, :, self.rows].min(1).indices
-        return best, group * GROUP + inside
+        smallest = groups.amin(1)
+        best, group = smallest.min(0)
+        inside = groups[group, :, self.rows]
+        place = inside.min(1, keepdim=True).indices
+        smallest.scatter_(0, group[None], torch.inf)
+        inside.scatter_(1, place, torch.inf)
+        second = torch.minimum(smallest.amin(0), inside.amin(1))
+        return best, group * GROUP + place[:, 0], second
 
 
 @torch.no_grad()
@@ -149,5 +194,7 @@ def nearest(features: Tensor, centroids: Tensor, *, chunk: int = 16384) -> tuple
     chunk = whole_tiles(chunk, centroids.device)
     for start in range(0, len(features), chunk):
         part = features[start : start + chunk].to(centroids.device)
-        distances[start : start + chunk], assignment[start : start + chunk] = search(part)
+        found = search(part)
+        distances[start : start + chunk] = found.distances
+        assignment[start : start + chunk] = found.assignment
     return distances, assignment

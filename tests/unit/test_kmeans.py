@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from mmssl.ops import nearest_centroid
+from mmssl.ops.bounded_search import BoundedSearch
 from mmssl.ops.exact_sums import grid_scale, on_grid
 from mmssl.ops.faiss_kmeans import FaissKMeans
 from mmssl.ops.faiss_random import first_of_permutation, split_empty_clusters
@@ -132,6 +133,54 @@ def test_equivalence_of_chunks(chunk) -> None:
     for name in ("centroids", "assignment", "distances", "counts"):
         assert torch.equal(getattr(parts, name), getattr(whole, name)), name
     assert parts.history == whole.history
+
+
+@BOTH
+@POINTS
+@pytest.mark.parametrize("length", [1e-3, 1.0, 1e4])
+def test_equivalence_of_searching_every_row(size, dim, k, sums, length, monkeypatch) -> None:
+    rows = length * points(size, dim, seed=k)
+    searched: list[int] = []
+    call = BoundedSearch.__call__
+
+    def counted(self, start, part):
+        found = call(self, start, part)
+        searched.append(self.searched)
+        return found
+
+    monkeypatch.setattr(BoundedSearch, "__call__", counted)
+    few = KMeans(restarts=1, sums=sums).fit(rows, k, seed=0)
+    assert searched[0] == size and searched[-1] < size
+    assert len(searched) == len(few.history)
+    create = BoundedSearch.__init__
+
+    def unsure(self, *args, **options):
+        create(self, *args, **options)
+        self.slack = torch.inf
+
+    monkeypatch.setattr(BoundedSearch, "__init__", unsure)
+    searched.clear()
+    every = KMeans(restarts=1, sums=sums).fit(rows, k, seed=0)
+    assert set(searched) == {size}
+    assert every.history == few.history
+    assert torch.equal(every.centroids, few.centroids)
+    assert torch.equal(every.assignment, few.assignment)
+
+
+def test_values_a_row_between_two_is_searched_until_it_is_safe() -> None:
+    """By hand: second at distance 3; own at 1 is safe while nothing moved more than 2."""
+    search = BoundedSearch(1, 1, largest_square=16.0, device=torch.device("cpu"))
+    row = torch.tensor([[1.0]])
+    for centroids, where, how_many in [
+        ([0.0, 4.0], 0, 1),
+        ([0.0, 3.0], 0, 0),
+        ([0.0, 2.1], 0, 0),
+        ([0.0, 1.9], 1, 1),
+        ([1.0, 1.9], 0, 1),
+    ]:
+        search.move_to(torch.tensor(centroids)[:, None])
+        found = search(0, row)
+        assert (found.assignment.item(), search.searched) == (where, how_many), centroids
 
 
 def test_equivalence_of_blocks_of_centroids(monkeypatch) -> None:
