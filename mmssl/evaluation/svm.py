@@ -187,7 +187,8 @@ def _full(problem: _Problem, costs: Sequence[float], solver: SvmSolver) -> SvmRe
 
     def train(pairs: Sequence[tuple[float, int]], title: str, folds: int = 0) -> list[Machine]:
         tasks = (
-            SvmTask(problem.inputs, problem.targets(number), cost, folds) for cost, number in pairs
+            SvmTask(problem.inputs, problem.targets(number), cost, folds=folds)
+            for cost, number in pairs
         )
         return solver.solve(tasks, len(pairs), title)
 
@@ -263,7 +264,7 @@ def _low_shot_task(problem: _Problem, drawn: Sequence[Tensor], number: int, cost
         rows = torch.cat([drawn[number], others])
     else:
         rows = torch.cat(list(drawn))
-    return SvmTask(problem.inputs[rows.numpy()], problem.targets(number)[rows.numpy()], cost)
+    return SvmTask(problem.inputs, problem.targets(number), cost, rows.numpy())
 
 
 def _low_shot(
@@ -321,7 +322,8 @@ def linear_svm(
         costs: Instead of the protocol's.
         low_shot: Train also with this many random images per class, for each entry.
         runs: Draws of these images.
-        jobs: Processes that train; -1 takes all cores. Each holds a copy of the features.
+        jobs: Processes that train; -1 takes all cores. Their start takes longer than all of `pcl`, which
+            takes seconds; the others take minutes to hours.
         seed: Of the draws.
         progress: Title of the progress bars; empty shows none.
 

@@ -42,11 +42,20 @@ def nearly_unit(features: Tensor) -> np.ndarray:
 
 
 class SvmTask(NamedTuple):
-    """One machine to train: (n, D) inputs, (n,) targets of 1 and -1, its cost; folds if judged by them."""
+    """One machine to train.
+
+    Attributes:
+        inputs: (N, D) of all images, the same array for all tasks: processes share it.
+        targets: (N,) 1 and -1.
+        cost: C.
+        rows: (n,) positions of the images to train on; all if None.
+        folds: If above 0, the machine is only judged, by cross-validation.
+    """
 
     inputs: np.ndarray
     targets: np.ndarray
     cost: float
+    rows: np.ndarray | None = None
     folds: int = 0
 
 
@@ -85,7 +94,8 @@ def _fit(inputs: np.ndarray, targets: np.ndarray, cost: float) -> tuple[np.ndarr
 def _solve(task: SvmTask) -> Machine:
     """Train a machine, or its substitutes on all folds but one."""
     if not task.folds:
-        weights, bias, converged = _fit(task.inputs, task.targets, task.cost)
+        rows = slice(None) if task.rows is None else task.rows
+        weights, bias, converged = _fit(task.inputs[rows], task.targets[rows], task.cost)
         return Machine(weights, bias, 0.0, 1, int(not converged))
     from sklearn.model_selection import StratifiedKFold
 

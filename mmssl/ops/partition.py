@@ -127,34 +127,26 @@ def expected_mutual_information(row_sizes: Tensor, column_sizes: Tensor) -> floa
     total = int(row_sizes.sum())
     columns, multiplicity = column_sizes.unique(return_counts=True)
     rows, repeats = row_sizes.unique(return_counts=True)
+    # Looked up: computed anew for every term, they would take most of the time.
+    numbers = torch.arange(total + 1, dtype=torch.float64, device=row_sizes.device)
+    log, log_factorial = numbers.clamp_min(1).log(), torch.lgamma(numbers + 1)
+    of_column = log_factorial[columns] + log_factorial[total - columns]
     found = 0.0
     for row, repeat in zip(rows.tolist(), repeats.tolist(), strict=True):
         lowest = (row + columns - total).clamp_min(1)
         terms = columns.clamp_max(row) - lowest + 1
-        column = columns.repeat_interleave(terms).double()
-        first = (terms.cumsum(0) - terms).repeat_interleave(terms)
-        both = torch.arange(len(first), device=first.device) - first
-        both = (both + lowest.repeat_interleave(terms)).double()
-        gain = both / total * (total * both / (row * column)).log()
-        weight = multiplicity.repeat_interleave(terms)
-        found += repeat * (gain * weight * _hypergeometric(both, total, row, column)).sum().item()
+        pair = torch.arange(len(terms), device=terms.device).repeat_interleave(terms)
+        first = lowest - terms.cumsum(0) + terms
+        both = torch.arange(len(pair), device=pair.device) + first[pair]
+        column = columns[pair]
+        fixed = log_factorial[row] + log_factorial[total - row] - log_factorial[total]
+        probability = (fixed + of_column)[pair] - log_factorial[both]
+        probability -= log_factorial[row - both] + log_factorial[column - both]
+        probability -= log_factorial[total - row + both - column]
+        gain = log[both] + (log[total] - log[row] - log[columns])[pair]
+        gain *= numbers[both] / total * multiplicity[pair]
+        found += repeat * (gain * probability.exp()).sum().item()
     return found
-
-
-def _hypergeometric(both: Tensor, total: int, row: int, column: Tensor) -> Tensor:
-    """Probability that groups of `row` and `column` of `total` points have `both` in common."""
-
-    def log_factorial(value: Tensor) -> Tensor:
-        return torch.lgamma(value + 1)
-
-    fixed = both.new_tensor([row, total - row, total])
-    own, others, everything = log_factorial(fixed)
-    return torch.exp(
-        (own + others - everything)
-        + (log_factorial(column) + log_factorial(total - column))
-        - (log_factorial(both) + log_factorial(row - both))
-        - (log_factorial(column - both) + log_factorial(total - row - column + both))
-    )
 
 
 def _ami(table: Contingency) -> float:

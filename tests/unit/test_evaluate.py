@@ -150,7 +150,7 @@ def test_values_methods_decide_which_images_are_needed() -> None:
         (
             "voc07_classification/resnet50_svm_pcl_voc07",
             "svm",
-            dict(protocol="pcl", low_shot=[1, 2, 4, 8, 16], runs=5, jobs=8),
+            dict(protocol="pcl", low_shot=[1, 2, 4, 8, 16], runs=5),
         ),
         (
             "voc07_classification/resnet50_svm_vissl_voc07",
@@ -227,6 +227,7 @@ def test_values_random_crops(folders: tuple[str, str]) -> None:
     "name",
     [
         "imagenet_knn/resnet50_knn_in1k",
+        "imagenet_knn/resnet50_knn_hcsc_in1k",
         "imagenet_knn/swin-t_knn_in1k",
         "imagenet_linear/swin-t_esvit_in1k",
         "imagenet_linear/swin-t_moby_in1k",
@@ -239,7 +240,8 @@ def test_values_benchmark_configs(name: str) -> None:
     root = Path(__file__).resolve().parents[2] / "configs/benchmarks"
     cfg = load_config(root / f"{name}.py")
     plan = evaluation_plan(cfg, k=[20])
-    assert plan["knn"] == dict(k=[20], temperature=0.07)
+    filled = dict(fill=True) if "hcsc" in name else {}
+    assert plan["knn"] == dict(k=[20], temperature=0.07, **filled)
     assert plan["train_dataset"]["views"]["type"] == "MultiView"
     with torch.device("meta"):
         backbone = MODELS.build(cfg.model.backbone)

@@ -14,7 +14,7 @@ model = dict(backbone=dict(type="ResNet", depth=50, out_indices=(3,)))
 evaluation = dict(
     protocol="svm-pcl",
     methods=["svm"],
-    svm=dict(protocol="pcl", low_shot=[1, 2, 4, 8, 16], runs=5, jobs=8),
+    svm=dict(protocol="pcl", low_shot=[1, 2, 4, 8, 16], runs=5),
     train_dataset=dict(
         type="VOCClassification",
         root="data/VOCdevkit/VOC2007",

@@ -20,7 +20,7 @@ square_views = dict(
 )
 evaluation = dict(
     protocol="svm-vissl",
-    svm=dict(protocol="vissl", low_shot=[1, 2, 4, 8, 16, 32, 64, 96]),
+    svm=dict(protocol="vissl", low_shot=[1, 2, 4, 8, 16, 32, 64, 96], jobs=8),
     train_dataset=dict(views=dict(_delete_=True, **square_views)),
     val_dataset=dict(views=dict(_delete_=True, **square_views)),
 )
