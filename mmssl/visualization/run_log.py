@@ -88,6 +88,16 @@ def charts_of(log: RunLog) -> list[Chart]:
         ("Correspondence of regions", "share of hits", _of("correspondence", names, "accuracy")),
         ("Distance of corresponding regions", "pixels", _of("correspondence", names, "error")),
         ("Loss", "", sorted((name for name in names if "loss" in name), key=_total_first)),
+        ("Clusters: agreement with those before", "NMI", _of("cluster/nmi", names)),
+        ("Clusters: prototypes with images", "", _of("cluster/used", names)),
+        ("Clusters: prototypes with one member", "", _of("cluster/single", names)),
+        ("Clusters: members of the largest", "", _of("cluster/members_max", names)),
+        ("Clusters: members in the middle", "median", _of("cluster/members_median", names)),
+        ("Clusters: members of the smallest", "", _of("cluster/members_min", names)),
+        ("Clusters: temperature in the middle", "phi", _of("cluster/phi_median", names)),
+        ("Clusters: least and greatest temperature", "phi", _of("cluster/phi", names)),
+        ("Clusters: objective of k-means", "", _of("cluster/objective", names)),
+        ("Clusters: time", "s", _of("cluster/seconds", names)),
         ("Spread of the embeddings", "1 even, 0 constant", _ending(names, "_spread")),
         ("Effective rank", "dimensions", _ending(names, "_rank")),
         ("Standard deviation", "", [name for name in names if "_std" in name]),
@@ -123,7 +133,7 @@ def _chart(title: str, unit: str, names: list[str], log: RunLog) -> Iterable[Cha
         yield Chart(title, series, x_label=log.x_label, y_label=unit, note=note)
 
 
-def _of(group: str, names: list[str], suffix: str) -> list[str]:
+def _of(group: str, names: list[str], suffix: str = "") -> list[str]:
     return [name for name in names if name.startswith(group) and name.endswith(suffix)]
 
 

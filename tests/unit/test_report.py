@@ -244,6 +244,25 @@ def test_values_correspondence_in_the_report(tmp_path):
     assert list(charts.values()) == [[names[0], names[2]], [names[1], names[3]]]
 
 
+def test_values_clusters_in_the_report(tmp_path):
+    """One line per level in each chart, figures of one kind together."""
+    levels = [
+        f"cluster/{name}_l{i}" for name in ("nmi", "used", "phi_min", "phi_max") for i in (0, 1)
+    ]
+    names = [*levels, "cluster/seconds_embed", "cluster/seconds_kmeans"]
+    write_session(tmp_path, "a", [dict(dict.fromkeys(names, 0.5), step=s) for s in (0, 40)])
+    charts = {
+        chart.title: [series.name for series in chart.series]
+        for chart in charts_of(read_log(tmp_path, 10))
+    }
+    assert charts == {
+        "Clusters: agreement with those before": names[:2],
+        "Clusters: prototypes with images": names[2:4],
+        "Clusters: least and greatest temperature": names[4:8],
+        "Clusters: time": names[8:],
+    }
+
+
 def test_state_report_of_a_work_dir(tmp_path):
     """From files alone: card, logs, config, checkpoints; extra sections behind the curves."""
     write_session(
