@@ -322,8 +322,8 @@ def linear_svm(
         costs: Instead of the protocol's.
         low_shot: Train also with this many random images per class, for each entry.
         runs: Draws of these images.
-        jobs: Processes that train; -1 takes all cores. Their start takes longer than all of `pcl`, which
-            takes seconds; the others take minutes to hours.
+        jobs: Processes that train; -1 takes all cores. Each first imports all libraries, which is only
+            worth it for the protocols with many costs.
         seed: Of the draws.
         progress: Title of the progress bars; empty shows none.
 
