@@ -24,8 +24,8 @@ from .features import (
     select_backbone,
 )
 from .linear_probe import LinearProbeResult, hold_out, linear_probe
-from .multi_label_precision import MultiLabelPrecision
 from .mining import MiningCounts, MiningMetrics, mining_counts
+from .multi_label_precision import MultiLabelPrecision
 from .rng import preserved_rng
 from .svm import LowShotResult, SvmResult, linear_svm
 from .top_k_accuracy import TopKAccuracy
