@@ -208,11 +208,12 @@ def cluster_tree(
             progress=progress,
         )
         densities.append(_temperatures(found, temperature, smoothing, clip))
-        centroids.append(F.normalize(found.centroids, dim=1).cpu())
+        unit = F.normalize(found.centroids, dim=1)
+        centroids.append(unit.cpu())
         maps.append(gather_rows(found.assignment.int(), total).cpu())
         objective.append(found.objective)
         images = own_rows(_images_per_prototype(found, images))
-        rows, total = own_rows(centroids[-1]), len(centroids[-1])
+        rows, total = own_rows(unit), len(unit)
     parents = [each.long() for each in maps[1:]]
     return Clustering(centroids, densities, parents, maps[0][None], objective)
 
