@@ -17,13 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mmssl.losses import (
-    info_nce,
-    keep_probability,
-    prototype_contrast,
-    selective_info_nce,
-    unit_norm,
-)
+from mmssl.losses import info_nce, prototype_contrast, selective_info_nce, unit_norm
 from mmssl.losses.prototype import MaskMode
 from mmssl.models.backbones import view_and_map
 from mmssl.models.memories import FeatureQueue, Prototypes
@@ -134,61 +128,23 @@ class HCSC(BaseAlgorithm):
             partition.copy_(level.log_partition(self.queue.features))
 
     def keep_keys(self, assigned: Tensor) -> Tensor:
-        """Probability that a key of the queue stays a negative.
-
-        Args:
-            assigned: (L, N) prototypes of the images.
-
-        Returns:
-            (L, N, K).
-        """
-        levels = zip(self.prototypes.levels, assigned, self.key_partition, strict=True)
-        return torch.stack(
-            [
-                keep_probability(
-                    self.queue.features,
-                    level.centroids[own],
-                    scale=level.scale[own],
-                    log_partition=partition,
-                )
-                for level, own, partition in levels
-            ]
-        )
-
-    def keep_prototypes(self, number: int, parents: Tensor) -> Tensor:
-        """Probability that a prototype of a level stays a negative.
-
-        Args:
-            number: The level.
-            parents: (N,) parents of the prototypes of the images.
-
-        Returns:
-            (N, M).
-        """
-        level, above = self.prototypes.levels[number], self.prototypes.levels[number + 1]
-        return keep_probability(
-            level.centroids,
-            above.centroids[parents],
-            scale=self.prototypes.kin_scale(number + 1)[parents],
-            log_partition=level.kin_partition,
+        """Probability (L, N, K) that a key of the queue stays a negative of images with prototypes (L, N)."""
+        return self.prototypes.keep_keys(
+            self.queue.features, assigned, log_partition=self.key_partition
         )
 
     def prototype_losses(self, features: Tensor, assigned: Tensor) -> list[Tensor]:
-        """Prototype contrast (before the mean over levels) of embeddings (N, D) on each level.
+        """Prototype contrast (before the mean over levels) of embeddings on each level.
 
         Args:
-            features: Of one view.
+            features: (N, D) of one view.
             assigned: (L, N) prototypes of the images.
         """
         losses = []
-        for number, (level, own) in enumerate(zip(self.prototypes.levels, assigned, strict=True)):
-            ids = torch.arange(len(level.centroids), device=own.device)
-            last = self.prototypes.last_used[number]
-            negatives = ids < last if self.skip_last else ids <= last
-            negatives[own] = False
+        for number, level in enumerate(self.prototypes.levels):
             keep = None
             if self.prototype_selection and number + 1 < len(assigned):
-                probability = self.keep_prototypes(number, assigned[number + 1])
+                probability = self.prototypes.keep_kin(number, assigned[number + 1])
                 probability = probability.clamp(*_PROTOTYPE_CLAMP)
                 keep = self.draw(probability) < probability
             losses.append(
@@ -196,8 +152,10 @@ class HCSC(BaseAlgorithm):
                     features,
                     level.centroids,
                     density=level.density,
-                    assigned=own,
-                    negatives=negatives,
+                    assigned=assigned[number],
+                    negatives=self.prototypes.others(
+                        number, assigned[number], skip_last=self.skip_last
+                    ),
                     keep=keep,
                     mask_mode=self.mask_mode,
                 )

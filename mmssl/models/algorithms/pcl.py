@@ -91,8 +91,7 @@ class PCL(BaseAlgorithm):
             ValueError: There may be fewer than `num_negatives`.
         """
         used = self.prototypes.num_used[level]
-        free = torch.ones(used, dtype=torch.bool, device=assigned.device)
-        free[assigned] = False
+        free = self.prototypes.others(level, assigned, skip_last=False)[:used]
         if self.num_negatives is None:
             return free.nonzero()[:, 0]
         if self.num_negatives > used - len(assigned):

@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from mmssl.losses import keep_probability
 from mmssl.registry import MODELS
 from mmssl.structures import Clustering
 
@@ -208,6 +209,62 @@ class Prototypes(nn.Module):
             for level in self.levels[:-1]:
                 found.append(level.parents[found[-1]])
         return torch.stack(found)
+
+    def keep_keys(self, keys: Tensor, assigned: Tensor, *, log_partition: Tensor) -> Tensor:
+        """Probability that a key is of another prototype than an image, on each level.
+
+        Args:
+            keys: (K, D) unit rows.
+            assigned: (L, N) prototypes of the images.
+            log_partition: (L, K) `PrototypeLevel.log_partition` of the keys.
+
+        Returns:
+            (L, N, K); see `keep_probability`.
+        """
+        levels = zip(self.levels, assigned, log_partition, strict=True)
+        return torch.stack(
+            [
+                keep_probability(
+                    keys, level.centroids[own], scale=level.scale[own], log_partition=partition
+                )
+                for level, own, partition in levels
+            ]
+        )
+
+    def keep_kin(self, level: int, parents: Tensor) -> Tensor:
+        """Probability that a prototype of a level has another parent than an image's prototype has.
+
+        Args:
+            level: Its number; not that of the top.
+            parents: (N,) the images' prototypes on the next level.
+
+        Returns:
+            (N, M); see `keep_probability`.
+        """
+        below, above = self.levels[level], self.levels[level + 1]
+        return keep_probability(
+            below.centroids,
+            above.centroids[parents],
+            scale=self.kin_scale(level + 1)[parents],
+            log_partition=below.kin_partition,
+        )
+
+    def others(self, level: int, assigned: Tensor, *, skip_last: bool) -> Tensor:
+        """Prototypes of a level that no image of the batch has.
+
+        Args:
+            level: Its number.
+            assigned: (N,) prototypes of the batch.
+            skip_last: Leave out the highest one that any image has, too (the released code of HCSC).
+
+        Returns:
+            (M,) bool; false behind the highest one that any image has.
+        """
+        ids = torch.arange(len(self.levels[level].centroids), device=assigned.device)
+        last = self.last_used[level]
+        free = ids < last if skip_last else ids <= last
+        free[assigned] = False
+        return free
 
     def clustering(self) -> Clustering:
         """What was loaded, without the objectives."""
