@@ -15,6 +15,7 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 
+from mmssl.convert.pretrained_backbone import check_checkpoint
 from mmssl.convert.transfer_load import check_load_from
 from mmssl.engine.config import load_config
 from mmssl.engine.family_data import check_family_data
@@ -114,6 +115,9 @@ def config_of(args: argparse.Namespace) -> Config:
     else:
         transfer = config.get("default_scope", "mmssl") != "mmssl"
         check_load_from(config.get("load_from"), transfer=transfer)
+    backbone = config.get("model", {}).get("backbone") or {}
+    if "checkpoint" in (backbone.get("init_cfg") or {}) and config.get("default_scope") == "mmssl":
+        check_checkpoint(backbone["init_cfg"]["checkpoint"])
     check_family_data(config)
     return config
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
 from torch import nn
@@ -10,6 +12,28 @@ from mmssl.convert.layouts import Branch
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.transfer_load import REQUIRED
 from mmssl.registry import WEIGHT_INITIALIZERS
+
+
+def check_checkpoint(checkpoint: str) -> None:
+    """Raise if a run was started without a backbone that exists, before work is done.
+
+    Args:
+        checkpoint: As `PretrainedBackbone` takes it.
+
+    Raises:
+        FileNotFoundError: It is a path, and there is no such file.
+        ValueError: It still is the placeholder of the config.
+    """
+    if checkpoint == REQUIRED:
+        raise ValueError(
+            "This config evaluates a pretrained backbone, and none was given. Name a checkpoint with "
+            "--cfg-options model.backbone.init_cfg.checkpoint=FILE; for the baseline of random "
+            "initialisation say so with --cfg-options model.backbone.init_cfg=None."
+        )
+    if "://" not in checkpoint and not Path(checkpoint).expanduser().is_file():
+        raise FileNotFoundError(
+            f"The checkpoint {checkpoint} of model.backbone does not exist (looked from {Path.cwd()})."
+        )
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -59,12 +83,7 @@ class PretrainedBackbone:
         Raises:
             ValueError: No checkpoint was named, or it does not fit.
         """
-        if self.checkpoint == REQUIRED:
-            raise ValueError(
-                "This config evaluates a pretrained backbone, and none was given. Name a checkpoint with "
-                "--cfg-options model.backbone.init_cfg.checkpoint=FILE; for the baseline of random "
-                "initialisation say so with --cfg-options model.backbone.init_cfg=None."
-            )
+        check_checkpoint(self.checkpoint)
         backbone = getattr(module, "backbone", module)
         # mmengine initialises children after their parent: let them go first, so that nothing
         # touches the loaded weights later.

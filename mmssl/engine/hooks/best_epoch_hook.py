@@ -60,7 +60,8 @@ class BestEpochHook(Hook):
         if not isinstance(runner._val_loop, BaseLoop):
             raise ValueError(
                 "BestEpochHook needs val_dataloader, val_cfg and val_evaluator. Without validation "
-                "(--no-validate) a classifier has no result; take the hook out of custom_hooks."
+                "(--no-validate) a classifier has no result; default_hooks.best_epoch=None leaves the "
+                "hook out."
             )
         loaded, self._loaded = self._loaded, None
         self.history = list(loaded or []) if runner.iter > 0 else []
