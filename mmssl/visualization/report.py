@@ -265,6 +265,8 @@ def render_report(
     verdict: str = "",
     tone: Tone = "plain",
     subtitle: str = "",
+    style: str = "",
+    script: str = "",
 ) -> str:
     """The page as text.
 
@@ -274,6 +276,8 @@ def render_report(
         verdict: The one sentence that somebody in a hurry reads.
         tone: Colour of the verdict.
         subtitle: Small print below the title, such as when and where.
+        style: Rules behind those that all pages have.
+        script: What runs behind the script that all pages have.
     """
     anchors = [f"s{index}" for index in range(len(sections))]
     menu = "".join(
@@ -290,11 +294,11 @@ def render_report(
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f"<title>{escape(title)}</title><style>{PAGE_STYLE}</style></head><body>"
+        f"<title>{escape(title)}</title><style>{PAGE_STYLE}{style}</style></head><body>"
         f"<header><h1>{escape(title)}</h1><p>{escape(subtitle)}</p>{line}</header>"
         f"<nav>{menu}</nav><main>{parts}</main>"
         f"<footer>Written by mmssl on {written}. This page is complete in itself.</footer>"
-        f"<script>{PAGE_SCRIPT}</script></body></html>\n"
+        f"<script>{PAGE_SCRIPT}{script}</script></body></html>\n"
     )
 
 
@@ -306,13 +310,23 @@ def write_report(
     verdict: str = "",
     tone: Tone = "plain",
     subtitle: str = "",
+    style: str = "",
+    script: str = "",
 ) -> Path:
     """Write `render_report(...)` to `path`; a reader never sees half a page.
 
     Returns:
         The path that was written.
     """
-    page = render_report(title, sections, verdict=verdict, tone=tone, subtitle=subtitle)
+    page = render_report(
+        title,
+        sections,
+        verdict=verdict,
+        tone=tone,
+        subtitle=subtitle,
+        style=style,
+        script=script,
+    )
     return write_text_atomically(path, page)
 
 

@@ -1,0 +1,300 @@
+#!/usr/bin/env python
+"""Show what HCSC or PCL has found: its prototypes as a page, paths of images, removed negatives.
+
+    python tools/cluster_tree.py CONFIG work_dirs/hcsc/epoch_200.pth --query 12 345
+
+Writes into --out: clusters.html (browse it; it is complete in itself) and, for the images of --query,
+path_*.png and removed_*.png with paths.json and removed_negatives.json. The embeddings are those of the
+checkpoint's momentum network, the clustering is the one that the checkpoint holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.logging import MMLogger
+from torch import Tensor
+
+from mmssl.convert.load_algorithm import load_algorithm
+from mmssl.datasets import ImageDataset, ImageFolder, ImageList
+from mmssl.datasets.bad_files import TooManyBadFilesError
+from mmssl.datasets.label_file import read_label_file
+from mmssl.engine.config import load_config
+from mmssl.evaluation.evaluate import center_views
+from mmssl.evaluation.features import evaluation_loader, rows_of_images
+from mmssl.models.algorithms import HCSC, PCL
+from mmssl.registry import DATASETS
+from mmssl.structures import ViewBatch
+from mmssl.visualization.cluster_page import ClusterPage, page_data, write_cluster_page
+from mmssl.visualization.cluster_summary import ClusterSummary, summarise_clusters
+from mmssl.visualization.image_names import ImageNames, image_names
+from mmssl.visualization.removed_negatives import (
+    RemovedOnLevel,
+    draw_masks,
+    removed_negatives,
+    removed_record,
+    removed_sheet,
+)
+from mmssl.visualization.report import write_text_atomically
+from mmssl.visualization.semantic_path import path_record, path_sheet, semantic_path
+
+DEFAULT_QUERIES = 4
+# The probability to keep a key is limited to this in training (HCSC's official code).
+MOST_KEPT = 0.999
+
+
+class Images(NamedTuple):
+    """The images that were clustered: the data set and what they are called."""
+
+    dataset: ImageDataset
+    names: ImageNames
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="the config of the run: names images and evaluation view")
+    parser.add_argument("checkpoint", help="a checkpoint of tools/train.py of HCSC or PCL")
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER",
+        help="the images (a folder or a list), if they lie elsewhere now",
+    )
+    parser.add_argument("--out", help="folder to write; default: CHECKPOINT's name + _clusters")
+    parser.add_argument(
+        "--query", type=int, nargs="+", metavar="INDEX", help="images to show; default: 4 of them"
+    )
+    parser.add_argument(
+        "--labels", metavar="FILE", help="a class per line, or a .csv of path and label"
+    )
+    parser.add_argument(
+        "--size", type=int, help="side of the evaluation crop; default: ClusterHook's"
+    )
+    parser.add_argument("--nearest", type=int, default=8, help="images per prototype (default: 8)")
+    parser.add_argument(
+        "--members", type=int, default=24, help="members listed per finest prototype (default: 24)"
+    )
+    parser.add_argument(
+        "--keys", type=int, default=16, help="removed keys shown per level (default: 16)"
+    )
+    parser.add_argument(
+        "--max-thumbnails", type=int, default=4000, help="limits the page's size (default: 4000)"
+    )
+    parser.add_argument("--thumbnail-size", type=int, default=64, help="pixels (default: 64)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of removed keys")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--num-workers", type=int, default=2)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    args = parser.parse_args()
+    for name in ("size", "nearest", "members", "keys", "thumbnail_size", "batch_size"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    return args
+
+
+def cluster_hook(config: Config) -> dict[str, Any]:
+    """The settings of the config's ClusterHook; empty without one."""
+    hooks = [*config.get("custom_hooks", []), *config.get("default_hooks", {}).values()]
+    kinds = ("ClusterHook", "mmssl.ClusterHook")
+    return next((dict(hook) for hook in hooks if hook and hook.get("type") in kinds), {})
+
+
+def load_clustered(checkpoint: str, hook: dict[str, Any]) -> HCSC | PCL:
+    """The algorithm of a checkpoint that holds a clustering."""
+    model = load_algorithm(checkpoint)
+    if not isinstance(model, HCSC | PCL):
+        raise ValueError(
+            f"{checkpoint} holds a {type(model).__name__}, which has no prototypes. Give a checkpoint of "
+            "HCSC or PCL."
+        )
+    if not model.prototypes.is_ready:
+        when = hook.get("begin_epoch")
+        raise ValueError(
+            f"{checkpoint} holds no clustering yet: the run was still in its warm-up"
+            + ("" if when is None else f", which lasts {when} epochs (begin_epoch of ClusterHook)")
+            + ". Give a later checkpoint of it, or let it go on with tools/train.py --resume."
+        )
+    return model.eval()
+
+
+def load_images(args: argparse.Namespace, config: Config, hook: dict[str, Any]) -> Images:
+    """The images with the evaluation view, and their classes."""
+    views = hook.get("views")
+    if views is None or args.size is not None:
+        views = center_views(args.size or 224)
+    settings = config.get("train_dataloader", {}).get("dataset")
+    if args.data is not None:
+        dataset = (ImageFolder if os.path.isdir(args.data) else ImageList)(args.data, views)
+    elif settings is None:
+        raise ValueError(f"{args.config} names no images (train_dataloader.dataset): give --data.")
+    else:
+        dataset = DATASETS.build({**settings, "views": views})
+    if not isinstance(dataset, ImageDataset):
+        raise ValueError(
+            f"The pictures need a data set of image files, got a {type(dataset).__name__}: give the "
+            "images in the same order as a folder or list with --data."
+        )
+    if args.labels is not None:
+        labels, classes = read_label_file(args.labels, dataset)
+        return Images(dataset, image_names(dataset, torch.tensor(labels), classes))
+    known = torch.tensor(dataset.labels)
+    has_classes = known.ndim == 1 and bool((known >= 0).any())
+    names = image_names(dataset, known if has_classes else None, dataset.classes)
+    return Images(dataset, names)
+
+
+def embeddings(
+    model: HCSC | PCL, dataset: ImageDataset, args: argparse.Namespace, *, online: bool
+) -> Tensor:
+    """(n, D) unit rows; zeros for images that cannot be read."""
+    net = model if online else model.twin
+    positions: list[Tensor] = []
+
+    def compute(_: torch.nn.Module, views: ViewBatch) -> Tensor:
+        positions.append(views.index.cpu())
+        return model.project(net, views.images[0]).float()
+
+    loader = evaluation_loader(dataset, batch_size=args.batch_size, num_workers=args.num_workers)
+    branch = "online" if online else "twin"
+    found = rows_of_images(model, loader, compute, branch=branch, progress="Embeddings").features
+    features = found.new_zeros(len(dataset), found.shape[1])
+    features[torch.cat(positions).unique()] = found
+    return features
+
+
+def choose_queries(given: Sequence[int] | None, num_images: int) -> list[int]:
+    """The images asked for, or some that are spread over the set."""
+    if given is None:
+        count = min(DEFAULT_QUERIES, num_images)
+        return [(2 * number + 1) * num_images // (2 * count) for number in range(count)]
+    for index in given:
+        if not 0 <= index < num_images:
+            raise ValueError(f"--query {index}: there are images 0 to {num_images - 1}.")
+    return list(dict.fromkeys(given))
+
+
+def removed_by_query(
+    model: HCSC | PCL, queries: Sequence[int], labels: Tensor | None, args: argparse.Namespace
+) -> tuple[dict[int, list[RemovedOnLevel]], str]:
+    """What the selection removes for each query, and a sentence about it."""
+    if not isinstance(model, HCSC):
+        return {}, f"{type(model).__name__} selects no negatives, so none were removed."
+    if not model.instance_selection:
+        return {}, "The run did not select among the keys (instance_selection=False)."
+    index = torch.tensor(queries, device=model.queue.features.device)
+    with torch.no_grad():
+        keep = model.keep_keys(model.prototypes.assign(index)).clamp(0, MOST_KEPT).cpu()
+    found = {
+        query: removed_negatives(
+            keep[:, number],
+            draw_masks(keep[:, number], torch.Generator().manual_seed(args.seed)),
+            query=query,
+            key_index=model.queue.index.cpu(),
+            labels=labels,
+            limit=args.keys,
+        )
+        for number, query in enumerate(queries)
+    }
+    return found, (
+        f"One draw (seed {args.seed}) from the probabilities p with which each level removes a key of the "
+        "checkpoint's queue from the negatives of an image, the most probable first. A green frame is for "
+        "the image's own class, a red one for another."
+    )
+
+
+def write_queries(
+    out: Path, images: Images, summary: ClusterSummary, removed: dict[int, list[RemovedOnLevel]],
+    queries: Sequence[int],
+) -> list[Path]:  # fmt: skip
+    """Sheets and records of the chosen images."""
+    written, paths, records = [], [], []
+    for query in queries:
+        path = semantic_path(summary, query)
+        paths.append(path_record(query, path, images.names))
+        written.append(out / f"path_{query}.png")
+        path_sheet(images.dataset, query, path, images.names).save(written[-1])
+        if query in removed:
+            records.append(removed_record(query, removed[query], images.names))
+            written.append(out / f"removed_{query}.png")
+            sheet = removed_sheet(images.dataset, query, removed[query], images.names)
+            sheet.save(written[-1])
+    for name, content in (("paths.json", paths), ("removed_negatives.json", records)):
+        if content:
+            written.append(write_text_atomically(out / name, json.dumps(content, indent=1)))
+    return written
+
+
+def draw(args: argparse.Namespace) -> list[Path]:
+    """Everything, and the files that were written."""
+    config = load_config(args.config, args.cfg_options)
+    hook = cluster_hook(config)
+    model = load_clustered(args.checkpoint, hook).to(args.device)
+    images = load_images(args, config, hook)
+    prototypes, names = model.prototypes, images.names
+    clustered, present = prototypes.assignment.shape[1], len(images.dataset)
+    if clustered != present:
+        place = images.dataset.root or args.config
+        raise ValueError(
+            f"The checkpoint's clustering is one of {clustered} images, but {place} has {present}. "
+            "Give the images that the run was trained on with --data, all of them."
+        )
+    queries = choose_queries(args.query, present)
+    features = embeddings(model, images.dataset, args, online=hook.get("features") == "online")
+    summary = summarise_clusters(
+        prototypes.clustering(),
+        features.to(args.device),
+        names.labels,
+        num_nearest=args.nearest,
+        num_members=args.members,
+        progress="Nearest images",
+    )
+    removed, note = removed_by_query(model, queries, names.labels, args)
+    out = Path(args.out or f"{Path(args.checkpoint).with_suffix('')}_clusters")
+    out.mkdir(parents=True, exist_ok=True)
+    page = ClusterPage(
+        title=f"Clusters of {Path(args.checkpoint).resolve().parent.name}",
+        subtitle=f"{type(model).__name__}, {Path(args.checkpoint).name}; clustered at the beginning of epoch "
+        f"{int(prototypes.epoch) + 1}.",
+        summary=summary,
+        names=names,
+        queries=queries,
+        removed=removed,
+        note=note,
+    )
+    data = page_data(
+        page,
+        images.dataset,
+        max_thumbnails=args.max_thumbnails,
+        side=args.thumbnail_size,
+        num_threads=max(1, args.num_workers),
+        progress="Thumbnails",
+    )
+    return [
+        write_cluster_page(out / "clusters.html", page, data),
+        *write_queries(out, images, summary, removed, queries),
+    ]
+
+
+def main() -> None:
+    """Draw and say where."""
+    args = parse_args()
+    MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
+    try:
+        for path in draw(args):
+            print(path)
+    except (OSError, ValueError, TooManyBadFilesError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
