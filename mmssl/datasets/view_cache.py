@@ -127,6 +127,7 @@ class CachedViews(Dataset):
         num_local: Images that this process will ask for; default all.
 
     Raises:
+        TypeError: A folder for a data set that cannot be recognised.
         ValueError: Several views or a photometric half for the device, a folder of other views, or too
             little room.
     """
@@ -154,6 +155,11 @@ class CachedViews(Dataset):
             number = len(dataset) if num_local is None else num_local
             _check_room(number * self.pixels.stride, _free_memory(), "the memory")
             return
+        if not hasattr(dataset, "fingerprint"):
+            raise TypeError(
+                f"A folder of views is recognised by its images, but {type(dataset).__name__} has no "
+                f"method `fingerprint`; use cache={MEMORY!r}."
+            )
         folder = Path(cache).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         about = dict(fingerprint=_fingerprint(dataset, views), shape=list(shape))

@@ -53,7 +53,6 @@ def embed_images(
     net = algorithm.twin if branch == "twin" else algorithm
     names = ["backbone", "neck"] if algorithm.twin is None else algorithm.twin.names
     children = [net.get_submodule(name) for name in names]
-    device = next(algorithm.parameters()).device
     most = -(-len(loader.dataset) // world_size())  # of a rank with the most images
     batches = iter(loader)
     done = replaced = 0
@@ -70,7 +69,7 @@ def embed_images(
             views: ViewBatch = algorithm.data_preprocessor(data, False)["inputs"]
             found = algorithm.project(net, views.images[0])
             rows[done : done + len(found)] = found.to(rows.device, rows.dtype)
-            asked = (done + torch.arange(len(found), device=device)) * world_size() + rank()
-            replaced += int((views.index != asked).sum())
+            asked = (done + torch.arange(len(found))) * world_size() + rank()
+            replaced += int((data["inputs"].index != asked).sum())  # on the CPU: the device goes on
             done += len(found)
     return replaced

@@ -108,9 +108,11 @@ def evaluation_loader(
     count = total if limit is None else min(limit, total)
     if count < world_size():
         raise ValueError(f"{count} image(s) cannot be spread over {world_size()} processes.")
-    # Drawn, not every n-th: a list that goes through its classes in turn would lose some of them.
-    drawn = torch.randperm(total, generator=torch.Generator().manual_seed(0))
-    positions = sorted(drawn[:count].tolist())
+    positions: Sequence[int] = range(total)
+    if count < total:
+        # Drawn, not every n-th: a list that goes through its classes in turn would lose some of them.
+        drawn = torch.randperm(total, generator=torch.Generator().manual_seed(0))
+        positions = sorted(drawn[:count].tolist())
     return DataLoader(
         dataset,
         batch_size=batch_size,

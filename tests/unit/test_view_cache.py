@@ -16,6 +16,7 @@ from mmssl.datasets import ImageFolder
 from mmssl.datasets import view_cache as module
 from mmssl.datasets.view_cache import CachedViews, PixelFile
 from mmssl.evaluation import evaluation_loader
+from tests.helpers.toy import ToyImages
 
 VIEWS = dict(
     type="MultiView",
@@ -176,6 +177,11 @@ def test_raises_for_views_of_several_sizes(folder):
     kept = CachedViews(dataset(folder, views), "memory", views=views)
     with pytest.raises(ValueError, match=r"image 8 gives \(3, .*Add a CenterCrop"):
         kept[0, 8]
+
+
+def test_raises_for_images_that_cannot_be_recognised(tmp_path):
+    with pytest.raises(TypeError, match="ToyImages has no method `fingerprint`"):
+        CachedViews(ToyImages(4, sizes=[8]), str(tmp_path), views=VIEWS)
 
 
 def test_values_when_nothing_more_can_be_written(folder, tmp_path, monkeypatch):

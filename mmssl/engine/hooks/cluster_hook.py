@@ -237,8 +237,6 @@ class ClusterHook(HistoryHook):
                 min_members=prototypes.min_members,
                 progress=f"Epoch {runner.epoch + 1}: clustering",
             )
-        if hasattr(loader.dataset, "bad_files"):
-            loader.dataset.bad_files.merge_ranks()
         figures = dict(
             seconds_embed=embedded - begin,
             seconds_kmeans=time.perf_counter() - embedded,
