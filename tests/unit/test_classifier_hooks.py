@@ -130,9 +130,17 @@ def test_state_default_hooks_that_are_none_are_left_out(tmp_path: Path) -> None:
 
 
 def test_raises_on_a_metric_that_validation_does_not_have() -> None:
-    runner = SimpleNamespace(_train_loop=Loop(None))
+    runner = SimpleNamespace(_train_loop=Loop(None), iter=6, epoch=2, train_dataloader=[0, 1, 2])
     with pytest.raises(ValueError, match=r"metric='accuracy/top1'\): validation gave a/mAP"):
         BestEpochHook().after_val_epoch(runner, {"a/mAP": 1.0})
+
+
+def test_state_validation_inside_an_epoch_is_not_one_of_an_epoch() -> None:
+    """As happens when a hook sets `stop_training`: the weights are those of no epoch."""
+    hook = BestEpochHook("x")
+    runner = SimpleNamespace(_train_loop=Loop(None), iter=5, epoch=1, train_dataloader=[0, 1, 2])
+    hook.after_val_epoch(runner, dict(x=1.0))
+    assert hook.history == []
 
 
 def test_values_first_of_equal_epochs_is_best() -> None:

@@ -78,6 +78,8 @@ class BestEpochHook(Hook):
         """
         if not isinstance(runner._train_loop, BaseLoop):
             return  # a validation of its own, not one of a training run
+        if not _between_epochs(runner):
+            return  # a run that was asked to stop inside an epoch validates on its way out
         if self.metric not in metrics:
             raise ValueError(
                 f"BestEpochHook(metric={self.metric!r}): validation gave {', '.join(metrics)}."
@@ -120,9 +122,8 @@ class BestEpochHook(Hook):
         due = epoch >= loop.val_begin and (
             epoch % loop.val_interval == 0 or epoch == runner.max_epochs
         )
-        at_start = runner.iter == epoch * len(runner.train_dataloader)
         seen = any(entry["epoch"] == epoch for entry in self.history)
-        if epoch > 0 and due and at_start and not seen:
+        if epoch > 0 and due and _between_epochs(runner) and not seen:
             runner.val_loop.run()
 
     def _write(self, runner) -> None:
@@ -143,6 +144,10 @@ class BestEpochHook(Hook):
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         os.replace(partial, path)
+
+
+def _between_epochs(runner) -> bool:
+    return runner.iter == runner.epoch * len(runner.train_dataloader)
 
 
 def _weights_of(model: dict[str, Any]) -> str | None:

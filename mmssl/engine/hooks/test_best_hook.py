@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmengine.dist import barrier
 from mmengine.hooks import Hook
 
 from mmssl.convert.checkpoint_file import load_weights_file
@@ -49,6 +50,7 @@ class TestBestHook(Hook):
         """
         if runner.train_loop.stop_training:
             return
+        barrier()  # the first process may still be writing the best checkpoint
         hook = _checkpoint_hook(runner)
         path = Path(str(hook.best_ckpt_path))
         if not path.is_file():
