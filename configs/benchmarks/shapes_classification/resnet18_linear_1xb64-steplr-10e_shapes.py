@@ -16,7 +16,7 @@ _base_ = [
 
 model = dict(backbone=dict(depth=18, zero_init_residual=True), head=dict(num_classes=24))
 train_dataloader = dict(batch_size=64)
-optim_wrapper = dict(optimizer=dict(lr=3.0, weight_decay=0.0))
+optim_wrapper = dict(optimizer=dict(lr=0.3, weight_decay=0.0))
 param_scheduler = [dict(type="MultiStepLR", by_epoch=True, milestones=[6, 8], gamma=0.1)]
 train_cfg = dict(max_epochs=10)
 default_hooks = dict(best_epoch=dict(protocol="shapes-linear"))
