@@ -28,11 +28,11 @@ from mmssl.datasets import ImageDataset, ImageFolder, ImageList
 from mmssl.datasets.bad_files import TooManyBadFilesError
 from mmssl.datasets.label_file import read_label_file
 from mmssl.engine.config import load_config
+from mmssl.evaluation.embeddings import embed_images
 from mmssl.evaluation.evaluate import center_views
-from mmssl.evaluation.features import evaluation_loader, rows_of_images
+from mmssl.evaluation.features import Branch, evaluation_loader
 from mmssl.models.algorithms import HCSC, PCL
 from mmssl.registry import DATASETS
-from mmssl.structures import ViewBatch
 from mmssl.visualization.cluster_page import ClusterPage, page_data, write_cluster_page
 from mmssl.visualization.cluster_summary import ClusterSummary, summarise_clusters
 from mmssl.visualization.image_names import ImageNames, image_names
@@ -80,13 +80,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--nearest", type=int, default=8, help="images per prototype (default: 8)")
     parser.add_argument(
-        "--members", type=int, default=24, help="members listed per finest prototype (default: 24)"
+        "--members", type=int, default=12, help="members listed per finest prototype (default: 12)"
     )
     parser.add_argument(
         "--keys", type=int, default=16, help="removed keys shown per level (default: 16)"
     )
     parser.add_argument(
-        "--max-thumbnails", type=int, default=4000, help="limits the page's size (default: 4000)"
+        "--max-thumbnails", type=int, default=12000, help="limits the page's size (default: 12000)"
     )
     parser.add_argument("--thumbnail-size", type=int, default=64, help="pixels (default: 64)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of removed keys")
@@ -154,22 +154,16 @@ def load_images(args: argparse.Namespace, config: Config, hook: dict[str, Any]) 
 
 
 def embeddings(
-    model: HCSC | PCL, dataset: ImageDataset, args: argparse.Namespace, *, online: bool
+    model: HCSC | PCL, dataset: ImageDataset, branch: Branch, args: argparse.Namespace
 ) -> Tensor:
-    """(n, D) unit rows; zeros for images that cannot be read."""
-    net = model if online else model.twin
-    positions: list[Tensor] = []
-
-    def compute(_: torch.nn.Module, views: ViewBatch) -> Tensor:
-        positions.append(views.index.cpu())
-        return model.project(net, views.images[0]).float()
-
+    """(n, D) unit rows, made as those that were clustered."""
     loader = evaluation_loader(dataset, batch_size=args.batch_size, num_workers=args.num_workers)
-    branch = "online" if online else "twin"
-    found = rows_of_images(model, loader, compute, branch=branch, progress="Embeddings").features
-    features = found.new_zeros(len(dataset), found.shape[1])
-    features[torch.cat(positions).unique()] = found
-    return features
+    rows = torch.empty(len(dataset), model.prototypes.dim)
+    title = "Embeddings"
+    replaced = embed_images(model, loader, rows, branch=branch, poll=lambda: None, progress=title)
+    if replaced:
+        print(f"{replaced} images cannot be read; they have the embeddings of others.")
+    return rows
 
 
 def choose_queries(given: Sequence[int] | None, num_images: int) -> list[int]:
@@ -249,7 +243,7 @@ def draw(args: argparse.Namespace) -> list[Path]:
             "Give the images that the run was trained on with --data, all of them."
         )
     queries = choose_queries(args.query, present)
-    features = embeddings(model, images.dataset, args, online=hook.get("features") == "online")
+    features = embeddings(model, images.dataset, hook.get("features", "twin"), args)
     summary = summarise_clusters(
         prototypes.clustering(),
         features.to(args.device),

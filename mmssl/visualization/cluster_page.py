@@ -117,6 +117,15 @@ def _columns(tables: Sequence[Tensor]) -> list[list[int]]:
     ]
 
 
+def _common_start(files: Sequence[bytes]) -> bytes:
+    """What all files begin with, in whole groups of three bytes, which base64 writes by themselves."""
+    if not files:
+        return b""
+    first, last = min(files), max(files)
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return first[: sum(1 for _ in same) // 3 * 3]
+
+
 def _level_data(level: LevelSummary, place: Mapping[int, int]) -> dict[str, Any]:
     """One level for the page; images by their place in its table."""
     counts = level.classes
@@ -158,7 +167,7 @@ def page_data(
     page: ClusterPage,
     dataset: ImageDataset,
     *,
-    max_thumbnails: int = 4000,
+    max_thumbnails: int = 12000,
     side: int = 64,
     quality: int = 70,
     num_threads: int = 2,
@@ -177,8 +186,9 @@ def page_data(
 
     Returns:
         `tree`; `levels`: per level its arrays; `images`: a table with dataset position, file, class and
-        prototypes of every image that occurs, and base64 of its JPEG or an empty text; `classes`: names;
-        `queries`. Everything else names an image by its place in that table.
+        prototypes of every image that occurs, and base64 of its JPEG behind `jpeg_head`, with which all of
+        them begin, or null; `classes`: names; `queries`. Everything else names an image by its place in
+        that table.
     """
     summary, names = page.summary, page.names
     keys = [key.image for levels in page.removed.values() for level in levels for key in level.keys]
@@ -196,6 +206,7 @@ def page_data(
         num_threads=num_threads,
         progress=progress,
     )
+    head = _common_start(jpegs)
     labels = names.labels
     used = set() if labels is None else {label for label in labels.tolist() if label >= 0}
     return dict(
@@ -207,8 +218,9 @@ def page_data(
             file=[names.files[index] for index in images],
             label=None if labels is None else labels[images].tolist(),
             prototypes=summary.assigned[:, images].tolist(),
-            jpeg=[base64.b64encode(jpeg).decode() for jpeg in jpegs]
-            + [""] * (len(images) - len(jpegs)),
+            jpeg_head=base64.b64encode(head).decode(),
+            jpeg=[base64.b64encode(jpeg[len(head) :]).decode() for jpeg in jpegs]
+            + [None] * (len(images) - len(jpegs)),
         ),
         classes={label: names.class_name(label) for label in sorted(used)},
         queries=_removed_data(page.queries, page.removed, place),

@@ -77,7 +77,8 @@ function shot(at, text, kind) {
   const link = make('a', {class: 'shot ' + (kind || ''), href: '#image=' + images.position[at],
     title: nameOf(at) + (text ? ', ' + text : '')});
   const jpeg = images.jpeg[at];
-  link.append(jpeg ? make('img', {alt: nameOf(at), loading: 'lazy', src: 'data:image/jpeg;base64,' + jpeg})
+  const source = 'data:image/jpeg;base64,' + images.jpeg_head + jpeg;
+  link.append(jpeg !== null ? make('img', {alt: nameOf(at), loading: 'lazy', src: source})
     : make('span', {class: 'blank'}, images.file[at]));
   if (text) link.append(text);
   return make('li', {}, link);
@@ -284,7 +285,8 @@ for (const query of queries) {
   query.levels.forEach((level, l) => {
     const keys = level.keys.map(([at, probability, same]) => {
       const [kind, word] = at === query.image ? ['same', 'itself'] : relation[same];
-      return shot(at, 'p ' + probability.toFixed(2) + (word ? ', ' + word : ''), kind);
+      const p = probability < .01 ? '< 0.01' : probability.toFixed(2);
+      return shot(at, 'p ' + p + (word ? ', ' + word : ''), kind);
     });
     part.append(make('h3', {}, 'Level ' + l), make('p', {}, level.text + '.'), strip(keys));
   });

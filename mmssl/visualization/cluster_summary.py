@@ -199,7 +199,7 @@ def summarise_clusters(
     labels: Tensor | None = None,
     *,
     num_nearest: int = 8,
-    num_members: int = 24,
+    num_members: int = 12,
     num_classes: int = 20,
     progress: str = "",
 ) -> ClusterSummary:

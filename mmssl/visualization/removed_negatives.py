@@ -199,6 +199,7 @@ def removed_sheet(
         for key in level.keys:
             colour, word = MARKS[key.same]
             word = "itself" if key.image == query else word
-            cells.append(SheetCell(key.image, f"p = {key.probability:.2f}\n{word}", colour))
+            share = f"p = {key.probability:.2f}" if key.probability >= 0.01 else "p < 0.01"
+            cells.append(SheetCell(key.image, f"{share}\n{word}", colour))
         lines.append(SheetLine(f"level {number}: {removed_sentence(level)}", cells))
     return image_sheet(dataset, f"Removed negatives of image {query}: {names.files[query]}", lines)

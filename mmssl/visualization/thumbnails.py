@@ -41,6 +41,8 @@ def jpeg_thumbnails(
 ) -> list[bytes]:
     """JPEG files of some images, 1 to 2 KB each at 64 pixels.
 
+    Their tables are those of the standard, so they all begin with the same 600 bytes.
+
     Args:
         dataset: Has the images.
         indices: Their positions.
@@ -52,7 +54,7 @@ def jpeg_thumbnails(
 
     def encode(index: int) -> bytes:
         buffer = io.BytesIO()
-        thumbnail(dataset, index, side).save(buffer, "JPEG", quality=quality, optimize=True)
+        thumbnail(dataset, index, side).save(buffer, "JPEG", quality=quality)
         return buffer.getvalue()
 
     with ThreadPoolExecutor(num_threads) as pool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import re
@@ -125,10 +126,23 @@ def test_values_page_data(dataset: ImageFolder) -> None:
     assert images["prototypes"][0][place[7]] == 3 and images["prototypes"][1][place[7]] == 1
     assert images["label"][place[5]] == -1 and data["classes"][1] == "</script>"
     for position, at in place.items():
-        with Image.open(io.BytesIO(base64.b64decode(images["jpeg"][at]))) as thumbnail:
+        with Image.open(
+            io.BytesIO(base64.b64decode(images["jpeg_head"] + images["jpeg"][at]))
+        ) as thumbnail:
             assert thumbnail.size == (64, 64)
             middle = np.asarray(thumbnail)[32, 32].astype(int)
         assert np.abs(middle - COLOURS[position]).max() < 12
+
+
+def test_values_thumbnails_share_their_head(dataset: ImageFolder) -> None:
+    """The tables of the JPEGs are in the page once; without any thumbnail there is nothing to share."""
+    images = page_data(page_of(dataset, hand_tree()), dataset)["images"]
+    head = base64.b64decode(images["jpeg_head"])
+    assert head[:3] == b"\xff\xd8\xff" and len(head) > 500
+    assert max(len(base64.b64decode(jpeg)) for jpeg in images["jpeg"]) < 400
+    page = dataclasses.replace(page_of(dataset, hand_tree()), queries=[])
+    images = page_data(page, dataset, max_thumbnails=0)["images"]
+    assert images["jpeg_head"] == "" and set(images["jpeg"]) == {None}
 
 
 def test_values_page_of_flat_levels(dataset: ImageFolder) -> None:
@@ -158,7 +172,7 @@ def test_values_limit_of_thumbnails(dataset: ImageFolder) -> None:
     assert thumbnail_order(page.summary, [4], 0) == [4]
     assert thumbnail_order(page.summary, [4], 3) == [4, 2, 6, 1]
     data = page_data(page, dataset, max_thumbnails=3)
-    assert [bool(jpeg) for jpeg in data["images"]["jpeg"]] == [True] * 4 + [False] * 4
+    assert [jpeg is not None for jpeg in data["images"]["jpeg"]] == [True] * 4 + [False] * 4
 
 
 def test_values_semantic_path(dataset: ImageFolder) -> None:
