@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from mmssl.evaluation import evaluation_loader
+from mmssl.engine.hooks import Preempted, latest_checkpoint
+from mmssl.evaluation import embeddings, evaluation_loader
 from mmssl.evaluation.embeddings import embed_images
 from mmssl.models.algorithms import HCSC
 from mmssl.structures import ViewBatch
@@ -23,6 +25,9 @@ from tests.helpers.goldens import Golden
 
 pytestmark = pytest.mark.dist
 CASE = "features_2ranks"
+TWO = dict(
+    launcher="pytorch", model_wrapper_cfg=dict(type="MMDistributedDataParallel", device_ids=None)
+)
 
 
 class GivenImages(Dataset):
@@ -75,15 +80,15 @@ def test_values_of_the_official_features(tmp_path: Path) -> None:
     assert float((found - expected).abs().max()) <= golden.entry["tolerance"]["features"]
 
 
-def train(rank: int, folder: str) -> None:
+def join(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    wrapper = dict(type="MMDistributedDataParallel", device_ids=None)
-    torch.save(
-        outcome(Path(folder) / "two", 3, launcher="pytorch", model_wrapper_cfg=wrapper),
-        f"{folder}/{rank}.pth",
-    )
+
+
+def train(rank: int, folder: str) -> None:
+    join(rank, folder)
+    torch.save(outcome(Path(folder) / "two", 3, **TWO), f"{folder}/{rank}.pth")
     dist.destroy_process_group()
 
 
@@ -106,3 +111,34 @@ def test_equivalence_with_one_process_of_twice_the_batch(tmp_path: Path) -> None
         torch.testing.assert_close(two[0]["state"][key], value, rtol=1e-4, atol=1e-5, msg=key)
     for mine, theirs in zip(one["history"], two[0]["history"], strict=True):
         assert theirs == pytest.approx(mine, rel=1e-4)
+
+
+def interrupt(rank: int, folder: str) -> None:
+    """SIGTERM reaches rank 1 alone, while images are embedded for the second time."""
+    join(rank, folder)
+    frozen, calls = embeddings.frozen, []
+
+    def noticed(module):
+        calls.append(module)
+        if rank == 1 and len(calls) == 3:  # backbone and neck, twice
+            os.kill(os.getpid(), signal.SIGTERM)
+        return frozen(module)
+
+    embeddings.frozen = noticed
+    run_dir = Path(folder) / "run"
+    with pytest.raises(Preempted):
+        outcome(run_dir, 3, hook=dict(begin_epoch=0), **TWO)
+    embeddings.frozen = frozen
+    dist.barrier()  # rank 0 writes
+    assert latest_checkpoint(run_dir).name == "iter_4.pth"
+    straight = outcome(Path(folder) / "straight", 3, hook=dict(begin_epoch=0), **TWO)
+    resumed = outcome(run_dir, 3, hook=dict(begin_epoch=0), resume=True, **TWO)
+    for key, value in straight["state"].items():
+        assert torch.equal(resumed["state"][key], value), key
+    assert resumed["history"] == straight["history"]
+    dist.destroy_process_group()
+
+
+def test_state_ended_by_sigterm_on_one_rank(tmp_path: Path) -> None:
+    """Both leave between two batches, and go on with the same prototypes."""
+    mp.spawn(interrupt, args=(str(tmp_path),), nprocs=2)
