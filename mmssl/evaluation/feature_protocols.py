@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 
 from mmssl.evaluation.clustering import cluster_features
-from mmssl.evaluation.features import Features
 from mmssl.evaluation.labelled_sets import LabelledSets, Part
 from mmssl.evaluation.linear_probe import linear_probe
 from mmssl.evaluation.svm import linear_svm
@@ -90,10 +89,18 @@ class FeatureProtocols:
     def _title(self, title: str) -> str:
         return title if self.progress else ""
 
+    def _one_class(self, part: Part, what: str) -> None:
+        """Refuse images of several classes before their features are computed."""
+        if self.sets.several_classes(part):
+            raise ValueError(
+                f"{what} needs one class per image; the images of {part}_dataset may show several. "
+                "Evaluate them with --svm."
+            )
+
     def _linear(self) -> tuple[dict[str, Any], int]:
         blocks = self.plan.get("last_blocks")
+        self._one_class("train", "The linear probe")
         train, val = self.sets.both(blocks)
-        _one_class(train, "The linear probe")
         crops = self.sets.crops(blocks) if self.plan.get("crop_views") else train
         found = linear_probe(
             crops,
@@ -106,8 +113,8 @@ class FeatureProtocols:
         return asdict(found), train.features.shape[1]
 
     def _knn(self) -> tuple[dict[str, Any], int]:
+        self._one_class("train", "k-NN")
         train, val = self.sets.both()
-        _one_class(train, "k-NN")
         accuracy = weighted_knn(
             val.features.to(self.device),
             val.labels,
@@ -126,8 +133,8 @@ class FeatureProtocols:
 
     def _cluster(self) -> tuple[dict[str, Any], int]:
         (part,) = parts_needed("cluster", self.plan)
+        self._one_class(part, "Clustering")
         data = self.sets.one(part)
-        _one_class(data, "Clustering")
         options = {key: value for key, value in self.plan["cluster"].items() if key != "split"}
         options.setdefault("clusterer", dict(type="KMeans", device=str(self.device)))
         found = cluster_features(
@@ -138,11 +145,3 @@ class FeatureProtocols:
             **options,
         )
         return {"split": part, **asdict(found)}, data.features.shape[1]
-
-
-def _one_class(data: Features, what: str) -> None:
-    if data.labels.ndim != 1:
-        raise ValueError(
-            f"{what} needs one class per image; these images show several of "
-            f"{data.labels.shape[1]} classes. Evaluate them with --svm."
-        )

@@ -77,6 +77,15 @@ class LabelledSets:
         """
         return self._dataset(part).classes
 
+    def several_classes(self, part: Part) -> bool:
+        """Whether the images of a set have a label for each class, as those of VOC do.
+
+        Args:
+            part: Which set.
+        """
+        dataset = self._dataset(part)
+        return len(dataset) > 0 and dataset[0]["inputs"].label.ndim == 1
+
     def one(self, part: Part, last_blocks: int | None = None) -> Features:
         """The labelled images of a set, with classes numbered as it numbers them.
 

@@ -285,7 +285,7 @@ def _low_shot(
         for number in range(problem.num_classes)
     )
     count = len(costs) * runs * problem.num_classes
-    machines = solver.solve(tasks, count, f"{num_shots} images per class")
+    machines = solver.solve(tasks, count, f"images per class: {num_shots}")
     found = torch.stack(
         [problem.precision(decisions).nanmean() for decisions in problem.by_run(machines)]
     ).view(len(costs), runs)

@@ -14,7 +14,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from mmssl.evaluation.average_precision import average_precision
-from mmssl.evaluation.features import Features, labelled
+from mmssl.evaluation.features import Features, labelled, match_classes
 from mmssl.evaluation.svm import PROTOCOLS, draw_low_shot, linear_svm, presence
 
 NUM_CLASSES, DIM = 4, 12
@@ -214,6 +214,12 @@ def test_equivalence_of_one_and_two_processes() -> None:
 def test_values_labelled_keeps_images_of_several_classes() -> None:
     assert labelled(TRAIN) is TRAIN
     assert presence(torch.tensor([2, 0]), 3).tolist() == [[-1, -1, 1], [1, -1, -1]]
+
+
+def test_raises_on_images_of_several_classes_that_are_named_otherwise() -> None:
+    assert match_classes(VAL, ["a", "b", "c", "d"], ["a", "b", "c", "d"]) is VAL
+    with pytest.raises(ValueError, match="other classes or another order"):
+        match_classes(VAL, ["a", "b", "d", "c"], ["a", "b", "c", "d"])
 
 
 @pytest.mark.parametrize(
