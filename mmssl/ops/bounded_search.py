@@ -1,8 +1,9 @@
 """The nearest of moving centroids, without computing again what the triangle inequality decides.
 
 Hamerly: Making k-means even faster (SDM 2010). A row keeps its centroid if that is nearer than the second
-one was, less the way that any centroid has gone since. The decision leaves room for all rounding errors of a
-search, so the result is bit by bit that of searching every row in every iteration.
+one was, less the way that any other has gone since. A few centroids always go far, which would spoil the
+bound of every row, so those are searched for all rows. Decisions leave room for all rounding errors of a
+search: the result is bit by bit that of searching every row among all centroids in every iteration.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmssl.ops.nearest_centroid import NearestCentroid
+from mmssl.ops.nearest_centroid import GROUP, NearestCentroid
+
+FAST_SHARE = 1 / 32
 
 
 class Assigned(NamedTuple):
@@ -40,7 +43,7 @@ class BoundedSearch:
 
     Attributes:
         slack: More than the rounding errors of two squared distances, of whatever order of the sums.
-        searched: Rows that were searched since the centroids moved.
+        searched: Rows that were searched among all centroids since these moved.
     """
 
     def __init__(
@@ -48,17 +51,30 @@ class BoundedSearch:
     ) -> None:
         self.slack = (dim + 16) * 2.0**-24 * 16 * largest_square
         self.assigned = torch.full((num_rows,), -1, dtype=torch.int32, device=device)
-        # Distance to the second centroid, plus the way of the centroids until then.
-        self.limit = torch.full((num_rows,), -torch.inf, device=device)
-        self.way = 0.0
+        # No centroid but its own was nearer to a row than this.
+        self.limit = torch.zeros(num_rows, device=device)
         self.search: NearestCentroid | None = None
+        self.fast: NearestCentroid | None = None
         self.searched = 0
+        # Sum of what separates the rows from their second centroids, when all were last searched.
+        self.gaps = torch.zeros((), dtype=torch.float64, device=device)
 
     def move_to(self, centroids: Tensor) -> None:
         """Give the centroids (k, D) of the next iteration."""
+        self.fast = None
         if self.search is not None:
             moved = (centroids.double() - self.search.centroids.double()).norm(dim=1)
-            self.way += float(moved.max()) * (1 + 1e-6)
+            count = min(len(centroids), max(GROUP, int(len(centroids) * FAST_SHARE)))
+            way, order = moved.sort(descending=True)
+            # of all that are not searched anyway
+            self.way = float(way[count]) * (1 + 1e-6) if count < len(way) else 0.0
+            if self.way * len(self.limit) < float(self.gaps):
+                self.fast_ids = order[:count]
+                self.fast = NearestCentroid(centroids[self.fast_ids])
+        if (
+            self.fast is None
+        ):  # at first, or because most rows would have to be searched all the same
+            self.gaps.zero_()
         self.search = NearestCentroid(centroids)
         self.searched = 0
 
@@ -72,19 +88,34 @@ class BoundedSearch:
         assert self.search is not None
         span = slice(start, start + len(rows))
         before = self.assigned[span].long()
-        if self.way == 0.0:  # nothing is known, or nothing moved: cheaper than asking each row
-            open_rows = torch.arange(len(rows), device=rows.device)
+        if self.fast is None:
             distances = torch.empty(len(rows), device=rows.device)
+            unsure = torch.arange(len(rows), device=rows.device)
         else:
             distances = self.search.distances(rows, before)
-            bound = (self.limit[span] - self.way).clamp_(min=0).square_()
-            open_rows = (distances + self.slack >= bound).nonzero().flatten()
+            limit = self._lower(self.limit[span], rows, before)
+            unsure = (distances + self.slack >= limit.square()).nonzero().flatten()
         assignment = before.clone()
-        if len(open_rows):
-            found = self.search(rows[open_rows])
-            distances[open_rows], assignment[open_rows] = found.distances, found.assignment
-            limit = (found.second - self.slack).clamp_(min=0).sqrt_() + self.way
-            self.limit[start + open_rows] = limit.mul_(1 - 2.0**-20)
-            self.assigned[start + open_rows] = found.assignment.int()
-        self.searched += len(open_rows)
+        if len(unsure):
+            found = self.search(rows[unsure])
+            distances[unsure], assignment[unsure] = found.distances, found.assignment
+            limit = self._as_limit(found.second)
+            self.limit[start + unsure] = limit
+            self.assigned[start + unsure] = found.assignment.int()
+            if self.fast is None:
+                self.gaps += (limit - found.distances.sqrt()).sum()
+        self.searched += len(unsure)
         return Assigned(distances, assignment, before)
+
+    def _lower(self, limit: Tensor, rows: Tensor, own: Tensor) -> Tensor:
+        """(m,) the limits after the last move, also stored in `limit`, a view of those before it."""
+        assert self.fast is not None
+        found = self.fast(rows)
+        is_own = self.fast_ids[found.assignment] == own
+        other = self._as_limit(torch.where(is_own, found.second, found.distances))
+        slow = (limit - self.way).mul_(1 - 2.0**-20)
+        return limit.copy_(torch.minimum(slow, other).clamp_(min=0))
+
+    def _as_limit(self, squares: Tensor) -> Tensor:
+        """(m,) distances that surely are not above the roots of (m,) computed squares."""
+        return (squares - self.slack).clamp_(min=0).sqrt_().mul_(1 - 2.0**-20)
