@@ -3,9 +3,9 @@
 
     python tools/cluster_tree.py CONFIG work_dirs/hcsc/epoch_200.pth --query 12 345
 
-Writes into --out: clusters.html (browse it; it is complete in itself) and, for the images of --query,
-path_*.png and removed_*.png with paths.json and removed_negatives.json. The embeddings are those of the
-checkpoint's momentum network, the clustering is the one that the checkpoint holds.
+Writes into --out: clusters.html (browse it; it is complete in itself), its numbers as clusters.json and, for
+the images of --query, path_*.png and removed_*.png with paths.json and removed_negatives.json. The
+embeddings are those of the checkpoint's momentum network, the clustering is the one that the checkpoint holds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ from mmssl.registry import DATASETS
 from mmssl.visualization.cluster_page import ClusterPage, page_data, write_cluster_page
 from mmssl.visualization.cluster_summary import ClusterSummary, summarise_clusters
 from mmssl.visualization.image_names import ImageNames, image_names
+from mmssl.visualization.prototype_sheet import prototype_sheet
 from mmssl.visualization.removed_negatives import (
     RemovedOnLevel,
     draw_masks,
@@ -73,6 +75,13 @@ def parse_args() -> argparse.Namespace:
         "--query", type=int, nargs="+", metavar="INDEX", help="images to show; default: 4 of them"
     )
     parser.add_argument(
+        "--prototype",
+        nargs="+",
+        default=[],
+        metavar="LEVEL/NUMBER",
+        help="draw it and its children",
+    )
+    parser.add_argument(
         "--labels", metavar="FILE", help="a class per line, or a .csv of path and label"
     )
     parser.add_argument(
@@ -99,6 +108,9 @@ def parse_args() -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    for address in args.prototype:
+        if not re.fullmatch(r"\d+/\d+", address):
+            parser.error(f"--prototype {address}: a level and a number are expected, such as 2/17")
     return args
 
 
@@ -228,6 +240,25 @@ def write_queries(
     return written
 
 
+def write_prototypes(
+    out: Path, images: Images, summary: ClusterSummary, addresses: Sequence[str]
+) -> list[Path]:
+    """A sheet for each prototype that was asked for."""
+    written = []
+    for address in addresses:
+        level, number = map(int, address.split("/"))
+        sheet = prototype_sheet(images.dataset, level, number, summary, images.names)
+        written.append(out / f"prototype_{level}_{number}.png")
+        sheet.save(written[-1])
+    return written
+
+
+def without_pictures(data: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a page."""
+    images = {key: rows for key, rows in data["images"].items() if not key.startswith("jpeg")}
+    return {**data, "images": images}
+
+
 def draw(args: argparse.Namespace) -> list[Path]:
     """Everything, and the files that were written."""
     config = load_config(args.config, args.cfg_options)
@@ -275,6 +306,8 @@ def draw(args: argparse.Namespace) -> list[Path]:
     )
     return [
         write_cluster_page(out / "clusters.html", page, data),
+        write_text_atomically(out / "clusters.json", json.dumps(without_pictures(data))),
+        *write_prototypes(out, images, summary, args.prototype),
         *write_queries(out, images, summary, removed, queries),
     ]
 

@@ -278,12 +278,22 @@ def test_values_tool(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     labels, out = tmp_path / "labels.txt", tmp_path / "out"
     labels.write_text("\n".join(["a", "a", "b", "b", "b", "", "c", "c"]) + "\n")
     run_tool(
-        monkeypatch, config, checkpoint, f"--labels={labels}", f"--out={out}", "--query", "1", "6"
+        monkeypatch,
+        config,
+        checkpoint,
+        f"--labels={labels}",
+        f"--out={out}",
+        "--query",
+        "1",
+        "6",
+        "--prototype",
+        "1/0",
     )
-    names = "clusters.html path_1.png path_6.png paths.json removed_1.png removed_6.png"
-    assert sorted(path.name for path in out.iterdir()) == sorted(
-        [*names.split(), "removed_negatives.json"]
-    )
+    names = "clusters.html clusters.json path_1.png path_6.png paths.json prototype_1_0.png"
+    names += " removed_1.png removed_6.png removed_negatives.json"
+    assert sorted(path.name for path in out.iterdir()) == names.split()
+    numbers = json.loads((out / "clusters.json").read_text())
+    assert numbers["levels"][0]["members"] == [3, 3, 0, 2] and "jpeg" not in numbers["images"]
     assert str(out / "clusters.html") in capsys.readouterr().out
     paths = json.loads((out / "paths.json").read_text())
     assert [step["prototype"] for step in paths[0]["path"]] == [GROUPS[1], 0]
@@ -311,7 +321,7 @@ def test_values_tool_on_flat_clusters(
     config, checkpoint = write_run(folder, "PCL", hand_flat())
     run_tool(monkeypatch, config, checkpoint, f"--out={tmp_path}", "--query", "0")
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "clusters.html", "path_0.png", "paths.json",
+        "clusters.html", "clusters.json", "path_0.png", "paths.json",
     ]  # fmt: skip
     assert "PCL selects no negatives" in (tmp_path / "clusters.html").read_text()
 
@@ -328,5 +338,7 @@ def test_raises_tool(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "more/7.png").unlink()
     with pytest.raises(SystemExit, match="one of 8 images, but .*more has 7"):
         run_tool(monkeypatch, config, checkpoint, f"--data={tmp_path / 'more'}")
+    with pytest.raises(SystemExit, match="no prototype 1/2: the levels have"):
+        run_tool(monkeypatch, config, checkpoint, f"--out={tmp_path}", "--prototype", "1/2")
     with pytest.raises(SystemExit, match="--query 8: there are images 0 to 7"):
         run_tool(monkeypatch, config, checkpoint, "--query", "8")

@@ -25,6 +25,7 @@ from mmssl.visualization.cluster_page import (
 from mmssl.visualization.cluster_summary import nearest_images, summarise_clusters
 from mmssl.visualization.image_names import image_names
 from mmssl.visualization.image_sheet import SheetCell, SheetLine, image_sheet
+from mmssl.visualization.prototype_sheet import prototype_sheet
 from mmssl.visualization.removed_negatives import (
     draw_masks,
     removed_negatives,
@@ -188,6 +189,26 @@ def test_values_semantic_path(dataset: ImageFolder) -> None:
     assert (np.abs(sheet.astype(int) - COLOURS[0]).max(axis=2) < 3).sum() > 4 * 80 * 80
     with pytest.raises(ValueError, match="no image 8"):
         semantic_path(page.summary, 8)
+
+
+def test_values_prototype_sheet(dataset: ImageFolder) -> None:
+    """The prototype, then its children, the largest first; a finest one has none."""
+    page = page_of(dataset, hand_tree(), LABELS)
+
+    def reds_and_blues(level: int, number: int) -> list[list[int]]:
+        sheet = prototype_sheet(dataset, level, number, page.summary, page.names)
+        pixels = np.asarray(sheet).astype(int)
+        rows = [pixels[top : top + 161] for top in range(36, sheet.height - 100, 161)]
+        return [
+            [int((np.abs(row - COLOURS[at]).max(axis=2) < 3).sum() // 9000) for at in (0, 3, 6)]
+            for row in rows
+        ]
+
+    # 6 and 7 lie nearest to 1/1 and to its child 0/3; the empty child 0/2 comes last
+    assert reds_and_blues(1, 1) == [[0, 1, 2], [0, 1, 2], [0, 3, 0]]
+    assert reds_and_blues(0, 0) == [[3, 0, 0]]
+    with pytest.raises(ValueError, match="no prototype 2/0"):
+        prototype_sheet(dataset, 2, 0, page.summary, page.names)
 
 
 def test_values_other_images_are_marked() -> None:
