@@ -7,10 +7,12 @@ import signal
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 
 from mmssl.engine.hooks import Preempted, latest_checkpoint
 from mmssl.evaluation import embeddings
 from mmssl.ops.kmeans import KMeans
+from mmssl.registry import HOOKS
 from tests.helpers.clustered import (
     assert_same,
     cluster_hook,
@@ -18,9 +20,28 @@ from tests.helpers.clustered import (
     run_clustered,
 )
 from tests.helpers.toy import ToyImages
-from tests.integration.test_resume import Killed
 
 pytestmark = pytest.mark.integration
+
+
+class Killed(Exception):
+    """Stands for SIGKILL: nothing of the run is told."""
+
+
+@HOOKS.register_module()
+class ClusterKillHook(Hook):
+    """Ends the run after an iteration, last of all hooks."""
+
+    priority = "LOWEST"
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if runner.iter == self.at:
+            raise Killed
+
+
 EVERY_THIRD = dict(type="CheckpointHook", interval=3, by_epoch=False)
 
 
@@ -45,7 +66,7 @@ def test_state_resumed_inside_an_epoch(tmp_path, straight, method, at):
     """From iteration 3 (warm-up), 6 and 9 (inside epochs with prototypes) of 4 per epoch."""
     saved = {"default_hooks.checkpoint": EVERY_THIRD}
     with pytest.raises(Killed):
-        run_clustered(tmp_path, method, others=[dict(type="KillHook", at=at)], **saved)
+        run_clustered(tmp_path, method, others=[dict(type="ClusterKillHook", at=at)], **saved)
     resumed = run_clustered(tmp_path, method, resume=True, **saved)
     assert resumed.iter == 16
     assert_same(straight(method), resumed)
@@ -57,7 +78,7 @@ def test_state_resumed_at_the_beginning_of_an_epoch(tmp_path, straight, at, inte
     """Epochs 1, 2 and 3: clustered anew where it is due, the older prototypes where it is not."""
     hook = dict(interval=interval)
     with pytest.raises(Killed):
-        run_clustered(tmp_path, hook=hook, others=[dict(type="KillHook", at=at)])
+        run_clustered(tmp_path, hook=hook, others=[dict(type="ClusterKillHook", at=at)])
     resumed = run_clustered(tmp_path, hook=hook, resume=True)
     assert_same(straight(interval=interval), resumed)
     assert [entry["epoch"] for entry in cluster_hook(resumed).history] == [1, 2, 3][::interval]
