@@ -5,7 +5,7 @@
 
 Writes into --out: clusters.html (browse it; it is complete in itself), its numbers as clusters.json and, for
 the images of --query, path_*.png and removed_*.png with paths.json and removed_negatives.json. The
-embeddings are those of the checkpoint's momentum network, the clustering is the one that the checkpoint holds.
+embeddings are those of the momentum network, the clustering is the one that the checkpoint holds.
 """
 
 from __future__ import annotations
