@@ -55,6 +55,8 @@ class BoundedSearch:
         self.limit = torch.zeros(num_rows, device=device)
         self.search: NearestCentroid | None = None
         self.fast: NearestCentroid | None = None
+        self.fast_ids = torch.empty(0, dtype=torch.long, device=device)
+        self.way = 0.0
         self.searched = 0
         # Sum of what separates the rows from their second centroids, when all were last searched.
         self.gaps = torch.zeros((), dtype=torch.float64, device=device)
@@ -71,9 +73,8 @@ class BoundedSearch:
             if self.way * len(self.limit) < float(self.gaps):
                 self.fast_ids = order[:count]
                 self.fast = NearestCentroid(centroids[self.fast_ids])
-        if (
-            self.fast is None
-        ):  # at first, or because most rows would have to be searched all the same
+        # At first, or because most rows would have to be searched all the same, all will be.
+        if self.fast is None:
             self.gaps.zero_()
         self.search = NearestCentroid(centroids)
         self.searched = 0

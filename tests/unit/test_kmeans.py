@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mmssl.ops import nearest_centroid
+from mmssl.ops import bounded_search, nearest_centroid
 from mmssl.ops.bounded_search import BoundedSearch
 from mmssl.ops.exact_sums import grid_scale, on_grid
 from mmssl.ops.faiss_kmeans import FaissKMeans
@@ -167,20 +167,27 @@ def test_equivalence_of_searching_every_row(size, dim, k, sums, length, monkeypa
     assert torch.equal(every.assignment, few.assignment)
 
 
-def test_values_a_row_between_two_is_searched_until_it_is_safe() -> None:
-    """By hand: second at distance 3; own at 1 is safe while nothing moved more than 2."""
-    search = BoundedSearch(1, 1, largest_square=16.0, device=torch.device("cpu"))
+def test_values_a_row_between_two_is_searched_until_it_is_safe(monkeypatch) -> None:
+    """By hand: the second at 3, own at 1 is safe while it came nearer by no more than 2 in all.
+
+    The third goes farther than both in every step, so it is the one that is asked each time.
+    """
+    monkeypatch.setattr(bounded_search, "GROUP", 1)
+    search = BoundedSearch(1, 1, largest_square=1e4, device=torch.device("cpu"))
+    search.slack = 1e-4
     row = torch.tensor([[1.0]])
     for centroids, where, how_many in [
-        ([0.0, 4.0], 0, 1),
-        ([0.0, 3.0], 0, 0),
-        ([0.0, 2.1], 0, 0),
-        ([0.0, 1.9], 1, 1),
-        ([1.0, 1.9], 0, 1),
+        ([0.0, 4.0, 50.0], 0, 1),
+        ([0.0, 3.0, 90.0], 0, 0),
+        ([0.0, 2.1, 50.0], 0, 0),
+        ([0.0, 1.9, 90.0], 1, 1),
+        ([0.0, 1.9, 1.8], 2, 1),
+        ([0.0, 1.9, 50.0], 1, 1),
     ]:
         search.move_to(torch.tensor(centroids)[:, None])
         found = search(0, row)
         assert (found.assignment.item(), search.searched) == (where, how_many), centroids
+        assert found.distances.item() == pytest.approx((centroids[where] - 1) ** 2)
 
 
 def test_equivalence_of_blocks_of_centroids(monkeypatch) -> None:
