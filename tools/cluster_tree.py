@@ -32,7 +32,7 @@ from mmssl.engine.config import load_config
 from mmssl.evaluation.embeddings import embed_images
 from mmssl.evaluation.evaluate import center_views
 from mmssl.evaluation.features import Branch, evaluation_loader
-from mmssl.models.algorithms import HCSC, PCL
+from mmssl.models.algorithms import HCSC, PCL, BaseAlgorithm
 from mmssl.registry import DATASETS
 from mmssl.visualization.cluster_page import ClusterPage, page_data, write_cluster_page
 from mmssl.visualization.cluster_summary import ClusterSummary, summarise_clusters
@@ -166,11 +166,11 @@ def load_images(args: argparse.Namespace, config: Config, hook: dict[str, Any]) 
 
 
 def embeddings(
-    model: HCSC | PCL, dataset: ImageDataset, branch: Branch, args: argparse.Namespace
+    model: BaseAlgorithm, dataset: ImageDataset, branch: Branch, args: argparse.Namespace
 ) -> Tensor:
     """(n, D) unit rows, made as those that were clustered."""
     loader = evaluation_loader(dataset, batch_size=args.batch_size, num_workers=args.num_workers)
-    rows = torch.empty(len(dataset), model.prototypes.dim)
+    rows = torch.empty(len(dataset), model.neck.out_channels)
     title = "Embeddings"
     replaced = embed_images(model, loader, rows, branch=branch, poll=lambda: None, progress=title)
     if replaced:

@@ -34,6 +34,8 @@ class MiningMetrics(NamedTuple):
 class MiningCounts(NamedTuple):
     """Numbers of pairs by their true relation and by what was decided; batches add up with `plus`.
 
+    Of probabilities these are the numbers that are expected.
+
     Attributes:
         same_removed: False negatives that were found.
         same_kept: False negatives that stayed.
@@ -41,10 +43,10 @@ class MiningCounts(NamedTuple):
         other_kept: True negatives that stayed.
     """
 
-    same_removed: int
-    same_kept: int
-    other_removed: int
-    other_kept: int
+    same_removed: float
+    same_kept: float
+    other_removed: float
+    other_kept: float
 
     def plus(self, other: MiningCounts) -> MiningCounts:
         """Counts of both sets of pairs.
@@ -74,7 +76,8 @@ def mining_counts(query_labels: Tensor, key_labels: Tensor, kept: Tensor) -> Min
     Args:
         query_labels: (N,) int64 classes of the queries; below 0 where unknown.
         key_labels: (K,) int64 classes of the candidate negatives; below 0 where unknown.
-        kept: (N, K) bool, or 0 and 1: true where the candidate stays a negative of the query.
+        kept: (N, K) bool, or 0 and 1: true where the candidate stays a negative of the query; or the
+            probability that it stays.
 
     Raises:
         ValueError: Shapes that do not fit.
@@ -83,20 +86,21 @@ def mining_counts(query_labels: Tensor, key_labels: Tensor, kept: Tensor) -> Min
         >>> import torch
         >>> labels, kept = torch.tensor([0, 1]), torch.tensor([[False, True], [True, True]])
         >>> mining_counts(labels, labels, kept)
-        MiningCounts(same_removed=1, same_kept=1, other_removed=0, other_kept=2)
+        MiningCounts(same_removed=1.0, same_kept=1.0, other_removed=0.0, other_kept=2.0)
     """
     if kept.shape != (*query_labels.shape, *key_labels.shape):
         raise ValueError(
             f"Expected a mask ({len(query_labels)}, {len(key_labels)}) for {len(query_labels)} queries and "
             f"{len(key_labels)} candidates, got {tuple(kept.shape)}."
         )
-    kept = kept.bool()
+    kept = kept.double()
     known = (query_labels[:, None] >= 0) & (key_labels >= 0)
     same = (query_labels[:, None] == key_labels) & known
     other = known & ~same
+    same_kept, other_kept = float(kept[same].sum()), float(kept[other].sum())
     return MiningCounts(
-        same_removed=int((same & ~kept).sum()),
-        same_kept=int((same & kept).sum()),
-        other_removed=int((other & ~kept).sum()),
-        other_kept=int((other & kept).sum()),
+        same_removed=int(same.sum()) - same_kept,
+        same_kept=same_kept,
+        other_removed=int(other.sum()) - other_kept,
+        other_kept=other_kept,
     )

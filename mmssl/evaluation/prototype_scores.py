@@ -1,0 +1,111 @@
+"""How well a tree of prototypes knows the classes: agreement on every level, and what it would select.
+
+HCSC: Hierarchical Contrastive Selective Coding (CVPR 2022, arXiv 2202.00455), section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from mmssl.evaluation.clustering import TreeScores, score_tree
+from mmssl.evaluation.mining import MiningCounts, MiningMetrics, mining_counts
+from mmssl.models.memories import Prototypes
+from mmssl.ops.cluster_levels import cluster_tree
+from mmssl.ops.clusterer import Clusterer
+
+_QUERIES = 256
+
+
+@dataclass
+class PrototypeScores:
+    """Scores of the prototypes of one network.
+
+    Attributes:
+        tree: Clusters against classes.
+        selection: Per level of the prototypes, the finest first, and per level of the classes: what share
+            of the false negatives (same class) the selection removes, and so on.
+        num_keys: Images that stood for the queue.
+    """
+
+    tree: TreeScores
+    selection: list[dict[str, MiningMetrics]]
+    num_keys: int
+
+
+def score_prototypes(
+    features: Tensor,
+    levels: Mapping[str, Tensor],
+    num_clusters: Sequence[int],
+    *,
+    clusterer: Clusterer,
+    temperature: float = 0.2,
+    num_keys: int = 1024,
+    seed: int = 0,
+    progress: str = "",
+) -> PrototypeScores:
+    """Cluster embeddings as HCSC does and compare with the classes.
+
+    It asks the same of any method: one that never saw a prototype may have learnt what a selection by
+    prototypes needs.
+
+    Args:
+        features: (n, D) unit rows, one per image.
+        levels: Per level of the classes, the finest first, (n,) int64 groups of the images, -1 if unknown.
+        num_clusters: Sizes of the levels of prototypes, the finest first.
+        clusterer: Such as `KMeans()`.
+        temperature: Of the prototypes; see `density`.
+        num_keys: Images, drawn at random, that stand for the keys of the queue; the others are queries.
+        seed: Of the draw.
+        progress: Title of the progress bars; empty shows none.
+
+    Raises:
+        ValueError: No image is left as a query, levels that are no tree, or what the clusterer refuses.
+    """
+    if not 0 < num_keys < len(features):
+        raise ValueError(
+            f"num_keys={num_keys} of {len(features)} images stand for the queue: take at least 1 and leave "
+            "some as queries."
+        )
+    clustering = cluster_tree(
+        features, num_clusters, clusterer=clusterer, temperature=temperature, progress=progress
+    )
+    prototypes = Prototypes(num_clusters, features.shape[1], temperature=temperature)
+    prototypes.load(clustering, epoch=0)
+    known = next(iter(levels.values())) >= 0
+    tree = score_tree(
+        [clustering.on_level(level)[known] for level in range(clustering.num_levels)],
+        {name: groups[known] for name, groups in levels.items()},
+    )
+    drawn = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))
+    selection = _selection(prototypes, features, drawn, levels, num_keys)
+    return PrototypeScores(tree, selection, num_keys)
+
+
+def _selection(
+    prototypes: Prototypes,
+    features: Tensor,
+    drawn: Tensor,
+    levels: Mapping[str, Tensor],
+    count: int,
+) -> list[dict[str, MiningMetrics]]:
+    """Expected shares of removed and kept pairs of the first `count` drawn images with all others."""
+    keys = drawn[:count]
+    partition = torch.stack([level.log_partition(features[keys]) for level in prototypes.levels])
+    counts: list[dict[str, list[MiningCounts]]] = [
+        {name: [] for name in levels} for _ in prototypes.levels
+    ]
+    for queries in drawn[count:].split(_QUERIES):
+        assigned = prototypes.assign(queries)
+        keep = prototypes.keep_keys(features[keys], assigned, log_partition=partition)
+        for found, probability in zip(counts, keep.clamp(0, 1), strict=True):
+            for name, groups in levels.items():
+                found[name].append(mining_counts(groups[queries], groups[keys], probability))
+    return [
+        {name: reduce(MiningCounts.plus, parts).metrics() for name, parts in found.items()}
+        for found in counts
+    ]

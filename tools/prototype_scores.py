@@ -1,0 +1,129 @@
+#!/usr/bin/env python
+"""Cluster what a network has learnt as HCSC does, and compare with the classes.
+
+    python tools/prototype_scores.py CONFIG work_dirs/hcsc/epoch_200.pth --labels classes.csv
+
+For any method with embeddings: MoCo, PCL, HCSC. The config names images, view (ClusterHook's) and numbers of
+prototypes; the network is the checkpoint's own. Prints the agreement (AMI) of each level of prototypes with
+each level of the classes, and which share of the false negatives a selection by these prototypes removes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from cluster_tree import cluster_hook, embeddings, load_images
+from mmengine.config import DictAction
+from mmengine.logging import MMLogger
+
+from mmssl.convert.load_algorithm import load_algorithm
+from mmssl.datasets.bad_files import TooManyBadFilesError
+from mmssl.engine.config import load_config
+from mmssl.evaluation.class_levels import OWN_LEVEL, class_levels
+from mmssl.evaluation.evaluate import write_record
+from mmssl.evaluation.prototype_scores import score_prototypes
+from mmssl.ops.kmeans import build_clusterer
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="names images, view and numbers of prototypes")
+    parser.add_argument("checkpoint", help="a checkpoint of tools/train.py")
+    parser.add_argument("--data", metavar="FOLDER", help="other images (a folder or a list)")
+    parser.add_argument(
+        "--labels", metavar="FILE", help="a class per line, or a .csv of path and label"
+    )
+    parser.add_argument("--hierarchy", help="tree of the classes: shapes, or a JSON file")
+    parser.add_argument(
+        "--num-clusters", type=int, nargs="+", help="prototypes per level, the finest first"
+    )
+    parser.add_argument("--branch", choices=("online", "twin"), default="twin")
+    parser.add_argument(
+        "--num-keys", type=int, default=1024, help="images that stand for the queue"
+    )
+    parser.add_argument("--size", type=int, help="side of the evaluation crop")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of keys")
+    parser.add_argument("--out", metavar="FILE.json", help="write the record")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--num-workers", type=int, default=2)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    return parser.parse_args()
+
+
+def score(args: argparse.Namespace) -> dict[str, Any]:
+    """Everything that is printed and written."""
+    config = load_config(args.config, args.cfg_options)
+    hook = cluster_hook(config)
+    images = load_images(args, config, hook)
+    labels, classes = images.names.labels, images.names.classes
+    if labels is None:
+        raise ValueError("The images have no classes to compare with; name them with --labels.")
+    sizes = args.num_clusters or config.model.get("prototypes", {}).get("num_clusters")
+    if sizes is None:
+        raise ValueError(f"{args.config} has no model.prototypes: give --num-clusters.")
+    levels = {OWN_LEVEL: labels}
+    if args.hierarchy is not None:
+        groups = class_levels(args.hierarchy, classes)
+        levels = {name: torch.where(labels < 0, -1, of[labels]) for name, of in groups.items()}
+    model = load_algorithm(args.checkpoint).to(args.device).eval()
+    if not hasattr(model, "project") or (args.branch == "twin" and model.twin is None):
+        raise ValueError(
+            f"{type(model).__name__} has no embeddings of the branch {args.branch!r} to cluster."
+        )
+    found = score_prototypes(
+        embeddings(model, images.dataset, args.branch, args),
+        levels,
+        sizes,
+        clusterer=build_clusterer(hook.get("clusterer", dict(type="KMeans"))),
+        num_keys=args.num_keys,
+        seed=args.seed,
+        progress="k-means",
+    )
+    return dict(
+        checkpoint=args.checkpoint,
+        method=type(model).__name__,
+        branch=args.branch,
+        num_clusters=list(sizes),
+        scores=asdict(found),
+    )
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record as text: a line per level of prototypes and level of classes."""
+    tree, selection = record["scores"]["tree"], record["scores"]["selection"]
+    lines = ["prototypes  classes      AMI  false negatives removed  true negatives removed"]
+    for size, agreement, mining in zip(
+        record["num_clusters"], tree["levels"], selection, strict=True
+    ):
+        for name, scores in agreement.items():
+            recall, _, kept, _ = mining[name]
+            lines.append(
+                f"{size:10d}  {name:8s}  {scores['ami']:6.3f}  {100 * recall:21.1f} %"
+                f"  {100 * (1 - kept):20.1f} %"
+            )
+    purity = ", ".join(f"{name} {value:.3f}" for name, value in tree["dendrogram_purity"].items())
+    return "\n".join([*lines, f"dendrogram purity: {purity}"])
+
+
+def main() -> None:
+    """Score and print."""
+    args = parse_args()
+    MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
+    try:
+        record = score(args)
+        print(table(record))
+        if args.out:
+            write_record(record, args.out)
+            print(f"Written to {args.out}.")
+    except (OSError, ValueError, TooManyBadFilesError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
