@@ -1,11 +1,11 @@
 """HCSC, ResNet-18, on the drawn images of Shapes: how the recipe looks on two CPU cores.
 
-    python tools/train.py configs/hcsc/hcsc_resnet18_1xb32-coslr-6e_shapes.py
+    python tools/train.py configs/hcsc/hcsc_resnet18_1xb32-coslr-4e_shapes.py
 
 MoCo v2's recipe on Shapes with a tree of prototypes from the second epoch on. Results: README.md of this folder.
 """
 
-_base_ = "../moco/mocov2_resnet18_1xb32-coslr-6e_shapes.py"
+_base_ = "../moco/mocov2_resnet18_1xb32-coslr-4e_shapes.py"
 
 model = dict(
     type="HCSC",

@@ -1,11 +1,11 @@
 """PCL v2, ResNet-18, on the drawn images of Shapes: how the recipe looks on two CPU cores.
 
-    python tools/train.py configs/pcl/pcl-v2_resnet18_1xb32-coslr-6e_shapes.py
+    python tools/train.py configs/pcl/pcl-v2_resnet18_1xb32-coslr-4e_shapes.py
 
 MoCo v2's recipe on Shapes with prototypes from the second epoch on. Results: configs/hcsc/README.md.
 """
 
-_base_ = "../moco/mocov2_resnet18_1xb32-coslr-6e_shapes.py"
+_base_ = "../moco/mocov2_resnet18_1xb32-coslr-4e_shapes.py"
 
 model = dict(
     type="PCL",

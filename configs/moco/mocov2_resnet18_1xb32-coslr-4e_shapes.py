@@ -1,8 +1,8 @@
 """MoCo v2, ResNet-18, on the drawn images of Shapes: how the recipe looks on two CPU cores.
 
-    python tools/train.py configs/moco/mocov2_resnet18_1xb32-coslr-6e_shapes.py
+    python tools/train.py configs/moco/mocov2_resnet18_1xb32-coslr-4e_shapes.py
 
-750 steps of 32 images at 64 px: a queue of 1024 keys, a twin that follows faster than on ImageNet, AdamW with
+500 steps of 32 images at 64 px: a queue of 1024 keys, a twin that follows faster than on ImageNet, AdamW with
 a large step and residual blocks that start as identities, as in the other recipes on Shapes. Results beside
 PCL and HCSC: configs/hcsc/README.md. Nothing of it comes from the article.
 """
@@ -19,4 +19,4 @@ model = dict(
     temperature=0.2,
     momentum=0.99,
 )
-train_cfg = dict(max_epochs=6)
+train_cfg = dict(max_epochs=4)
