@@ -255,8 +255,8 @@ function showPath(at) {
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
 }
-// Escape closes the dialog without any button.
-dialog.addEventListener('close', leave);
+// Escape closes without the button; `close` may come so late that it belongs to an image before.
+dialog.addEventListener('cancel', leave);
 function leave() {
   if (!location.hash.startsWith('#image=')) return;
   history.replaceState(null, '', last || location.pathname + location.search);

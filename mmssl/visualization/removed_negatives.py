@@ -141,8 +141,8 @@ def removed_sentence(level: RemovedOnLevel) -> str:
     same = level.counts.same_removed + level.counts.same_kept
     known = level.counts.same_removed + level.counts.other_removed
     return (
-        f"{text}; {level.counts.same_removed} of {known} with known class are of the image's class, of which "
-        f"the queue has {same}"
+        f"{text}; {level.counts.same_removed:.0f} of {known:.0f} with known class are of the image's class, "
+        f"of which the queue has {same:.0f}"
     )
 
 
