@@ -18,9 +18,10 @@ _base_ = [
 model = dict(backbone=dict(depth=18, zero_init_residual=True), head=dict(num_classes=24))
 train_dataloader = dict(batch_size=32, dataset=dict(subset="data/shapes/splits/10percent.txt"))
 optim_wrapper = dict(
-    optimizer=dict(lr=0.02, weight_decay=0.0),
-    paramwise_cfg=dict(lr_by_module=dict(head=0.2)),
+    optimizer=dict(lr=0.01, weight_decay=0.0),
+    paramwise_cfg=dict(lr_by_module=dict(head=0.05)),
 )
 param_scheduler = [dict(type="MultiStepLR", by_epoch=True, milestones=[12, 16], gamma=0.2)]
-train_cfg = dict(max_epochs=20)
+# eight steps per epoch: validation takes longer than training
+train_cfg = dict(max_epochs=20, val_interval=5)
 default_hooks = dict(best_epoch=dict(protocol="shapes-semi-supervised-10pct"))
