@@ -80,7 +80,7 @@ def changed(runner: Runner, pretrained: Path) -> set[str]:
 
 
 def test_state_linear_run_keeps_the_backbone_and_counts_exactly(world, tmp_path) -> None:
-    runner = run(LINEAR, world, tmp_path)
+    runner = run(LINEAR, world, tmp_path, **{"optim_wrapper.optimizer.lr": 3.0})
     assert changed(runner, world[1]) == set()
     assert runner.model.head.fc.weight.std() > 0.02  # it started from 0.01
     val = runner.val_dataloader.dataset
