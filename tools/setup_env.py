@@ -42,7 +42,7 @@ EXTRAS = ("downstream", "evaluation", "tests")
 CORE_MODULES = ("torch", "torchvision", "mmengine", "timm", "numpy", "cv2", "mmssl")
 EXTRA_MODULES = {
     "downstream": ("mmcv", "mmdet", "mmseg"),
-    "evaluation": ("sklearn",),
+    "evaluation": ("sklearn", "scipy", "faiss"),
     "tests": ("pytest", "xdist", "sklearn", "faiss"),
 }
 # Modules that several distributions provide, and the versions of them that mmssl works with.

@@ -20,6 +20,8 @@ import mmssl
 ROOT = Path(__file__).resolve().parents[2]
 # Module to distribution, where the names differ.
 DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "faiss": "faiss-cpu",
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "mmengine": "onedl-mmengine",
@@ -89,7 +91,7 @@ def test_values_lowest_torch(setup_env: ModuleType) -> None:
 
 
 def test_values_every_import_is_required(setup_env: ModuleType) -> None:
-    files = ("runtime", "downstream")
+    files = ("runtime", "downstream", "evaluation")
     required = {setup_env.distribution(e) for name in files for e in setup_env.requirements(name)}
     missing = set()
     for path in (ROOT / "mmssl").rglob("*.py"):
