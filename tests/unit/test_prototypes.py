@@ -131,6 +131,15 @@ def test_values_pcl_draws_free_prototypes_evenly():
         model.draw_negatives(0, torch.arange(7))
 
 
+def test_raises_for_pcl_with_a_tree_or_too_few_prototypes():
+    for options in (
+        dict(prototypes=dict(type="Prototypes", num_clusters=(9, 8), tree=True)),
+        dict(num_negatives=9),
+    ):
+        with pytest.raises(ValueError, match="PCL needs prototypes with tree=False"):
+            tiny_pcl(clustered=False, **options)
+
+
 def test_raises_for_flat_prototypes_and_unknown_options():
     flat = dict(type="Prototypes", num_clusters=(6, 4), tree=False)
     for options in (dict(prototypes=flat), dict(mask_mode="drop"), dict(instance_reduction="max")):

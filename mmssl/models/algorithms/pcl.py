@@ -43,6 +43,9 @@ class PCL(BaseAlgorithm):
         momentum: Of the twin, a number or a schedule.
         data_preprocessor: Default `ViewPreprocessor()`.
         init_cfg: Weight initialisation of the mm family.
+
+    Raises:
+        ValueError: Prototypes that are a tree, or fewer on a level than negatives are to be drawn.
     """
 
     def __init__(
@@ -65,6 +68,12 @@ class PCL(BaseAlgorithm):
         if isinstance(prototypes, dict):
             prototypes = dict(dim=self.neck.out_channels, tree=False) | prototypes
         self.prototypes: Prototypes = build_module(MODELS, prototypes)
+        fewest = min(self.prototypes.num_clusters)
+        if self.prototypes.tree or (num_negatives is not None and num_negatives >= fewest):
+            raise ValueError(
+                f"PCL needs prototypes with tree=False and more of them than num_negatives={num_negatives} "
+                f"on every level, got {self.prototypes!r}."
+            )
         self.num_negatives = num_negatives
         self.temperature = temperature
         self.twin = MomentumTwin(
