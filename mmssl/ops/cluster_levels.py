@@ -24,6 +24,8 @@ from mmssl.ops.nearest_centroid import nearest
 from mmssl.ops.sharded_rows import gather_rows, num_rows, own_rows
 from mmssl.structures.clustering import Clustering
 
+CHUNK = 65536
+
 
 @torch.no_grad()
 def density(
@@ -60,12 +62,14 @@ def density(
         >>> density(distances, assignment, 2, temperature=0.2, clip=(0, 100))
         tensor([0.1333, 0.2667])
     """
-    roots = distances.float().sqrt()
-    held = gather_objects((float(roots.max()) if len(roots) else 0.0, len(roots)))
-    scale = grid_scale(max(root for root, _ in held), sum(count for _, count in held))
-    sums = torch.zeros(2, num_clusters, dtype=torch.float64, device=roots.device)
-    terms = torch.stack([on_grid(roots, scale), torch.ones_like(roots, dtype=torch.float64)])
-    sums.index_add_(1, assignment, terms)
+    largest = float(distances.max()) ** 0.5 if len(distances) else 0.0
+    held = gather_objects((largest, len(distances)))
+    # float32 roots may be a rounding above the float64 one
+    scale = grid_scale(2 * max(root for root, _ in held), sum(count for _, count in held))
+    sums = torch.zeros(2, num_clusters, dtype=torch.float64, device=distances.device)
+    for part, members in zip(distances.split(CHUNK), assignment.split(CHUNK), strict=True):
+        sums[0].index_add_(0, members, on_grid(part.float().sqrt(), scale))
+        sums[1] += members.bincount(minlength=num_clusters)
     totals, counts = sum_over_ranks(sums).cpu()
     several = counts > 1
     if not several.any():
