@@ -104,7 +104,9 @@ def test_equivalence_loss_and_prediction() -> None:
 
 
 def test_values_class_token_is_the_feature() -> None:
-    backbone = VisionTransformer(pretrain_img_size=32, patch_size=16, embed_dims=12, depth=1, num_heads=2)
+    backbone = VisionTransformer(
+        pretrain_img_size=32, patch_size=16, embed_dims=12, depth=1, num_heads=2
+    )
     model = ImageClassifier(backbone.eval(), HEAD)
     images = batch().images[0]
     token = backbone.view_and_map(images)[0]
