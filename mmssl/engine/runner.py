@@ -82,6 +82,7 @@ class Runner(_Runner):
                 "statistics of each process."
             )
             model = revert_sync_batchnorm(model)
+        model._ddp_params_and_buffers_to_ignore = _memories(model)
         if self.distributed and not torch.cuda.is_available():
             default = dict(
                 type="MMDistributedDataParallel",
@@ -247,3 +248,17 @@ class Runner(_Runner):
             if hasattr(module, "view_and_map"):  # the way in of backbones with a class token
                 vars(module)["view_and_map"] = torch.compile(module.view_and_map, **options)
             self.logger.info(f"Compiled {name}; its first iterations are slow.")
+
+
+def _memories(model: torch.nn.Module) -> list[str]:
+    """Buffers that every rank makes from the same gathered data: queues, banks, prototypes.
+
+    With `broadcast_buffers=True` DDP would send them at every step, hundreds of megabytes for prototypes of
+    many images; they are equal since the runner's own broadcast after the initialisation.
+    """
+    return [
+        f"{name}.{key}" if name else key
+        for name, module in model.named_modules()
+        if getattr(module, "same_on_all_ranks", False)
+        for key, _ in module.named_buffers()
+    ]

@@ -19,6 +19,8 @@ from mmssl.ops.cluster_levels import cluster_tree
 from mmssl.ops.clusterer import Clusterer
 
 _QUERIES = 256
+# As in training: a key is removed with a probability of at least 0.001.
+_MOST_KEPT = 0.999
 
 
 @dataclass
@@ -76,7 +78,7 @@ def score_prototypes(
     )
     prototypes = Prototypes(num_clusters, features.shape[1], temperature=temperature)
     prototypes.load(clustering, epoch=0)
-    known = next(iter(levels.values())) >= 0
+    known = torch.stack([groups >= 0 for groups in levels.values()]).all(dim=0)
     tree = score_tree(
         [clustering.on_level(level)[known] for level in range(clustering.num_levels)],
         {name: groups[known] for name, groups in levels.items()},
@@ -102,7 +104,7 @@ def _selection(
     for queries in drawn[count:].split(_QUERIES):
         assigned = prototypes.assign(queries)
         keep = prototypes.keep_keys(features[keys], assigned, log_partition=partition)
-        for found, probability in zip(counts, keep.clamp(0, 1), strict=True):
+        for found, probability in zip(counts, keep.clamp(0, _MOST_KEPT), strict=True):
             for name, groups in levels.items():
                 found[name].append(mining_counts(groups[queries], groups[keys], probability))
     return [

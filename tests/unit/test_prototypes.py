@@ -77,7 +77,7 @@ def test_raises_for_a_clustering_of_another_kind(clustering, about):
         Prototypes((6, 4, 2), 8).load(clustering, epoch=0)
 
 
-@pytest.mark.parametrize("counts", [(), (0,), (4, 6)])
+@pytest.mark.parametrize("counts", [(), (0,), (4, 6), (6, 6)])
 def test_raises_for_impossible_levels(counts):
     with pytest.raises(ValueError, match="finest"):
         Prototypes(counts, 8)
@@ -138,6 +138,36 @@ def test_raises_for_pcl_with_a_tree_or_too_few_prototypes():
     ):
         with pytest.raises(ValueError, match="PCL needs prototypes with tree=False"):
             tiny_pcl(clustered=False, **options)
+
+
+def test_values_prototypes_of_equal_images_keep_losses_finite():
+    """More than a tenth of them with density 0: video frames, unreadable files that others stand for."""
+    losses = []
+    for density in (0.0, 1e-7, 1e-3):
+        model = tiny_hcsc()
+        for level in model.prototypes.levels:
+            level.density[::2] = density
+        clustering = model.prototypes.clustering()
+        model.load_prototypes(clustering, epoch=1)
+        flat = tiny_pcl()
+        for level in flat.prototypes.levels:
+            level.density[::2] = density
+        for method in (model, flat):
+            method.load_state_dict(method.state_dict())
+            method.progress = tiny_model("hcsc").progress
+            torch.manual_seed(0)
+            found = method(tiny_views(), mode="loss")
+            values = [value for name, value in found.items() if "loss" in name]
+            assert all(value.isfinite() for value in values)
+            losses.append(float(sum(values).detach()))
+    assert losses[0] < 1e4 and losses[1] < 1e4
+
+
+def test_values_a_batch_may_just_leave_enough_negatives():
+    model = tiny_pcl(num_negatives=5)
+    assert len(model.draw_negatives(0, torch.tensor([0, 0, 3, 3, 7]))) == 5
+    with pytest.raises(ValueError, match="the batch leaves 4: too few for num_negatives=5"):
+        model.draw_negatives(0, torch.arange(5))
 
 
 def test_raises_for_flat_prototypes_and_unknown_options():

@@ -151,7 +151,7 @@ class HCSC(BaseAlgorithm):
                 prototype_contrast(
                     features,
                     level.centroids,
-                    density=level.density,
+                    density=level.scale,
                     assigned=assigned[number],
                     negatives=self.prototypes.others(
                         number, assigned[number], skip_last=self.skip_last
@@ -184,49 +184,44 @@ class HCSC(BaseAlgorithm):
             losses["embedding_std"] = q.std(dim=0, correction=0).mean()
         return losses
 
+    def _instance_losses(
+        self, features: Tensor, k: Tensor, queue: Tensor, *, keep: Tensor | None
+    ) -> Tensor:
+        """Weighted instance losses of one view, one per level; a single one if nothing is selected."""
+        if keep is None:
+            return info_nce(features, k, queue, temperature=self.temperature)[None]
+        losses = selective_info_nce(
+            features, k, queue, keep=keep, temperature=self.temperature, mask_mode=self.mask_mode
+        )
+        return losses / len(losses) if self.instance_reduction == "mean" else losses
+
     def _contrast(
         self, q: Tensor, k: Tensor, crops: list[Tensor], *, queue: Tensor, index: Tensor
     ) -> dict[str, Tensor]:
         """Loss terms with their weights, by name."""
-
-        def plain(features: Tensor) -> Tensor:
-            return info_nce(features, k, queue, temperature=self.temperature)
-
-        def selected(features: Tensor) -> Tensor:
-            return selective_info_nce(
-                features,
-                k,
-                queue,
-                keep=keep,
-                temperature=self.temperature,
-                mask_mode=self.mask_mode,
-            )
-
         losses: dict[str, Tensor] = {}
-        if not self.prototypes.is_ready:
-            losses["loss_inst"] = plain(q)
-            if crops:
-                losses["loss_local_inst"] = torch.stack([plain(u) for u in crops]).sum()
-            return losses
-        assigned = self.prototypes.assign(index)
-        for number, loss in enumerate(self.prototype_losses(q, assigned)):
-            losses[f"loss_proto_l{number}"] = loss / len(assigned)
-        weight = 1.0 if self.instance_reduction == "sum" else 1 / len(assigned)
-        local = plain
-        if self.instance_selection:
-            probability = self.keep_keys(assigned)
-            clamped = probability.clamp(*_INSTANCE_CLAMP)
-            keep = torch.stack([self.draw(level) < level for level in clamped])
-            for number, loss in enumerate(selected(q)):
-                losses[f"loss_inst_l{number}"] = weight * loss
-            losses["keep_ratio"] = probability.mean()
-            if self.selection_on_local:
-                local = selected
+        keep = assigned = None
+        if self.prototypes.is_ready:
+            assigned = self.prototypes.assign(index)
+            for number, loss in enumerate(self.prototype_losses(q, assigned)):
+                losses[f"loss_proto_l{number}"] = loss / len(assigned)
+            if self.instance_selection:
+                probability = self.keep_keys(assigned)
+                clamped = probability.clamp(*_INSTANCE_CLAMP)
+                keep = torch.stack([self.draw(level) < level for level in clamped])
+                losses["keep_ratio"] = probability.mean()
+                for number, level in enumerate(probability):
+                    losses[f"keep_ratio_l{number}"] = level.mean()
+        instance = self._instance_losses(q, k, queue, keep=keep)
+        if keep is None:
+            losses["loss_inst"] = instance[0]
         else:
-            losses["loss_inst"] = plain(q)
+            losses |= {f"loss_inst_l{number}": loss for number, loss in enumerate(instance)}
         if crops:
-            factor = weight if local is selected else 1.0
-            losses["loss_local_inst"] = factor * torch.stack([local(u).sum() for u in crops]).sum()
-            prototype = [torch.stack(self.prototype_losses(u, assigned)).mean() for u in crops]
-            losses["loss_local_proto"] = torch.stack(prototype).sum()
+            local = keep if self.selection_on_local else None
+            terms = [self._instance_losses(u, k, queue, keep=local).sum() for u in crops]
+            losses["loss_local_inst"] = torch.stack(terms).sum()
+        if crops and assigned is not None:
+            terms = [torch.stack(self.prototype_losses(u, assigned)).mean() for u in crops]
+            losses["loss_local_proto"] = torch.stack(terms).sum()
         return losses

@@ -8,7 +8,10 @@ Deviations: those of MoCo; negative prototypes are drawn by torch (Python's `ran
 
 from __future__ import annotations
 
+import logging
+
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmssl.losses import info_nce, shared_prototype_contrast, unit_norm
@@ -97,20 +100,33 @@ class PCL(BaseAlgorithm):
             assigned: (N,) prototypes of the batch.
 
         Raises:
-            ValueError: There may be fewer than `num_negatives`.
+            ValueError: There are fewer than `num_negatives`.
         """
         used = self.prototypes.num_used[level]
         free = self.prototypes.others(level, assigned, skip_last=False)[:used]
         if self.num_negatives is None:
             return free.nonzero()[:, 0]
-        if self.num_negatives > used - len(assigned):
+        # the device is asked only where the batch may leave too few
+        if self.num_negatives > used - len(assigned) and self.num_negatives > int(free.sum()):
             raise ValueError(
-                f"Level {level} has {used} prototypes and the batch may take {len(assigned)} of them: too "
-                f"few for num_negatives={self.num_negatives}. Lower it (None takes all that are left), "
-                "or cluster into more."
+                f"Of the {used} prototypes of level {level} the batch leaves {int(free.sum())}: too few for "
+                f"num_negatives={self.num_negatives}. Lower it (None takes all that are left), or cluster "
+                "into more."
             )
         rank = torch.rand(used, device=assigned.device).masked_fill(~free, -1.0)
         return rank.topk(self.num_negatives).indices
+
+    def _warn_of_few_prototypes(self, batch: int) -> None:
+        """Say in the first step what could otherwise end the run after its warm-up."""
+        first = self.progress is not None and self.progress.iter == 0
+        fewest = min(self.prototypes.num_clusters)
+        if first and self.num_negatives is not None and self.num_negatives + batch > fewest:
+            print_log(
+                f"PCL draws {self.num_negatives} of {fewest} prototypes as negatives beside those of {batch} "
+                "images: a batch may leave too few, which ends the run. Lower model.num_negatives.",
+                logger="current",
+                level=logging.WARNING,
+            )
 
     def loss(self, views: ViewBatch) -> dict[str, Tensor]:
         """Instance and prototype losses, and diagnostics; then the keys go into the queue.
@@ -119,6 +135,7 @@ class PCL(BaseAlgorithm):
             ValueError: Not exactly two views, or too few prototypes for the negatives.
         """
         queries, others = self.two_views(views)
+        self._warn_of_few_prototypes(len(queries))
         k = through_shuffled_batch(lambda images: self.project(self.twin, images), others)
         q = self.project(self, queries)
         # the backward pass needs the queue as it is now
@@ -130,7 +147,7 @@ class PCL(BaseAlgorithm):
                 losses[f"loss_proto_l{number}"] = shared_prototype_contrast(
                     q,
                     level.centroids,
-                    density=level.density,
+                    density=level.scale,
                     assigned=assigned[number],
                     negatives=self.draw_negatives(number, assigned[number]),
                 ) / len(assigned)

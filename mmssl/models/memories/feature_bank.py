@@ -6,6 +6,7 @@ Unsupervised Feature Learning via Non-Parametric Instance Discrimination (NPID),
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ class FeatureBank(nn.Module):
         momentum: m, the weight of the old row.
     """
 
+    same_on_all_ranks: ClassVar[bool] = True
     features: Tensor
 
     def __init__(self, num_samples: int, dim: int, *, momentum: float = 0.5) -> None:

@@ -6,6 +6,8 @@ used by MoCo, MoBY, PCL and HCSC.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,6 +43,7 @@ class FeatureQueue(nn.Module):
         ([[1.0, 0.0], [0.0, 1.0]], 2)
     """
 
+    same_on_all_ranks: ClassVar[bool] = True
     features: Tensor
     pointer: Tensor
     index: Tensor | None

@@ -7,7 +7,7 @@ Learning of Unsupervised Representations (PCL), 2021, arXiv 2005.04966.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,11 @@ class PrototypeLevel(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """(M,) temperatures as the softmax over all prototypes of the level takes them."""
+        """(M,) temperatures that divide: the densities, and at least 1e-3.
+
+        The official codes have this floor in the selection of keys only; elsewhere prototypes of equal
+        images, whose density is 0, would make their losses infinite.
+        """
         return self.density.clamp(min=_MIN_DENSITY)
 
     def log_partition(self, features: Tensor, temperature: Tensor | None = None) -> Tensor:
@@ -86,9 +90,10 @@ class Prototypes(nn.Module):
         min_members: Prototypes with fewer members are dissolved; `None` keeps all, as the released codes.
 
     Raises:
-        ValueError: No level, or a level of a tree with more prototypes than the one below.
+        ValueError: No level, or a level of a tree with as many prototypes as the one below.
     """
 
+    same_on_all_ranks: ClassVar[bool] = True
     assignment: Tensor
     last_used: Tensor
     epoch: Tensor
@@ -107,13 +112,13 @@ class Prototypes(nn.Module):
         super().__init__()
         self.num_clusters = list(num_clusters)
         grows = any(
-            above > below
+            above >= below
             for below, above in zip(self.num_clusters, self.num_clusters[1:], strict=False)
         )
         if not self.num_clusters or min(self.num_clusters) < 1 or (tree and grows):
             raise ValueError(
-                "num_clusters must list the prototypes of each level, the finest (and in a tree the "
-                f"largest) first, got {self.num_clusters}."
+                "num_clusters must list the prototypes of each level, the finest first and in a tree fewer "
+                f"on each level, got {self.num_clusters}."
             )
         self.dim, self.tree, self.temperature = dim, tree, temperature
         self.smoothing, self.clip, self.min_members = smoothing, tuple(clip), min_members
@@ -191,9 +196,9 @@ class Prototypes(nn.Module):
         self.epoch.fill_(-1)
 
     def kin_scale(self, level: int) -> Tensor:
-        """(M,) temperatures of a level as parents: its densities with mean T once more."""
+        """(M,) temperatures of a level as parents: its densities with mean T once more, at least 1e-3."""
         density = self.levels[level].density
-        return density / density.mean() * self.temperature
+        return (density / density.mean() * self.temperature).clamp(min=_MIN_DENSITY)
 
     def assign(self, index: Tensor) -> Tensor:
         """Prototypes of images on every level.
