@@ -11,12 +11,12 @@ its float32 distances do not depend on where it lies, on the number of rows or o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from mmssl.ops.precision import full_float32
 
 GROUP = 64
 # Centroids of one product: with a tile of rows at most 32 MB on a CPU, near its caches.
@@ -34,18 +34,6 @@ def whole_tiles(chunk: int, device: torch.device) -> int:
     """`chunk` rows, rounded up to what fills tiles on the device; a part of a tile would cost as much."""
     rows = tile_rows(device)
     return -(-chunk // rows) * rows
-
-
-@contextmanager
-def full_float32(device: torch.device) -> Iterator[None]:
-    """Matrix products of float32 keep its 24 bits: no TF32, no bfloat16, no autocast."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
 
 
 class Nearest(NamedTuple):
