@@ -12,9 +12,9 @@ from mmssl.datasets.image_list import ImageList
 def read_label_file(file: str | Path, dataset: ImageDataset) -> tuple[list[int], list[str]]:
     """A class per image of a data set, for images that carry none or to see them by other classes.
 
-    A `.csv`, `.tsv` or `.jsonl` is a list of paths (below the data set's folder) and labels in any order,
-    as `ImageList` reads it; images that it does not name have no class. Any other file has one class name
-    per line, in the order of the data set; an empty line is an image without a class.
+    A `.csv`, `.tsv` or `.jsonl` is a list of paths (below the data set's folder or the list's own) and labels
+    in any order, as `ImageList` reads it; images that it does not name have no class. Any other file has one
+    class name per line, in the order of the data set; an empty line is an image without a class.
 
     Args:
         file: The file.
@@ -43,14 +43,16 @@ def read_label_file(file: str | Path, dataset: ImageDataset) -> tuple[list[int],
 def _from_list(file: str | Path, dataset: ImageDataset) -> tuple[list[int], list[str]]:
     """Classes by path."""
     root = os.path.abspath(dataset.root)
-    listing = ImageList(str(file), root=root)
-    found = {
-        os.path.abspath(listing.path(index)): label for index, label in enumerate(listing.labels)
-    }
     paths = [os.path.abspath(dataset.path(index)) for index in range(len(dataset))]
-    if listing.classes is None or not any(path in found for path in paths):
-        raise ValueError(
-            f"{file} has no label of any image of {root}, such as {os.path.relpath(paths[0], root)}: columns "
-            "`path` (below that folder) and `label` are expected."
-        )
-    return [found.get(path, NO_LABEL) for path in paths], listing.classes
+    for folder in (root, os.path.dirname(os.path.abspath(file))):
+        listing = ImageList(str(file), root=folder)
+        found = {
+            os.path.abspath(listing.path(index)): label
+            for index, label in enumerate(listing.labels)
+        }
+        if listing.classes is not None and any(path in found for path in paths):
+            return [found.get(path, NO_LABEL) for path in paths], listing.classes
+    raise ValueError(
+        f"{file} has no label of any image of {root}, such as {os.path.relpath(paths[0], root)}: columns "
+        "`path` (below that folder or that of the list) and `label` are expected."
+    )

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import io
 import json
+import os
 import re
 from pathlib import Path
 
@@ -274,6 +275,11 @@ def test_values_label_files(dataset: ImageFolder, tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("path,label\n7.png,dog\n0.png,cat\n")
     assert read_label_file(table, dataset) == ([0, *[-1] * 6, 1], ["cat", "dog"])
+    # paths as seen from the list, such as Shapes' unlabelled.csv
+    beside = Path(dataset.root).parent / "beside.csv"
+    names = [os.path.relpath(dataset.path(index), beside.parent) for index in (0, 7)]
+    beside.write_text(f"path,label\n{names[0]},cat\n{names[1]},dog\n")
+    assert read_label_file(beside, dataset) == ([0, *[-1] * 6, 1], ["cat", "dog"])
 
 
 def test_raises_label_files(dataset: ImageFolder, tmp_path: Path) -> None:
