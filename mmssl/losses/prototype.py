@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmssl.ops.precision import full_float32
+
 MaskMode = Literal["zero", "exclude"]
 
 
@@ -38,7 +40,7 @@ def keep_probability(
     Returns:
         (N, R), float32 at least, without gradient.
     """
-    with torch.no_grad(), torch.autocast(candidates.device.type, enabled=False):
+    with torch.no_grad(), full_float32(candidates.device):
         dtype = torch.promote_types(candidates.dtype, torch.float32)
         logits = (own.to(dtype) / scale.to(dtype)[:, None]) @ candidates.to(dtype).T
         return 1 - (logits - log_partition.to(dtype)).exp()

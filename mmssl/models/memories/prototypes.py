@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmssl.losses import keep_probability
+from mmssl.ops.precision import full_float32
 from mmssl.registry import MODELS
 from mmssl.structures import Clustering
 
@@ -64,7 +65,7 @@ class PrototypeLevel(nn.Module):
             (R,) in the precision of the features, float32 at least.
         """
         scale = self.scale if temperature is None else temperature
-        with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+        with torch.no_grad(), full_float32(features.device):
             dtype = torch.promote_types(features.dtype, torch.float32)
             directions = (self.centroids.to(dtype) / scale.to(dtype)[:, None]).T
             parts = [
