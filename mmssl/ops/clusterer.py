@@ -17,6 +17,7 @@ class KMeansResult(NamedTuple):
         objective: Sum of the squared distances of the training rows in the last iteration of the best
             restart, that is before the last update of the centroids; 0 if there was no iteration.
         history: The objectives of all iterations of the best restart.
+        objectives: The last objective of each restart, in their order; empty if there was no iteration.
         counts: (k,) int64 rows of all ranks per centroid; 0 is possible.
     """
 
@@ -25,6 +26,7 @@ class KMeansResult(NamedTuple):
     distances: Tensor
     objective: float
     history: tuple[float, ...]
+    objectives: tuple[float, ...]
     counts: Tensor
 
 

@@ -13,6 +13,7 @@ search only the rows whose nearest centroid can have changed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,9 +28,14 @@ from mmssl.ops.faiss_kmeans import FaissKMeans
 from mmssl.ops.faiss_random import first_of_permutation, restart_seed, split_empty_clusters
 from mmssl.ops.nearest_centroid import NearestCentroid, nearest, whole_tiles
 from mmssl.ops.progress_bar import Advance, progress_bar
+from mmssl.ops.restarts import Restarts
 from mmssl.ops.sharded_rows import ShardedRows
 
 __all__ = ["CLUSTERERS", "KMeans", "KMeansResult", "build_clusterer", "nearest"]
+
+
+def _go_on() -> None:
+    """Nobody wants to end the work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +80,13 @@ class KMeans:
 
     @torch.no_grad()
     def fit(
-        self, features: Tensor, num_clusters: int, *, seed: int, progress: str = ""
+        self,
+        features: Tensor,
+        num_clusters: int,
+        *,
+        seed: int,
+        progress: str = "",
+        poll: Callable[[], None] = _go_on,
     ) -> KMeansResult:
         """Cluster the rows of all ranks.
 
@@ -85,6 +97,8 @@ class KMeans:
             num_clusters: k.
             seed: Of all random choices; no global generator is touched.
             progress: Title of a progress bar; empty shows none.
+            poll: Called before every iteration, as often on each rank, so it may ask them all; what it raises
+                ends the work.
 
         Raises:
             ValueError: On every rank alike: fewer rows than clusters; rows that are not finite (the
@@ -103,12 +117,11 @@ class KMeans:
                 "use sums='exact'."
             )
         with progress_bar(progress, self.restarts * self.iterations + 1) as advance:
-            history: tuple[float, ...] = ()
             if points.total == num_clusters:
-                centroids = points.take(torch.arange(num_clusters))
+                best = Restarts(points.take(torch.arange(num_clusters)))
             else:
-                centroids, history = self._best_restart(points, num_clusters, seed, advance)
-            search = NearestCentroid(centroids)
+                best = self._best_restart(points, num_clusters, seed, advance, poll)
+            search = NearestCentroid(best.centroids)
             assignment = torch.empty(len(features), dtype=torch.long, device=points.device)
             distances = torch.empty(len(features), device=points.device)
             for start, part in points.chunks():
@@ -118,13 +131,24 @@ class KMeans:
                 advance(len(part) / len(features))
         counts = sum_over_ranks(assignment.bincount(minlength=num_clusters))
         return KMeansResult(
-            centroids, assignment, distances, history[-1] if history else 0.0, history, counts
+            best.centroids,
+            assignment,
+            distances,
+            best.objective,
+            best.history,
+            best.objectives,
+            counts,
         )
 
     def _best_restart(
-        self, points: ShardedRows, num_clusters: int, seed: int, advance: Advance
-    ) -> tuple[Tensor, tuple[float, ...]]:
-        """Centroids (k, D) and objectives of the restart that ends with the smallest one."""
+        self,
+        points: ShardedRows,
+        num_clusters: int,
+        seed: int,
+        advance: Advance,
+        poll: Callable[[], None],
+    ) -> Restarts:
+        """The restart that ends with the smallest objective; of equal ones the first."""
         num_rows = min(points.total, self.max_points_per_centroid * num_clusters)
         chosen = local = None
         if num_rows < points.total:
@@ -132,14 +156,12 @@ class KMeans:
             local = points.local(chosen)
             if self.sums == "exact":
                 local = local.sort().values  # files are read faster in their order
-        best: tuple[Tensor, tuple[float, ...]] | None = None
+        best = Restarts(torch.empty(0))
         for restart in range(self.restarts):
             first = first_of_permutation(num_rows, num_clusters, seed=restart_seed(seed, restart))
             centroids = points.take(first if chosen is None else chosen[first])
-            found = self._iterate(points, local, num_rows, centroids, advance)
-            if best is None or found[1][-1] < best[1][-1]:
-                best = found
-        assert best is not None
+            found = self._iterate(points, local, num_rows, centroids, advance, poll)
+            best = best.with_another(*found)
         return best
 
     def _iterate(
@@ -149,6 +171,7 @@ class KMeans:
         num_rows: int,
         centroids: Tensor,
         advance: Advance,
+        poll: Callable[[], None],
     ) -> tuple[Tensor, tuple[float, ...]]:
         """Centroids (k, D) and objectives after the iterations of one restart.
 
@@ -158,6 +181,7 @@ class KMeans:
             num_rows: Training rows of all ranks.
             centroids: (k, D) float32 to start from.
             advance: Told the share of an iteration that each chunk is.
+            poll: Called before each iteration.
         """
         num_local = len(points.features) if rows is None else len(rows)
         sums: ExactSums | FaissSums
@@ -173,6 +197,7 @@ class KMeans:
         )
         history: list[float] = []
         while len(history) < self.iterations:
+            poll()
             search.move_to(centroids)
             for start, part in points.chunks(rows):
                 sums.add(part, search(start, part))

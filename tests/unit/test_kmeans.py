@@ -14,7 +14,7 @@ from mmssl.ops import bounded_search, nearest_centroid
 from mmssl.ops.bounded_search import BoundedSearch
 from mmssl.ops.exact_sums import grid_scale, on_grid
 from mmssl.ops.faiss_kmeans import FaissKMeans
-from mmssl.ops.faiss_random import first_of_permutation, split_empty_clusters
+from mmssl.ops.faiss_random import RESTART_STEP, first_of_permutation, split_empty_clusters
 from mmssl.ops.kmeans import KMeans, build_clusterer, nearest
 
 SIZES = [(30, 2, 4), (257, 3, 16), (900, 17, 40), (600, 8, 500), (2100, 33, 70), (64, 1, 3)]
@@ -71,6 +71,38 @@ def test_values_more_iterations_and_restarts_are_not_worse(size, dim, k) -> None
     long = KMeans(iterations=20, restarts=1).fit(rows, k, seed=0).objective
     several = KMeans(iterations=20, restarts=4).fit(rows, k, seed=0).objective
     assert several <= long <= short * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("clusterer", [KMeans(restarts=4), FaissKMeans(restarts=4)])
+def test_values_objectives_of_all_restarts(clusterer) -> None:
+    if isinstance(clusterer, FaissKMeans):
+        pytest.importorskip("faiss")
+    rows = points(300, 5)
+    found = clusterer.fit(rows, 30, seed=0)
+    assert len(set(found.objectives)) == 4
+    assert found.objective == min(found.objectives)
+    for restart, objective in enumerate(found.objectives):
+        one = dataclasses.replace(clusterer, restarts=1)
+        alone = one.fit(rows, 30, seed=RESTART_STEP * restart)
+        assert alone.objectives == (objective,)
+    assert clusterer.fit(rows, 300, seed=0).objectives == ()
+
+
+def test_raises_what_poll_raises_before_an_iteration() -> None:
+    calls = 0
+
+    def poll() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 8:
+            raise KeyboardInterrupt
+
+    clusterer = KMeans(iterations=3, restarts=2)
+    found = clusterer.fit(points(300, 5), 30, seed=0, poll=poll)
+    assert calls == 6 and len(found.history) == 3
+    with pytest.raises(KeyboardInterrupt):
+        clusterer.fit(points(300, 5), 30, seed=0, poll=poll)
+    assert calls == 8
 
 
 @POINTS
