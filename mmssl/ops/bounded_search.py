@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmssl.ops.nearest_centroid import GROUP, NearestCentroid
+from mmssl.ops.nearest_centroid import GROUP, Nearest, NearestCentroid
 
 FAST_SHARE = 1 / 32
 
@@ -90,23 +90,28 @@ class BoundedSearch:
         span = slice(start, start + len(rows))
         before = self.assigned[span].long()
         if self.fast is None:
-            distances = torch.empty(len(rows), device=rows.device)
-            unsure = torch.arange(len(rows), device=rows.device)
-        else:
-            distances = self.search.distances(rows, before)
-            limit = self._lower(self.limit[span], rows, before)
-            unsure = (distances + self.slack >= limit.square()).nonzero().flatten()
-        assignment = before.clone()
+            found = self.search(rows)
+            limit = self._remember(span, found)
+            self.gaps += (limit - found.distances.sqrt()).sum()
+            self.searched += len(rows)
+            return Assigned(found.distances, found.assignment, before)
+        distances, assignment = self.search.distances(rows, before), before.clone()
+        limit = self._lower(self.limit[span], rows, before)
+        # A device is waited for here: how many rows are left decides the size of the product.
+        unsure = (distances + self.slack >= limit.square()).nonzero().flatten()
         if len(unsure):
             found = self.search(rows[unsure])
             distances[unsure], assignment[unsure] = found.distances, found.assignment
-            limit = self._as_limit(found.second)
-            self.limit[start + unsure] = limit
-            self.assigned[start + unsure] = found.assignment.int()
-            if self.fast is None:
-                self.gaps += (limit - found.distances.sqrt()).sum()
+            self._remember(start + unsure, found)
         self.searched += len(unsure)
         return Assigned(distances, assignment, before)
+
+    def _remember(self, where: slice | Tensor, found: Nearest) -> Tensor:
+        """(m,) the limits of the rows `where`, which were searched; stored with what was found."""
+        limit = self._as_limit(found.second)
+        self.limit[where] = limit
+        self.assigned[where] = found.assignment.int()
+        return limit
 
     def _lower(self, limit: Tensor, rows: Tensor, own: Tensor) -> Tensor:
         """(m,) the limits after the last move, also stored in `limit`, a view of those before it."""

@@ -48,6 +48,9 @@ class ExactSums:
         self.sums = torch.zeros(num_clusters, dim, dtype=torch.float64, device=device)
         self.counts = torch.zeros(num_clusters, dtype=torch.float64, device=device)
         self.total = torch.zeros((), dtype=torch.float64, device=device)
+        # Looking for the few rows that changed pays where it takes no waiting for a device.
+        self.selects = device.type == "cpu"
+        self.is_first = True
 
     def add(self, rows: Tensor, found: Assigned) -> None:
         """Count one chunk.
@@ -56,16 +59,18 @@ class ExactSums:
             rows: (m, D) float32.
             found: Their clusters and distances.
         """
-        before, assignment = found.before, found.assignment
-        changed = (before != assignment).nonzero().flatten()
-        values = on_grid(rows[changed], self.scale)
-        old, new = before[changed].long(), assignment[changed]
-        ones = torch.ones(len(new), dtype=torch.float64, device=rows.device)
-        self.sums.index_add_(0, new, values)
-        self.counts.index_add_(0, new, ones)
-        if len(old) and old[0] >= 0:
+        old, new = found.before.long(), found.assignment
+        changed = old != new
+        if self.selects:
+            where = changed.nonzero().flatten()
+            rows, old, new, changed = rows[where], old[where], new[where], changed[where]
+        times = changed.double()
+        values = on_grid(rows, self.scale).mul_(times[:, None])
+        if not self.is_first:
             self.sums.index_add_(0, old, values, alpha=-1)
-            self.counts.index_add_(0, old, ones, alpha=-1)
+            self.counts.index_add_(0, old, times, alpha=-1)
+        self.sums.index_add_(0, new, values)
+        self.counts.index_add_(0, new, times)
         self.total += on_grid(found.distances, self.distance_scale).sum()
 
     def finish(self) -> ClusterMeans:
@@ -74,6 +79,7 @@ class ExactSums:
         everything = sum_over_ranks(everything)
         sums, counts, total = everything.split([self.sums.numel(), len(self.counts), 1])
         self.total.zero_()
+        self.is_first = False
         means = sums.view_as(self.sums) / self.scale / counts.clamp(min=1)[:, None]
         return ClusterMeans(means.float(), counts, float(total) / self.distance_scale)
 

@@ -29,6 +29,7 @@ from mmssl.ops.faiss_random import first_of_permutation, restart_seed, split_emp
 from mmssl.ops.nearest_centroid import NearestCentroid, nearest, whole_tiles
 from mmssl.ops.progress_bar import Advance, progress_bar
 from mmssl.ops.restarts import Restarts
+from mmssl.ops.row_reader import RowReader
 from mmssl.ops.sharded_rows import ShardedRows
 
 __all__ = ["CLUSTERERS", "KMeans", "KMeansResult", "build_clusterer", "nearest"]
@@ -52,7 +53,9 @@ class KMeans:
             of the rows: bit by bit what faiss-cpu computes, on one process.
         chunk: Rows that are read and brought to the device at a time, rounded up to whole tiles of the
             search (2048 rows on a CPU, 16384 elsewhere).
-        device: Where distances are computed; `None`: where the features are.
+        device: Where distances are computed; `None`: where the features are. Rows that lie elsewhere are
+            moved there once, all of them or at least those that train, if they take no more than half of the
+            memory that is free on it (`RowReader.kept`); else chunk by chunk in every iteration.
 
     Raises:
         ValueError: A number below 1, or unknown `sums`.
@@ -124,7 +127,7 @@ class KMeans:
             search = NearestCentroid(best.centroids)
             assignment = torch.empty(len(features), dtype=torch.long, device=points.device)
             distances = torch.empty(len(features), device=points.device)
-            for start, part in points.chunks():
+            for start, part in points.everything:
                 span = slice(start, start + len(part))
                 found = search(part)
                 distances[span], assignment[span] = found.distances, found.assignment
@@ -150,24 +153,25 @@ class KMeans:
     ) -> Restarts:
         """The restart that ends with the smallest objective; of equal ones the first."""
         num_rows = min(points.total, self.max_points_per_centroid * num_clusters)
-        chosen = local = None
+        chosen, training = None, points.everything
         if num_rows < points.total:
             chosen = first_of_permutation(points.total, num_rows, seed=seed)
             local = points.local(chosen)
             if self.sums == "exact":
                 local = local.sort().values  # files are read faster in their order
+            training = points.reader(local)
         best = Restarts(torch.empty(0))
         for restart in range(self.restarts):
             first = first_of_permutation(num_rows, num_clusters, seed=restart_seed(seed, restart))
             centroids = points.take(first if chosen is None else chosen[first])
-            found = self._iterate(points, local, num_rows, centroids, advance, poll)
+            found = self._iterate(points, training, num_rows, centroids, advance, poll)
             best = best.with_another(*found)
         return best
 
     def _iterate(
         self,
         points: ShardedRows,
-        rows: Tensor | None,
+        training: RowReader,
         num_rows: int,
         centroids: Tensor,
         advance: Advance,
@@ -177,20 +181,19 @@ class KMeans:
 
         Args:
             points: All rows.
-            rows: (m,) int64 this rank's training rows; `None` for all.
+            training: Reads this rank's training rows.
             num_rows: Training rows of all ranks.
             centroids: (k, D) float32 to start from.
             advance: Told the share of an iteration that each chunk is.
             poll: Called before each iteration.
         """
-        num_local = len(points.features) if rows is None else len(rows)
         sums: ExactSums | FaissSums
         if self.sums == "exact":
             sums = ExactSums(points, len(centroids), num_rows=num_rows)
         else:
             sums = FaissSums(points, len(centroids))
         search = BoundedSearch(
-            num_local,
+            len(training),
             centroids.shape[1],
             largest_square=points.largest_square,
             device=points.device,
@@ -199,9 +202,9 @@ class KMeans:
         while len(history) < self.iterations:
             poll()
             search.move_to(centroids)
-            for start, part in points.chunks(rows):
+            for start, part in training:
                 sums.add(part, search(start, part))
-                advance(len(part) / num_local)
+                advance(len(part) / len(training))
             means = sums.finish()
             centroids = _without_empty(means.centroids, means.counts)
             history.append(means.objective)

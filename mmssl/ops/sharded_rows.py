@@ -6,8 +6,6 @@ computed. On one process the matrix is simply the tensor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -19,6 +17,7 @@ from mmssl.ops.collectives import (
     wire_device,
     world_size,
 )
+from mmssl.ops.row_reader import RowReader
 
 NAMED_ROWS = 5
 
@@ -47,7 +46,8 @@ def own_rows(everything: Tensor) -> Tensor:
 class ShardedRows:
     """Finite rows, read piece by piece.
 
-    The tensor may be mapped from a file that is larger than the memory: it is never copied whole.
+    The tensor may be mapped from a file that is larger than the memory: it is never copied whole, except to
+    an accelerator on which it fits (see `RowReader.kept`).
 
     Args:
         features: (n_local, D) this rank's rows, of any floating type, on any device.
@@ -59,6 +59,8 @@ class ShardedRows:
             that is not this rank's share, or values that are not finite (the first such rows are named).
 
     Attributes:
+        everything: Reads this rank's rows in their order.
+        device: Where they are brought, with its number.
         total: Rows of all ranks.
         largest: Largest magnitude of a value, over all ranks.
         largest_square: Largest squared length of a row, over all ranks.
@@ -66,9 +68,9 @@ class ShardedRows:
 
     def __init__(self, features: Tensor, *, chunk: int, device: torch.device) -> None:
         self.features = features
-        self.chunk = chunk
-        self.device = device
         self._check_shapes()
+        self.everything = RowReader(features, chunk=chunk, device=device).kept()
+        self.device = self.everything.device
         self._check_values()
 
     def _check_shapes(self) -> None:
@@ -93,7 +95,7 @@ class ShardedRows:
 
     def _check_values(self) -> None:
         largest, largest_square, bad, num_bad = 0.0, 0.0, [], 0
-        for start, part in self.chunks():
+        for start, part in self.everything:
             squares = part.square().sum(1)
             # a factor that leaves room for the squared distance of two rows
             wrong = ~(squares * 8).isfinite()
@@ -114,20 +116,10 @@ class ShardedRows:
         self.largest = max(largest for largest, *_ in held)
         self.largest_square = max(square for _, square, *_ in held)
 
-    def chunks(self, rows: Tensor | None = None) -> Iterator[tuple[int, Tensor]]:
-        """Read this rank's rows, or some of them.
-
-        Args:
-            rows: (m,) int64 local rows; `None` reads all in their order.
-
-        Yields:
-            How many rows came before, and (up to chunk, D) float32 rows on the device.
-        """
-        count = len(self.features) if rows is None else len(rows)
-        for start in range(0, count, self.chunk):
-            span = slice(start, start + self.chunk)
-            part = self.features[span] if rows is None else self.features[rows[span]]
-            yield start, part.to(self.device, torch.float32)
+    def reader(self, rows: Tensor) -> RowReader:
+        """Of some of this rank's rows (m,) int64, in this order; kept on the device if they fit."""
+        held = self.everything
+        return RowReader(held.features, chunk=held.chunk, device=self.device, rows=rows).kept()
 
     def local(self, ids: Tensor) -> Tensor:
         """Which of the global rows `ids` (m,) this rank holds, as (m_local,) local rows in that order."""
@@ -136,8 +128,8 @@ class ShardedRows:
     def take(self, ids: Tensor) -> Tensor:
         """(m, D) float32 global rows `ids` (m,), the same on every rank, on the device."""
         taken = torch.zeros(len(ids), self.features.shape[1], device=self.device)
-        mine = (ids % world_size() == rank()).nonzero().flatten()
-        for start, part in self.chunks(self.local(ids)):
-            taken[mine[start : start + len(part)].to(self.device)] = part
+        mine = (ids % world_size() == rank()).nonzero().flatten().to(self.device)
+        for start, part in self.reader(self.local(ids)):
+            taken[mine[start : start + len(part)]] = part
         # 0 + x is x, except for the sign of zero, which must not depend on the number of ranks either
         return sum_over_ranks(taken + 0.0)

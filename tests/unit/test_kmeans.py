@@ -12,10 +12,12 @@ from torch.nn import functional as F
 
 from mmssl.ops import bounded_search, nearest_centroid
 from mmssl.ops.bounded_search import BoundedSearch
+from mmssl.ops.cluster_sums import ExactSums
 from mmssl.ops.exact_sums import grid_scale, on_grid
 from mmssl.ops.faiss_kmeans import FaissKMeans
 from mmssl.ops.faiss_random import RESTART_STEP, first_of_permutation, split_empty_clusters
 from mmssl.ops.kmeans import KMeans, build_clusterer, nearest
+from mmssl.ops.row_reader import RowReader
 
 SIZES = [(30, 2, 4), (257, 3, 16), (900, 17, 40), (600, 8, 500), (2100, 33, 70), (64, 1, 3)]
 POINTS = pytest.mark.parametrize("size, dim, k", SIZES)
@@ -197,6 +199,38 @@ def test_equivalence_of_searching_every_row(size, dim, k, sums, length, monkeypa
     assert every.history == few.history
     assert torch.equal(every.centroids, few.centroids)
     assert torch.equal(every.assignment, few.assignment)
+
+
+@POINTS
+@pytest.mark.parametrize("resident", [True, False])
+def test_equivalence_of_ways_to_a_device(size, dim, k, resident, monkeypatch) -> None:
+    """Rows moved once or staged, and sums of all rows: as on a GPU, but on a CPU."""
+    rows = points(size, dim)
+    clusterer = KMeans(restarts=2, chunk=128, max_points_per_centroid=12)
+    expected = clusterer.fit(rows, k, seed=1)
+    start = ExactSums.__init__
+    kept = RowReader.kept
+    moved = []
+
+    def as_on_a_gpu(self, *args, **options):
+        start(self, *args, **options)
+        self.selects = False
+
+    def keep(self):
+        reader = kept(self)
+        moved.append(len(reader))
+        held = torch.cat([part for _, part in self._through_pinned()])
+        return RowReader(held, chunk=self.chunk, device=self.device) if resident else reader
+
+    monkeypatch.setattr(ExactSums, "__init__", as_on_a_gpu)
+    monkeypatch.setattr(RowReader, "kept", keep)
+    if not resident:
+        monkeypatch.setattr(RowReader, "_parts", RowReader._through_pinned)
+    found = clusterer.fit(rows, k, seed=1)
+    assert moved[0] == size
+    assert found.history == expected.history
+    assert torch.equal(found.centroids, expected.centroids)
+    assert torch.equal(found.assignment, expected.assignment)
 
 
 def test_values_a_row_between_two_is_searched_until_it_is_safe(monkeypatch) -> None:
