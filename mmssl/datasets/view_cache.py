@@ -24,6 +24,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mmssl.datasets.free_memory import free_memory
 from mmssl.datasets.image_dataset import ImageDataset
 from mmssl.structures import ViewBatch
 
@@ -124,7 +125,7 @@ class CachedViews(Dataset):
         dataset: Its items have one view, of one size, a function of the image alone.
         cache: 'memory' or a folder, which is made.
         views: Config of the views, by which a folder is recognised.
-        num_local: Images that this process will ask for; default all.
+        num_local: Images that all processes of this machine together will ask for; default all.
 
     Raises:
         TypeError: A folder for a data set that cannot be recognised.
@@ -152,8 +153,8 @@ class CachedViews(Dataset):
         shape = tuple(sample.images[0].shape)
         if cache == MEMORY:
             self.pixels = PixelFile(len(dataset), shape)
-            number = len(dataset) if num_local is None else num_local
-            _check_room(number * self.pixels.stride, _free_memory(), "the memory")
+            number = len(dataset) if num_local is None else min(num_local, len(dataset))
+            _check_room(number * self.pixels.stride, free_memory(), "the memory")
             return
         if not hasattr(dataset, "fingerprint"):
             raise TypeError(
@@ -230,11 +231,3 @@ def _check_room(wanted: int, free: int, where: str) -> None:
             f"The views take {wanted / 1e9:.1f} GB more in {where}, where {free / 1e9:.1f} GB are free. "
             "Name a folder with more room as cache, or leave it out to decode anew each time."
         )
-
-
-def _free_memory() -> int:
-    """Bytes that could be had without swapping; Linux."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError("The free memory of this machine is not known; name a folder as cache.")

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mmssl.evaluation.features import Branch, frozen
+from mmssl.evaluation.repeatable import repeatable
 from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.ops.collectives import broadcast_buffers, rank, world_size
 from mmssl.structures import ViewBatch
@@ -32,6 +33,10 @@ def embed_images(
     that makes it.
 
     A file that cannot be read has the embedding of the image that the data set shows in its place.
+
+    What is embedded again is the same, bit by bit, on the same machine with batches of the same size: the
+    algorithms of convolutions are not chosen by speed, and nothing is rounded to TF32. Only a network with
+    operations of which a GPU has no deterministic version makes an exception.
 
     HCSC (arXiv 2202.00455), section 3.1; the official code pads the last batch with images that two ranks
     embed, and halves their sum.
@@ -57,6 +62,7 @@ def embed_images(
     batches = iter(loader)
     done = replaced = 0
     with ExitStack() as stack:
+        stack.enter_context(repeatable(next(algorithm.parameters()).device))
         for child in children:
             broadcast_buffers(child)
             stack.enter_context(frozen(child))

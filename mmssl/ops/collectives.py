@@ -6,6 +6,8 @@ pass through it.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +29,15 @@ def rank() -> int:
 def world_size() -> int:
     """Number of processes, 1 on a single one."""
     return dist.get_world_size() if is_distributed() else 1
+
+
+def ranks_on_this_machine() -> int:
+    """Processes of the run that share this one's memory; 1 on a single one. All ranks have to call it."""
+    if world_size() == 1:
+        return 1
+    names = gather_objects(socket.gethostname())
+    told = os.environ.get("LOCAL_WORLD_SIZE")  # torchrun's; other launchers leave it out
+    return names.count(socket.gethostname()) if told is None else int(told)
 
 
 @torch.no_grad()

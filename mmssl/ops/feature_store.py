@@ -97,7 +97,8 @@ def _mapped(shape: tuple[int, int], dtype: torch.dtype, folder: Path) -> Tensor:
             raise OSError(
                 error.errno,
                 f"{folder} cannot take {size:,} bytes of features ({free:,} are free): "
-                f"{error.strerror}. Choose a folder on another disk, or dtype='float16'",
+                f"{error.strerror}. Choose a folder on another disk, or float16 for half the size "
+                "(ClusterHook: store_dtype='float16')",
             ) from error
         return torch.from_file(name, shared=True, size=math.prod(shape), dtype=dtype).view(shape)
     finally:

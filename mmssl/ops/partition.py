@@ -3,16 +3,22 @@
 Strehl and Ghosh, Cluster ensembles (JMLR 2002): normalised mutual information. Vinh, Epps and Bailey,
 Information theoretic measures for clusterings comparison (JMLR 2010): its adjustment for chance, with the
 arithmetic mean. Hubert and Arabie, Comparing partitions (1985): adjusted Rand index. Equal to scikit-learn's
-functions of these names, limit cases included. Everything is counted in a sparse table of the pairs of groups
-that occur, in O(n log n), in int64 and float64.
+functions of these names, limit cases included. Everything is counted in int64 and float64, in a sparse table
+of the pairs of groups that occur. The points are read chunk by chunk, so beyond them the table is all that
+takes memory; where few pairs are possible no point is sorted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+_CHUNK = 1 << 18
+_MOST_CELLS = 1 << 24
+_CELLS_PER_POINT = 16
 
 
 class Contingency(NamedTuple):
@@ -24,6 +30,8 @@ class Contingency(NamedTuple):
         counts: (P,) int64 points of each pair of groups, at least 1.
         row_sizes: (A,) int64 points of the groups of the first partition.
         column_sizes: (B,) int64 points of those of the second.
+        row_labels: (A,) int64 labels of the groups of the first partition, ascending.
+        column_labels: (B,) int64 those of the second.
     """
 
     rows: Tensor
@@ -31,6 +39,8 @@ class Contingency(NamedTuple):
     counts: Tensor
     row_sizes: Tensor
     column_sizes: Tensor
+    row_labels: Tensor
+    column_labels: Tensor
 
     @property
     def total(self) -> int:
@@ -54,12 +64,38 @@ class PartitionScores(NamedTuple):
     purity: float
 
 
-def contingency(a: Tensor, b: Tensor) -> Contingency:
-    """Count the points of every pair of groups that occurs, without an A x B matrix.
+def _labels(groups: Tensor) -> Tensor:
+    """(A,) int64 the labels that occur among (n,) ones, ascending."""
+    low, high = int(groups.min()), int(groups.max())
+    if not _is_small(high - low + 1, len(groups)):
+        return groups.long().unique()
+    seen = torch.zeros(high - low + 1, dtype=torch.bool, device=groups.device)
+    for part in groups.split(_CHUNK):
+        seen[part.long() - low] = True
+    return seen.nonzero()[:, 0] + low
+
+
+def _numbers(groups: Tensor, labels: Tensor) -> Tensor:
+    """(n,) int64 places of (n,) labels among the (A,) ascending ones that occur."""
+    groups, low = groups.long().contiguous(), int(labels[0])
+    if int(labels[-1]) - low + 1 == len(labels):  # none is missing: nothing to look for
+        return groups - low
+    return torch.searchsorted(labels, groups)
+
+
+def _is_small(num_cells: int, num_points: int) -> bool:
+    """Whether a table with a cell for everything that is possible costs less than sorting the points."""
+    return num_cells <= min(_MOST_CELLS, _CELLS_PER_POINT * num_points + _CELLS_PER_POINT)
+
+
+def contingency(a: Tensor, b: Tensor, *, weights: Tensor | None = None) -> Contingency:
+    """Count the points of every pair of groups that occurs.
 
     Args:
-        a: (n,) int64 groups of the points; any numbers.
-        b: (n,) int64 groups of the same points.
+        a: (n,) integers, groups of the points; any numbers.
+        b: (n,) integers, groups of the same points.
+        weights: (n,) int64 how many points each of them stands for; `None`: one. So the table of two
+            partitions into larger groups follows from that of the smaller ones.
 
     Raises:
         ValueError: No point, other shapes, or labels that are not integers.
@@ -68,6 +104,8 @@ def contingency(a: Tensor, b: Tensor) -> Contingency:
         >>> table = contingency(torch.tensor([7, 7, 9]), torch.tensor([0, 1, 1]))
         >>> table.rows.tolist(), table.columns.tolist(), table.counts.tolist()
         ([0, 0, 1], [0, 1, 1], [1, 1, 1])
+        >>> table.row_labels.tolist()
+        [7, 9]
     """
     if a.ndim != 1 or a.shape != b.shape or len(a) == 0:
         raise ValueError(
@@ -76,16 +114,57 @@ def contingency(a: Tensor, b: Tensor) -> Contingency:
         )
     if a.is_floating_point() or b.is_floating_point():
         raise ValueError(f"Groups are integers, got {a.dtype} and {b.dtype}.")
-    _, row, row_sizes = a.long().unique(return_inverse=True, return_counts=True)
-    _, column, column_sizes = b.long().unique(return_inverse=True, return_counts=True)
-    pairs, counts = (row * len(column_sizes) + column).unique(return_counts=True)
+    row_labels, column_labels = _labels(a), _labels(b)
+    num_rows, num_columns = len(row_labels), len(column_labels)
+
+    def part(start: int, size: int) -> tuple[Tensor, Tensor]:
+        """Cells and weights of some of the points."""
+        span = slice(start, start + size)
+        row, column = _numbers(a[span], row_labels), _numbers(b[span], column_labels)
+        weight = torch.ones_like(row) if weights is None else weights[span]
+        return row * num_columns + column, weight
+
+    if _is_small(num_rows * num_columns, len(a)):
+        cells, counts = _count_in_table(part, len(a), num_rows * num_columns)
+    else:
+        cells, counts = _count_by_sorting(part, len(a))
+    rows, columns = cells.div(num_columns, rounding_mode="floor"), cells % num_columns
     return Contingency(
-        rows=pairs.div(len(column_sizes), rounding_mode="floor"),
-        columns=pairs % len(column_sizes),
+        rows=rows,
+        columns=columns,
         counts=counts,
-        row_sizes=row_sizes,
-        column_sizes=column_sizes,
+        row_sizes=counts.new_zeros(num_rows).index_add_(0, rows, counts),
+        column_sizes=counts.new_zeros(num_columns).index_add_(0, columns, counts),
+        row_labels=row_labels,
+        column_labels=column_labels,
     )
+
+
+_Part = Callable[[int, int], tuple[Tensor, Tensor]]
+"""(start, size) -> cells (size,) and weights (size,) of the points from `start` on."""
+
+
+def _count_in_table(part: _Part, num_points: int, num_cells: int) -> tuple[Tensor, Tensor]:
+    """The cells (P,) that occur, ascending, and their sums of weights (P,), by counting in all that could."""
+    table = part(0, 0)[1].new_zeros(num_cells)
+    for start in range(0, num_points, _CHUNK):
+        table.index_add_(0, *part(start, _CHUNK))
+    cells = table.nonzero()[:, 0]
+    return cells, table[cells]
+
+
+def _count_by_sorting(part: _Part, num_points: int) -> tuple[Tensor, Tensor]:
+    """The same, each chunk sorted into what was found so far; chunks as large as that: n log n in all."""
+    cells, counts = part(0, 0)
+    start = 0
+    while start < num_points:
+        size = max(_CHUNK, len(cells))
+        cell, weight = part(start, size)
+        cells, place = torch.cat([cells, cell]).unique(return_inverse=True)
+        both = torch.cat([counts, weight])
+        counts = both.new_zeros(len(cells)).index_add_(0, place, both)
+        start += size
+    return cells, counts
 
 
 def _entropy(sizes: Tensor) -> float:
@@ -99,7 +178,8 @@ def _mutual_information(table: Contingency) -> float:
     return max(0.0, (counts / total * (counts * total / expected).log()).sum().item())
 
 
-def _nmi(table: Contingency) -> float:
+def nmi(table: Contingency) -> float:
+    """`normalized_mutual_information` of two partitions that were counted."""
     if len(table.row_sizes) == len(table.column_sizes) == 1:
         return 1.0
     information = _mutual_information(table)
@@ -211,7 +291,7 @@ def normalized_mutual_information(a: Tensor, b: Tensor) -> float:
         >>> normalized_mutual_information(torch.tensor([0, 0, 1, 1]), torch.tensor([5, 5, 3, 3]))
         1.0
     """
-    return _nmi(contingency(a, b))
+    return nmi(contingency(a, b))
 
 
 def adjusted_mutual_information(a: Tensor, b: Tensor) -> float:
@@ -278,4 +358,4 @@ def partition_scores(clusters: Tensor, labels: Tensor) -> PartitionScores:
         ValueError: See `contingency`.
     """
     table = contingency(clusters, labels)
-    return PartitionScores(_nmi(table), _ami(table), _ari(table), _purity(table))
+    return PartitionScores(nmi(table), _ami(table), _ari(table), _purity(table))

@@ -13,15 +13,19 @@ from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from mmssl.datasets import ImageFolder
+from mmssl.datasets import CachedViews, ImageFolder
 from mmssl.engine.hooks import ClusterHook
+from mmssl.engine.hooks import cluster_hook as cluster_hook_module
 from mmssl.engine.runner import Runner
+from mmssl.evaluation import cluster_figures as figures_module
 from mmssl.evaluation import embeddings, evaluation_loader, features
 from mmssl.evaluation.cluster_figures import cluster_figures
 from mmssl.evaluation.embeddings import embed_images
 from mmssl.models.algorithms import HCSC
 from mmssl.ops.cluster_levels import cluster_flat, cluster_tree
+from mmssl.ops.feature_store import FeatureStore
 from mmssl.ops.kmeans import KMeans
+from mmssl.ops.partition import normalized_mutual_information
 from mmssl.registry import DATASETS, HOOKS
 from mmssl.structures import Clustering
 from tests.helpers.clustered import VIEWS, cluster_hook, clustered_config, run_clustered
@@ -213,6 +217,38 @@ def test_values_of_figures():
     assert cluster_figures(flat, flat)["members_max_l1"] == 4
 
 
+@pytest.mark.parametrize("tree", [True, False])
+def test_values_of_agreement_on_every_level(tree):
+    """What is made of the table of the level below is what the images of the level say."""
+    before = tiny_clustering((9, 5, 2), tree=tree, images=60)
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.randint(9 if tree else 2, before.assignment.shape, generator=generator)
+    now = before._replace(
+        assignment=drawn.int(), parents=[parents.flip(0) for parents in before.parents]
+    )
+    found = cluster_figures(now, before)
+    for level in range(3):
+        expected = normalized_mutual_information(before.on_level(level), now.on_level(level))
+        assert found[f"nmi_l{level}"] == pytest.approx(expected, abs=1e-12)
+        assert found[f"used_l{level}"] == len(now.on_level(level).unique())
+
+
+def test_values_of_figures_are_those_of_the_first_rank(monkeypatch):
+    """No other rank counts."""
+    sent = []
+
+    def gather(item):
+        sent.append(item)
+        return [dict(used_l0=3.0), item]
+
+    monkeypatch.setattr(figures_module, "rank", lambda: 1)
+    monkeypatch.setattr(figures_module, "gather_objects", gather)
+    monkeypatch.setattr(figures_module, "contingency", None)
+    clustering = tiny_clustering((4, 3))
+    assert cluster_figures(clustering, clustering) == dict(used_l0=3.0)
+    assert sent == [None]
+
+
 def started(tmp_path, **options):
     """The hook of a run whose `before_train` was called."""
     runner = Runner.from_cfg(clustered_config(tmp_path, **options))
@@ -268,9 +304,125 @@ def test_raises_for_prototypes_of_other_images(tmp_path):
         not runner.model.prototypes.is_ready
     )  # a new run: those of the loaded weights are dropped
     runner.model.load_prototypes(tiny_clustering((6, 3), images=23), epoch=1)
-    runner.train_loop._iter = 7
+    runner.train_loop._iter, runner.train_loop._epoch = 7, 1
     with pytest.raises(ValueError, match=r"are of 23 images, the training set has 24"):
         hook.before_train(runner)
+
+
+def resumed_with(tmp_path, clustering, *, hook=None, **changes):
+    """`before_train` of a run that goes on at iteration 7 with prototypes that were made by hand."""
+    config = clustered_config(tmp_path, hook=hook, log_level="INFO", **changes)
+    runner = Runner.from_cfg(config)
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.model.load_prototypes(clustering, epoch=1)
+    runner.train_loop._iter, runner.train_loop._epoch = 7, 1
+    cluster_hook(runner).before_train(runner)
+    return runner
+
+
+@pytest.mark.parametrize(("counts", "least"), [((5, 3), None), ((6, 4), None), ((7, 3), 1)])
+def test_raises_for_another_number_of_prototypes(tmp_path, counts, least):
+    """The config now asks for 6 and 3."""
+    changes = {"model.prototypes.min_members": least}
+    with pytest.raises(
+        ValueError, match=rf"are \[{counts[0]}, {counts[1]}\], finest first, but .* is"
+    ):
+        resumed_with(tmp_path, tiny_clustering(counts, images=24), **changes)
+
+
+@pytest.mark.parametrize(("counts", "least"), [((6, 3), None), ((5, 3), 1)])
+def test_state_prototypes_of_a_resumed_run_stay(tmp_path, counts, least):
+    """Dissolved ones may be missing."""
+    changes = {"model.prototypes.min_members": least}
+    runner = resumed_with(tmp_path, tiny_clustering(counts, images=24), **changes)
+    assert runner.model.prototypes.is_ready
+
+
+def test_state_prototypes_in_a_longer_warm_up_are_dropped(tmp_path):
+    """Resumed with a later `begin_epoch`: the epochs before it are MoCo, whatever the checkpoint has."""
+    clustering = tiny_clustering((6, 3), images=24)
+    assert resumed_with(tmp_path / "a", clustering).model.prototypes.is_ready
+    runner = resumed_with(tmp_path / "b", clustering, hook=dict(begin_epoch=2))
+    assert not runner.model.prototypes.is_ready
+
+
+@pytest.mark.parametrize("method", ["HCSC", "PCL"])
+def test_raises_without_a_hook_that_makes_prototypes(tmp_path, method):
+    config = clustered_config(tmp_path, method)
+    config.custom_hooks = []
+    with pytest.raises(RuntimeError, match=rf"{method} learns from prototypes, but no hook"):
+        Runner.from_cfg(config).train()
+
+
+@HOOKS.register_module()
+class OwnPrototypesHook(Hook):
+    """A third party's way to make prototypes."""
+
+    fills_prototypes = True
+
+    def before_train_epoch(self, runner) -> None:
+        clustering = tiny_clustering((6, 3), images=24)
+        runner.model.load_prototypes(clustering, epoch=runner.epoch)
+
+
+def test_state_with_a_hook_of_a_third_party(tmp_path):
+    config = clustered_config(tmp_path, **{"train_cfg.max_epochs": 1})
+    config.custom_hooks = [dict(type="OwnPrototypesHook")]
+    runner = Runner.from_cfg(config)
+    runner.train()
+    assert "train/loss_proto_l0" in runner.message_hub.log_scalars
+
+
+def test_values_of_embeddings_in_half_precision(tmp_path, monkeypatch):
+    """As `store_dtype` says; the prototypes are those of the rounded embeddings."""
+    kept = []
+
+    class Noted(FeatureStore):
+        def close(self):
+            kept.append(self.rows.clone())
+            super().close()
+
+    monkeypatch.setattr(cluster_hook_module, "FeatureStore", Noted)
+    options = {"train_cfg.max_epochs": 2}
+    run = run_clustered(tmp_path, hook=dict(store_dtype="float16"), **options)
+    (rows,) = kept
+    assert rows.dtype == torch.float16
+    expected = cluster_tree(rows.float(), [6, 3], clusterer=KMeans(), temperature=0.2)
+    for level, centroids in zip(run.model.prototypes.levels, expected.centroids, strict=True):
+        assert torch.equal(level.centroids, centroids)
+
+
+def test_state_embeddings_are_made_repeatably(folder):
+    """What training has set for speed does not count, and counts again afterwards."""
+    dataset = ImageFolder(str(folder), VIEWS, seed=0, max_bad_ratio=0.5)
+    model, cudnn, seen = tiny_hcsc(), torch.backends.cudnn, []
+    before = cudnn.benchmark
+    cudnn.benchmark = True
+    model.twin.backbone.register_forward_hook(
+        lambda *_: seen.append((cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32))
+    )
+    try:
+        embedded(model, dataset, batch_size=10)
+        assert cudnn.benchmark
+    finally:
+        cudnn.benchmark = before
+    assert seen == [(False, True, False)]
+
+
+def test_values_of_the_cache_in_memory(tmp_path, monkeypatch):
+    """The room is asked for the images of all ranks of the machine."""
+    asked = []
+
+    class Noted(CachedViews):
+        def __init__(self, dataset, cache, *, views, num_local):
+            asked.append(num_local)
+            super().__init__(dataset, cache, views=views, num_local=num_local)
+
+    monkeypatch.setattr(cluster_hook_module, "CachedViews", Noted)
+    monkeypatch.setattr(cluster_hook_module, "world_size", lambda: 5)
+    monkeypatch.setattr(cluster_hook_module, "ranks_on_this_machine", lambda: 2)
+    started(tmp_path, hook=dict(cache="memory"))
+    assert asked == [10]
 
 
 @pytest.mark.parametrize(
@@ -282,6 +434,8 @@ def test_raises_on_options(options):
 
 
 def test_raises_on_parts():
+    with pytest.raises(ValueError, match="store_dtype float32 or float16, got 'int8'"):
+        ClusterHook(VIEWS, store_dtype="int8")
     with pytest.raises(ValueError, match="config of its views"):
         ClusterHook(None, cache="memory")
     with pytest.raises(KeyError, match="Unknown clusterer 'KMedians'"):

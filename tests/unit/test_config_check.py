@@ -31,6 +31,7 @@ CLUSTERS = dict(type="ClusterHook", views=None)
         ({"auto_scale_lr": dict(base_batch_sise=3)}, ["base_batch_sise", "'base_batch_size'"]),
         ({"optim_wrapper.clip_grad": dict(type="per_tenser")}, ["clip_grad.type", "'per_tensor'"]),
         ({"custom_hooks": [CLUSTERS | dict(beginepoch=3)]}, ["[0].beginepoch", "'begin_epoch'"]),
+        ({"custom_hooks": [CLUSTERS | dict(stored_dtype="")]}, [".stored_dtype", "'store_dtype'"]),
         ({"custom_hooks": [CLUSTERS | dict(clusterer=dict(type="KMean"))]}, ["'KMean'", "none of"]),
         (
             {"custom_hooks": [CLUSTERS | dict(clusterer=dict(type="KMeans", restart=1))]},

@@ -9,6 +9,7 @@ import torch
 from sklearn import metrics
 from torch import Tensor
 
+from mmssl.ops import partition
 from mmssl.ops.partition import (
     adjusted_mutual_information,
     adjusted_rand_index,
@@ -37,6 +38,40 @@ def test_values_contingency_by_hand() -> None:
     assert table.row_sizes.tolist() == [2, 3]
     assert table.column_sizes.tolist() == [2, 3]
     assert table.total == 5
+
+
+@pytest.mark.parametrize("most", [0, 1 << 24])
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1 << 18])
+def test_equivalence_of_ways_to_count(monkeypatch, chunk: int, most: int) -> None:
+    """In a table of all pairs, and by sorting; whatever the chunk. Labels with gaps, in int32."""
+    a, b = (labels.int() for labels in draw(2, 300, 9, 14))
+    pairs, counts = torch.stack([a, b]).long().unique(dim=1, return_counts=True)
+    monkeypatch.setattr(partition, "_CHUNK", chunk)
+    monkeypatch.setattr(partition, "_MOST_CELLS", most)
+    unused = "_count_in_table" if most == 0 else "_count_by_sorting"
+    monkeypatch.setattr(partition, unused, None)
+    table = contingency(a, b)
+    found = torch.stack([table.row_labels[table.rows], table.column_labels[table.columns]])
+    assert torch.equal(found, pairs)
+    assert torch.equal(table.counts, counts)
+    for labels, sizes, groups in (
+        (table.row_labels, table.row_sizes, a),
+        (table.column_labels, table.column_sizes, b),
+    ):
+        expected = groups.long().unique(return_counts=True)
+        assert torch.equal(labels, expected[0])
+        assert torch.equal(sizes, expected[1])
+
+
+def test_equivalence_of_larger_groups() -> None:
+    """Groups of groups, counted from the table of the groups, are those of the points."""
+    a, b = draw(4, 200, 9, 6)
+    table = contingency(a, b)
+    small = (table.row_labels[table.rows] // 20, table.column_labels[table.columns] // 3)
+    for found, expected in zip(
+        contingency(*small, weights=table.counts), contingency(a // 20, b // 3), strict=True
+    ):
+        assert torch.equal(found, expected)
 
 
 def test_values_by_hand() -> None:

@@ -156,8 +156,13 @@ def test_raises_for_too_little_room(folder, tmp_path, monkeypatch):
 
 
 def test_raises_for_too_little_memory(folder, monkeypatch):
-    monkeypatch.setattr(module, "_free_memory", lambda: 5 * 4096)
+    monkeypatch.setattr(module, "free_memory", lambda: 5 * 4096)
     assert len(cached(folder, "memory", num_local=5)) == 9
+    with pytest.raises(ValueError, match="GB more in the memory"):
+        cached(folder, "memory", num_local=6)
+    monkeypatch.setattr(module, "free_memory", lambda: 9 * 4096)
+    assert len(cached(folder, "memory", num_local=10)) == 9  # shares are rounded up
+    monkeypatch.setattr(module, "free_memory", lambda: 8 * 4096)
     with pytest.raises(ValueError, match="GB more in the memory"):
         cached(folder, "memory")
 

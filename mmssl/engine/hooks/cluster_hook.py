@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from mmengine.runner import EpochBasedTrainLoop
@@ -27,8 +27,8 @@ from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.models.memories import Prototypes
 from mmssl.ops.cluster_levels import cluster_flat, cluster_tree
 from mmssl.ops.clusterer import Clusterer, KMeansResult
-from mmssl.ops.collectives import sum_over_ranks, world_size
-from mmssl.ops.feature_store import FeatureStore
+from mmssl.ops.collectives import ranks_on_this_machine, sum_over_ranks, world_size
+from mmssl.ops.feature_store import DTYPES, FeatureStore
 from mmssl.ops.kmeans import KMeans, build_clusterer
 from mmssl.registry import HOOKS
 from mmssl.structures import Clustering
@@ -68,6 +68,9 @@ class ClusterHook(HistoryHook):
 
     HCSC (arXiv 2202.00455), section 3.1; PCL (arXiv 2005.04966), algorithm 1.
 
+    Attributes:
+        fills_prototypes: Tells `ProgressHook` that this hook makes the prototypes that a model waits for.
+
     Args:
         views: Config of the view that is embedded, as in configs/_base_/views/eval.py.
         begin_epoch: First epoch (from 0) with prototypes.
@@ -78,16 +81,19 @@ class ClusterHook(HistoryHook):
         batch_size: Images per batch and rank.
         num_workers: Worker processes of each rank; `None`: as many as the training loader has.
         store: Folder for the embeddings, should they not fit into memory (4 D bytes per image).
+        store_dtype: `"float32"`, or `"float16"` to keep the embeddings in half the size, at three digits.
         cache: Keep the decoded pixels of `views` from one clustering to the next: `memory` or a folder,
             which resumed runs use again. See `CachedViews` for what it takes.
 
     Raises:
         KeyError: An unknown clusterer.
-        ValueError: A number out of range, unknown `features`, or a cache for views that are no config.
+        ValueError: A number out of range, unknown `features` or `store_dtype`, or a cache for views that
+            are no config.
     """
 
     group = "cluster"
     priority = "NORMAL"
+    fills_prototypes: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -100,6 +106,7 @@ class ClusterHook(HistoryHook):
         batch_size: int = 160,
         num_workers: int | None = None,
         store: str | None = None,
+        store_dtype: Literal["float32", "float16"] = "float32",
         cache: str | None = None,
     ) -> None:
         super().__init__()
@@ -108,13 +115,17 @@ class ClusterHook(HistoryHook):
                 "ClusterHook takes begin_epoch >= 0, interval >= 1 and features 'twin' or 'online', got "
                 f"{begin_epoch}, {interval} and {features!r}."
             )
+        if store_dtype not in DTYPES:
+            raise ValueError(
+                f"ClusterHook takes store_dtype {' or '.join(DTYPES)}, got {store_dtype!r}."
+            )
         if cache is not None and not isinstance(views, dict):
             raise ValueError("A cache is recognised by the config of its views; give views as one.")
         self.views, self.features = views, features
         self.begin_epoch, self.interval = begin_epoch, interval
         self.clusterer = build_clusterer(clusterer)
         self.batch_size, self.num_workers = batch_size, num_workers
-        self.store, self.cache = store, cache
+        self.store, self.store_dtype, self.cache = store, store_dtype, cache
         self._loader: DataLoader | None = None
 
     def before_train(self, runner) -> None:
@@ -124,7 +135,7 @@ class ClusterHook(HistoryHook):
             TypeError: A model without prototypes, a data set that cannot show its images in other views,
                 or a loop that does not count epochs.
             ValueError: Too few images for the prototypes, prototypes of a resumed run that are of other
-                images, or no twin.
+                images or of another number, or no twin.
         """
         super().before_train(runner)
         model = bare_model(runner.model)
@@ -179,7 +190,7 @@ class ClusterHook(HistoryHook):
         # seed 0: the views of every run are the same, whatever its own seed
         dataset = training.dataset.with_views(self.views, seed=0)
         if self.cache is not None:
-            share = -(-len(dataset) // world_size())
+            share = -(-len(dataset) // world_size()) * ranks_on_this_machine()
             dataset = CachedViews(dataset, self.cache, views=self.views, num_local=share)
         workers = training.num_workers if self.num_workers is None else self.num_workers
         loader = evaluation_loader(dataset, batch_size=self.batch_size, num_workers=workers)
@@ -202,11 +213,19 @@ class ClusterHook(HistoryHook):
             runner.logger.info(
                 "The prototypes of the loaded weights are those of another run: dropped."
             )
+        elif runner.epoch < self.begin_epoch:
+            prototypes.clear()
+            runner.logger.info(
+                f"The checkpoint has prototypes, but epoch {runner.epoch + 1} is warm-up "
+                f"(begin_epoch={self.begin_epoch}): dropped."
+            )
         elif known != num_images:
             raise ValueError(
                 f"The prototypes of the checkpoint are of {known} images, the training set has "
                 f"{num_images}. Resume with the same images, or start a new run with load_from."
             )
+        else:
+            _check_numbers(prototypes)
 
     def _cluster(self, runner, poll: Callable[[], None]) -> tuple[Clustering, dict[str, float]]:
         """The clustering of now and its figures; nothing of the model changes."""
@@ -216,7 +235,9 @@ class ClusterHook(HistoryHook):
         previous = prototypes.clustering() if prototypes.is_ready else None
         num_images = len(loader.dataset)
         begin = time.perf_counter()
-        with FeatureStore(len(loader.sampler), prototypes.dim, folder=self.store) as store:
+        with FeatureStore(
+            len(loader.sampler), prototypes.dim, folder=self.store, dtype=self.store_dtype
+        ) as store:
             replaced = embed_images(
                 model,
                 loader,
@@ -274,6 +295,24 @@ def _breakable(runner) -> Iterator[Callable[[], None]]:
         return
     with hook.may_break_off(runner) as poll:
         yield poll
+
+
+def _check_numbers(prototypes: Prototypes) -> None:
+    """Refuse loaded prototypes that are not as many as the config asks for."""
+    wanted = prototypes.num_clusters
+    found = [len(level.centroids) for level in prototypes.levels]
+    # dissolved ones are missing
+    may_lack = prototypes.min_members is not None
+    fits = all(
+        count == number or (may_lack and count < number)
+        for count, number in zip(found, wanted, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"The prototypes of the checkpoint are {found}, finest first, but "
+            f"model.prototypes.num_clusters is {wanted}. Resume with the numbers of the run, or start a "
+            "new one with load_from."
+        )
 
 
 def _check_model(model: Any, branch: Branch) -> None:

@@ -7,6 +7,7 @@ from mmengine.model import is_model_wrapper
 
 from mmssl.engine.hooks.momentum_update_hook import MomentumUpdateHook
 from mmssl.models.algorithms.base import BaseAlgorithm
+from mmssl.models.memories import Prototypes
 from mmssl.models.momentum_twin import MomentumTwin
 from mmssl.registry import HOOKS
 from mmssl.structures import Progress
@@ -16,7 +17,8 @@ from mmssl.structures import Progress
 class ProgressHook(Hook):
     """Set `algorithm.progress` before each iteration.
 
-    before_train        refuse a twin that nothing would ever update, a bank of another size
+    before_train        refuse a twin that nothing would ever update, prototypes that nothing would
+                        ever make, a bank of another size
     for each iteration
         before_train_iter   algorithm.progress = Progress(...)      <-
         train_step
@@ -27,10 +29,11 @@ class ProgressHook(Hook):
     priority = "VERY_HIGH"
 
     def before_train(self, runner) -> None:
-        """Check that every twin has a hook that moves it, and that every image has a row of its own.
+        """Check that twins and prototypes have a hook that keeps them, and every image a row of its own.
 
         Raises:
-            RuntimeError: The model holds a `MomentumTwin` but the run has no `MomentumUpdateHook`.
+            RuntimeError: The model holds a `MomentumTwin` but the run has no `MomentumUpdateHook`, or
+                `Prototypes` but no hook with `fills_prototypes = True`.
             ValueError: The method keeps something for every image, but for another number of them.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -41,6 +44,14 @@ class ProgressHook(Hook):
                 "The model holds a MomentumTwin but no MomentumUpdateHook moves it. Inherit "
                 "configs/_base_/default_runtime.py or add dict(type='MomentumUpdateHook') to "
                 "default_hooks."
+            )
+        waits = any(isinstance(module, Prototypes) for module in model.modules())
+        if waits and not any(getattr(hook, "fills_prototypes", False) for hook in runner.hooks):
+            raise RuntimeError(
+                f"{type(model).__name__} learns from prototypes, but no hook of the run makes them: it "
+                "would be MoCo, or go on with those of the loaded weights. Add "
+                "dict(type='ClusterHook', views=...) to custom_hooks (see configs/hcsc), or a hook of your "
+                "own with fills_prototypes = True."
             )
 
         rows, images = (
