@@ -10,6 +10,7 @@ codes go on with NaN); `min_members`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -92,49 +93,66 @@ def density(
 
 
 def _images_per_prototype(found: KMeansResult, images: Tensor | None) -> Tensor:
-    """(k,) int64 images of all ranks below each prototype; `images` as in `_fit_level`."""
+    """(k,) int64 images of all ranks below each prototype; `images` as in `_Level.fit`."""
     if images is None:
         return found.counts
     counts = torch.zeros_like(found.counts)
     return sum_over_ranks(counts.index_add_(0, found.assignment, images.to(counts.device)))
 
 
-def _fit_level(
-    rows: Tensor,
-    num_clusters: int,
-    *,
-    images: Tensor | None,
-    level: int,
-    clusterer: Clusterer,
-    min_members: int | None,
-    progress: str,
-) -> KMeansResult:
-    """Cluster the rows of a level with the level as seed, and dissolve the prototypes that are too small.
+@dataclass(frozen=True)
+class _Level:
+    """How every level is made; see `cluster_tree` for the fields."""
 
-    Args:
-        rows: (n_local, D) this rank's.
-        num_clusters: k.
-        images: (n_local,) int64 images below each row; `None`: each row is an image.
-        level: Number of the level.
-        clusterer: See `cluster_tree`.
-        min_members: See `cluster_tree`.
-        progress: Title of the progress bar.
+    clusterer: Clusterer
+    temperature: float
+    smoothing: float
+    clip: tuple[float, float]
+    min_members: int | None
+    progress: str
 
-    Raises:
-        ValueError: No prototype is large enough.
-    """
-    title = f"{progress}, {num_clusters} clusters" if progress else ""
-    found = clusterer.fit(rows, num_clusters, seed=level, progress=title)
-    if min_members is None:
-        return found
-    large = _images_per_prototype(found, images) >= min_members
+    def fit(
+        self, rows: Tensor, num_clusters: int, *, level: int, images: Tensor | None = None
+    ) -> tuple[KMeansResult, Tensor]:
+        """Cluster the rows of a level with its number as seed.
+
+        Args:
+            rows: (n_local, D) this rank's.
+            num_clusters: k.
+            level: Its number.
+            images: (n_local,) int64 images below each row; `None`: each row is an image.
+
+        Returns:
+            The clusters, without those that are too small, and their (k,) `density`, on the CPU.
+
+        Raises:
+            ValueError: No prototype is large enough.
+        """
+        title = f"{self.progress}, {num_clusters} clusters" if self.progress else ""
+        found = self.clusterer.fit(rows, num_clusters, seed=level, progress=title)
+        if self.min_members is not None:
+            large = _images_per_prototype(found, images) >= self.min_members
+            if not large.any():
+                raise ValueError(
+                    f"None of the {num_clusters} prototypes of level {level} has min_members="
+                    f"{self.min_members} images; ask for fewer clusters or lower min_members."
+                )
+            found = _only(found, large, rows)
+        temperatures = density(
+            found.distances,
+            found.assignment,
+            len(found.centroids),
+            temperature=self.temperature,
+            smoothing=self.smoothing,
+            clip=self.clip,
+        )
+        return found, temperatures.cpu()
+
+
+def _only(found: KMeansResult, large: Tensor, rows: Tensor) -> KMeansResult:
+    """The clusters that are `large` (k,); the rows (n_local, D) of the others go to the nearest of these."""
     if large.all():
         return found
-    if not large.any():
-        raise ValueError(
-            f"None of the {num_clusters} prototypes of level {level} has min_members={min_members} "
-            "images; ask for fewer clusters or lower min_members."
-        )
     centroids = found.centroids[large]
     distances, assignment = nearest(rows, centroids)
     return found._replace(
@@ -196,22 +214,15 @@ def cluster_tree(
             `min_members`.
     """
     _check_sizes(num_clusters, falling=True)
+    one = _Level(clusterer, temperature, smoothing, clip, min_members, progress)
     centroids: list[Tensor] = []
     densities: list[Tensor] = []
     maps: list[Tensor] = []
     objective: list[float] = []
     rows, total, images = features, num_rows(features), None
     for level, size in enumerate(num_clusters):
-        found = _fit_level(
-            rows,
-            size,
-            images=images,
-            level=level,
-            clusterer=clusterer,
-            min_members=min_members,
-            progress=progress,
-        )
-        densities.append(_temperatures(found, temperature, smoothing, clip))
+        found, temperatures = one.fit(rows, size, level=level, images=images)
+        densities.append(temperatures)
         unit = F.normalize(found.centroids, dim=1)
         centroids.append(unit.cpu())
         maps.append(gather_rows(found.assignment.int(), total).cpu())
@@ -253,34 +264,13 @@ def cluster_flat(
         ValueError: As `cluster_tree`, but sizes need not fall.
     """
     _check_sizes(num_clusters, falling=False)
+    one = _Level(clusterer, temperature, smoothing, clip, min_members, progress)
     total = num_rows(features)
     levels = Clustering([], [], [], torch.empty(len(num_clusters), total, dtype=torch.int32), [])
     for level, size in enumerate(num_clusters):
-        found = _fit_level(
-            features,
-            size,
-            images=None,
-            level=level,
-            clusterer=clusterer,
-            min_members=min_members,
-            progress=progress,
-        )
-        levels.density.append(_temperatures(found, temperature, smoothing, clip))
+        found, temperatures = one.fit(features, size, level=level)
+        levels.density.append(temperatures)
         levels.centroids.append(F.normalize(found.centroids, dim=1).cpu())
         levels.assignment[level] = gather_rows(found.assignment.int(), total)
         levels.objective.append(found.objective)
     return levels
-
-
-def _temperatures(
-    found: KMeansResult, temperature: float, smoothing: float, clip: tuple[float, float]
-) -> Tensor:
-    """(k,) `density` of a level, on the CPU."""
-    return density(
-        found.distances,
-        found.assignment,
-        len(found.centroids),
-        temperature=temperature,
-        smoothing=smoothing,
-        clip=clip,
-    ).cpu()
