@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 
 from mmssl.datasets.splits import split_order, split_size
 from mmssl.engine.runner import Runner
-from mmssl.registry import HOOKS
 from tests.helpers.classifiers import (
     LINEAR,
     SEMI_SUPERVISED,
@@ -23,30 +21,9 @@ from tests.helpers.classifiers import (
     scores_of,
     write_pretrained,
 )
+from tests.helpers.killed import Killed
 
 pytestmark = pytest.mark.integration
-
-
-class ClassifierKilled(Exception):
-    """Stands for SIGKILL: nothing of the run is told."""
-
-
-@HOOKS.register_module()
-class KillClassifierHook(Hook):
-    """Ends the run behind a training iteration, or before the validation of an epoch."""
-
-    priority = "LOWEST"
-
-    def __init__(self, at_iter: int = -1, at_val: int = -1) -> None:
-        self.at_iter, self.at_val = at_iter, at_val
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        if runner.iter + 1 == self.at_iter:
-            raise ClassifierKilled
-
-    def before_val(self, runner) -> None:
-        if runner.epoch == self.at_val:
-            raise ClassifierKilled
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +143,7 @@ def test_state_voc_run_moves_statistics_only(world, tmp_path) -> None:
     assert found["test"]["multi_label/mAP"] != found["best"]["multi_label/mAP"]
 
 
-@pytest.mark.parametrize("killed", [dict(at_iter=12), dict(at_val=2), dict(at_val=3)])
+@pytest.mark.parametrize("killed", [dict(at=11), dict(at_val=2), dict(at_val=3)])
 def test_state_resumed_run_is_bit_equal(killed, world, tmp_path) -> None:
     """Killed inside an epoch, and between the checkpoint of an epoch (the last, too) and its validation."""
     options = {"train_cfg.max_epochs": 3, "model.frozen": False, "custom_hooks": []}
@@ -178,8 +155,8 @@ def test_state_resumed_run_is_bit_equal(killed, world, tmp_path) -> None:
         rule="greater",
         max_keep_ckpts=1,
     )
-    hooks = [dict(type="KillClassifierHook", **killed)]
-    with pytest.raises(ClassifierKilled):
+    hooks = [dict(type="KillHook", **killed)]
+    with pytest.raises(Killed):
         run(LINEAR, world, tmp_path / "killed", **options | {"custom_hooks": hooks})
     resumed = run(LINEAR, world, tmp_path / "killed", resume=True, **options)
     for name, value in straight.model.state_dict().items():

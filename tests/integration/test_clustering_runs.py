@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 
 import pytest
 import torch
-from mmengine.hooks import Hook
 
 from mmssl.engine.hooks import Preempted, latest_checkpoint
 from mmssl.evaluation import embeddings
+from mmssl.ops.cluster_sums import ExactSums
 from mmssl.ops.kmeans import KMeans
-from mmssl.registry import HOOKS
 from tests.helpers.clustered import (
     assert_same,
     cluster_hook,
     figures_without_seconds,
     run_clustered,
 )
+from tests.helpers.killed import Killed
 from tests.helpers.toy import ToyImages
 
 pytestmark = pytest.mark.integration
-
-
-class Killed(Exception):
-    """Stands for SIGKILL: nothing of the run is told."""
-
-
-@HOOKS.register_module()
-class ClusterKillHook(Hook):
-    """Ends the run after an iteration, last of all hooks."""
-
-    priority = "LOWEST"
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        if runner.iter == self.at:
-            raise Killed
-
 
 EVERY_THIRD = dict(type="CheckpointHook", interval=3, by_epoch=False)
 
@@ -66,7 +48,7 @@ def test_state_resumed_inside_an_epoch(tmp_path, straight, method, at):
     """From iteration 3 (warm-up), 6 and 9 (inside epochs with prototypes) of 4 per epoch."""
     saved = {"default_hooks.checkpoint": EVERY_THIRD}
     with pytest.raises(Killed):
-        run_clustered(tmp_path, method, others=[dict(type="ClusterKillHook", at=at)], **saved)
+        run_clustered(tmp_path, method, others=[dict(type="KillHook", at=at)], **saved)
     resumed = run_clustered(tmp_path, method, resume=True, **saved)
     assert resumed.iter == 16
     assert_same(straight(method), resumed)
@@ -78,7 +60,7 @@ def test_state_resumed_at_the_beginning_of_an_epoch(tmp_path, straight, at, inte
     """Epochs 1, 2 and 3: clustered anew where it is due, the older prototypes where it is not."""
     hook = dict(interval=interval)
     with pytest.raises(Killed):
-        run_clustered(tmp_path, hook=hook, others=[dict(type="ClusterKillHook", at=at)])
+        run_clustered(tmp_path, hook=hook, others=[dict(type="KillHook", at=at)])
     resumed = run_clustered(tmp_path, hook=hook, resume=True)
     assert_same(straight(interval=interval), resumed)
     assert [entry["epoch"] for entry in cluster_hook(resumed).history] == [1, 2, 3][::interval]
@@ -112,6 +94,32 @@ def test_state_killed_in_the_middle_of_clustering(tmp_path, straight, monkeypatc
         broken(patch, killed, call=call)
         with pytest.raises(Killed):
             run_clustered(tmp_path)
+    assert_same(straight(), run_clustered(tmp_path, resume=True))
+
+
+def die(folder, iteration):
+    """In a process of its own: SIGKILL behind an iteration of k-means, counted over all clusterings."""
+    torch.set_num_threads(1)
+    finish, done = ExactSums.finish, []
+
+    def last(self):
+        done.append(self)
+        if len(done) == iteration:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return finish(self)
+
+    ExactSums.finish = last
+    run_clustered(folder)
+
+
+@pytest.mark.parametrize("iteration", [2, 60])
+def test_state_after_sigkill_in_k_means(tmp_path, straight, iteration):
+    """In the first and in the second clustering, which has old prototypes."""
+    process = multiprocessing.get_context("spawn").Process(target=die, args=(tmp_path, iteration))
+    process.start()
+    process.join(240)
+    assert process.exitcode == -signal.SIGKILL
+    assert latest_checkpoint(tmp_path).name == f"epoch_{1 if iteration == 2 else 2}.pth"
     assert_same(straight(), run_clustered(tmp_path, resume=True))
 
 

@@ -12,26 +12,11 @@ from mmssl.engine.hooks import NonFiniteLossError, latest_checkpoint
 from mmssl.engine.runner import Runner
 from mmssl.engine.switches import set_activation_checkpointing, set_compile, set_precision
 from mmssl.registry import HOOKS
+from tests.helpers.killed import Killed
 from tests.helpers.runs import CROPS, METHODS, method_config
 
 pytestmark = pytest.mark.integration
 methods = pytest.mark.parametrize("method", METHODS)
-
-
-class Killed(Exception):
-    """Stands for SIGKILL."""
-
-
-@HOOKS.register_module()
-class KillAtHook(Hook):
-    priority = "LOWEST"
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        if runner.iter == self.at:
-            raise Killed
 
 
 @HOOKS.register_module()
@@ -74,7 +59,7 @@ def test_state_resumed_run_is_bit_equal(tmp_path, method, at):
     saving = {"default_hooks.checkpoint": dict(type="CheckpointHook", interval=2, by_epoch=False)}
     straight = state_of(train(method_config(tmp_path / "a", method, **saving)))
     config = method_config(tmp_path / "b", method, **saving)
-    config.custom_hooks = [*config.custom_hooks, dict(type="KillAtHook", at=at)]
+    config.custom_hooks = [*config.custom_hooks, dict(type="KillHook", at=at)]
     with pytest.raises(Killed):
         train(config)
     resumed = train(method_config(tmp_path / "b", method, resume=True, **saving))

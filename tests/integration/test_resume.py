@@ -11,25 +11,10 @@ from torch.utils.data import BatchSampler
 from mmssl.engine.hooks import latest_checkpoint
 from mmssl.engine.runner import Runner
 from mmssl.registry import HOOKS
+from tests.helpers.killed import Killed
 from tests.helpers.runs import run_toy, toy_config
 
 pytestmark = pytest.mark.integration
-
-
-class Killed(Exception):
-    """Stands for SIGKILL: nothing of the run is told."""
-
-
-@HOOKS.register_module()
-class KillHook(Hook):
-    priority = "LOWEST"
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        if runner.iter == self.at:
-            raise Killed
 
 
 def final_state(runner: Runner) -> dict:
