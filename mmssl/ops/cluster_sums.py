@@ -31,8 +31,8 @@ class ClusterMeans(NamedTuple):
 class ExactSums:
     """Sums on a grid: the same for any order of the rows, so also for any number of ranks.
 
-    Since additions are exact they can be undone: from the second iteration on only the rows that changed
-    their cluster are added to the new and taken from the old one.
+    Since additions are exact they can be undone: from the second iteration on the rows are taken from their
+    old cluster and added to the new one, on a CPU only those that changed it.
 
     Args:
         points: The rows; their largest values determine the grid.
@@ -48,7 +48,7 @@ class ExactSums:
         self.sums = torch.zeros(num_clusters, dim, dtype=torch.float64, device=device)
         self.counts = torch.zeros(num_clusters, dtype=torch.float64, device=device)
         self.total = torch.zeros((), dtype=torch.float64, device=device)
-        # Looking for the few rows that changed pays where it takes no waiting for a device.
+        # Only rows that changed matter. Looking for them pays where it takes no waiting for a device.
         self.selects = device.type == "cpu"
         self.is_first = True
 
@@ -60,17 +60,17 @@ class ExactSums:
             found: Their clusters and distances.
         """
         old, new = found.before.long(), found.assignment
-        changed = old != new
         if self.selects:
-            where = changed.nonzero().flatten()
-            rows, old, new, changed = rows[where], old[where], new[where], changed[where]
-        times = changed.double()
-        values = on_grid(rows, self.scale).mul_(times[:, None])
+            changed = (old != new).nonzero().flatten()
+            rows, old, new = rows[changed], old[changed], new[changed]
+        values = on_grid(rows, self.scale)
+        ones = torch.ones(len(new), dtype=torch.float64, device=rows.device)
+        # Taken away first: no partial sum has a row twice, as the grid has no room for that.
         if not self.is_first:
             self.sums.index_add_(0, old, values, alpha=-1)
-            self.counts.index_add_(0, old, times, alpha=-1)
+            self.counts.index_add_(0, old, ones, alpha=-1)
         self.sums.index_add_(0, new, values)
-        self.counts.index_add_(0, new, times)
+        self.counts.index_add_(0, new, ones)
         self.total += on_grid(found.distances, self.distance_scale).sum()
 
     def finish(self) -> ClusterMeans:
