@@ -39,6 +39,10 @@ class ImageList(ImageDataset):
         seed: Seed of the views; None: the sampler's (the runner's).
         max_bad_ratio: Largest share of unreadable files; above it the run stops and lists them.
 
+    Attributes:
+        numbered: The list gives numbers, not names: `classes` are "0" to the largest of them, and the
+            largest class may be missing.
+
     Raises:
         FileNotFoundError: There is no such list.
         ValueError: The list is empty, or a line of it makes no sense.
@@ -61,7 +65,7 @@ class ImageList(ImageDataset):
         rows = _read_rows(file)
         if not rows:
             raise ValueError(f"The image list {file} names no image.")
-        labels, classes = _number_labels([label for _, label in rows])
+        labels, classes, self.numbered = _number_labels([label for _, label in rows])
         super().__init__(
             os.path.expanduser(root) or os.path.dirname(file),
             [path for path, _ in rows],
@@ -146,14 +150,16 @@ def _class_number(label: Any) -> int:
     return int(label)
 
 
-def _number_labels(written: list[Any]) -> tuple[list[int] | None, list[str] | None]:
+def _number_labels(written: list[Any]) -> tuple[list[int] | None, list[str] | None, bool]:
+    """Labels, names of the classes, and whether these are only numbers."""
     known = [label for label in written if label is not None]
     if not known:
-        return None, None
+        return None, None, False
     try:
         numbers = [NO_LABEL if label is None else _class_number(label) for label in written]
     except ValueError:
         classes = sorted({str(label) for label in known})
         number = {name: position for position, name in enumerate(classes)}
-        return [NO_LABEL if label is None else number[str(label)] for label in written], classes
-    return numbers, [str(label) for label in range(max(numbers) + 1)]
+        labels = [NO_LABEL if label is None else number[str(label)] for label in written]
+        return labels, classes, False
+    return numbers, [str(label) for label in range(max(numbers) + 1)], True

@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from torch import nn
 
 from mmssl.convert.pretrained_backbone import PretrainedBackbone, check_checkpoint
 from mmssl.engine.config import load_config
@@ -18,7 +19,8 @@ from mmssl.registry import HOOKS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, T
 BENCHMARKS = Path(__file__).resolve().parents[2] / "configs/benchmarks"
 LEAVES = sorted(
     path
-    for path in BENCHMARKS.glob("*/resnet*.py")
+    for pattern in ("*/resnet*.py", "*/vit*.py")
+    for path in BENCHMARKS.glob(pattern)
     if load_config(path).get("model", {}).get("type") == "ImageClassifier"
 )
 
@@ -79,7 +81,8 @@ def test_values_what_is_frozen(leaf: Path) -> None:
     if checks:
         assert checks[0].get("buffers", True) != config.model.get("train_norms", False)
     else:
-        assert config.model.backbone.norm_cfg.type == "SyncBN"
+        plain = "barlowtwins" in leaf.stem
+        assert config.model.backbone.norm_cfg.type == ("BN" if plain else "SyncBN")
 
 
 def options(leaf: str) -> dict[str, Any]:
@@ -107,8 +110,42 @@ def test_values_solvers() -> None:
         ),
     }.items():
         assert options(f"imagenet_linear/{leaf}") == dict(expected, momentum=0.9)
+    vit = options("imagenet_linear/vit-small_mocov3_8xb128-coslr-90e_in1k")
+    assert vit == dict(type="SGD", lr=12.0, momentum=0.9, weight_decay=0.0)
     vissl = options("places205_linear/resnet50_vissl_8xb32-steplr-28e_places205")
     assert vissl == dict(type="SGD", lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "norm", "affine", "decay"),
+    [("vissl", nn.BatchNorm1d, True, 5e-4), ("mmpretrain", nn.SyncBatchNorm, False, 1e-4)],
+)
+def test_values_places205_norm_of_the_features(leaf, norm, affine, decay) -> None:
+    """Before the classifier, and without weight decay."""
+    config = load_config(
+        BENCHMARKS / f"places205_linear/resnet50_{leaf}_8xb32-steplr-28e_places205.py"
+    )
+    with torch.device("meta"):
+        model = MODELS.build(config.model)
+    head = model.head
+    assert type(head.input_norm) is norm and head.input_norm.num_features == 2048
+    assert head.input_norm.affine == affine and isinstance(head.norm, nn.Identity)
+    wrapper = dict(config.optim_wrapper)
+    build = OPTIM_WRAPPER_CONSTRUCTORS.get(wrapper.pop("constructor"))
+    groups = build(wrapper, wrapper.pop("paramwise_cfg"))(model).param_groups
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert {decays[id(p)] for p in head.input_norm.parameters()} == ({0.0} if affine else set())
+    assert {decays[id(p)] for p in head.fc.parameters()} == {decay}
+
+
+def test_values_vit_of_mocov3() -> None:
+    """Twelve blocks with twelve heads; the feature is the class token."""
+    config = load_config(BENCHMARKS / "imagenet_linear/vit-small_mocov3_8xb128-coslr-90e_in1k.py")
+    with torch.device("meta"):
+        model = MODELS.build(config.model)
+    assert len(model.backbone.blocks) == 12 and model.head.fc.in_features == 384
+    assert model.backbone.blocks[0].attn.num_heads == 12
+    assert model.backbone.out_indices == (11,)
 
 
 def test_values_voc07_normalisation() -> None:

@@ -29,33 +29,47 @@ class Loop(BaseLoop):
         raise NotImplementedError
 
 
-def labelled(classes: list[str] | None, labels: Any = None) -> SimpleNamespace:
+def labelled(
+    classes: list[str] | None, labels: Any = None, *, numbered: bool = False
+) -> SimpleNamespace:
     if labels is None:
         labels = [-1, -1] if classes is None else list(range(len(classes)))
-    return SimpleNamespace(classes=classes, labels=labels, root="photos")
+    return SimpleNamespace(classes=classes, labels=labels, root="photos", numbered=numbered)
 
 
-def check(train: SimpleNamespace, val: SimpleNamespace, num_classes: int) -> None:
+def listed(*labels: int) -> SimpleNamespace:
+    """A list of numbers, as ImageList reads it."""
+    return labelled([str(number) for number in range(max(labels) + 1)], list(labels), numbered=True)
+
+
+def check(train: SimpleNamespace, val: SimpleNamespace, num_classes: int) -> list[str]:
+    """The warnings."""
+    said: list[str] = []
     runner = SimpleNamespace(
         model=nn.Sequential(LinearHead(2, num_classes)),
         train_dataloader=SimpleNamespace(dataset=train),
         _val_loop=Loop(val),
+        logger=SimpleNamespace(warning=said.append),
     )
     ClassCheckHook().before_train(runner)
+    return said
 
 
 NUMBERS = [str(number) for number in range(5)]
 
 
 def test_values_classes_that_agree() -> None:
-    check(labelled(["a", "b"]), labelled(["a", "b"]), 2)
+    assert check(labelled(["a", "b"]), labelled(["a", "b"]), 2) == []
     check(labelled(["a", "b"]), labelled(["a", "b"], [-1, 0, 1]), 2)
     presence = np.array([[1, -1], [0, -1]], np.int8)
     check(labelled(["a", "b"], presence), labelled(["a", "b"], presence), 2)
     # lists of numbers: the largest may be missing on either side, and in both
-    check(labelled(NUMBERS), labelled(NUMBERS[:3]), 5)
-    check(labelled(NUMBERS[:3]), labelled(NUMBERS), 5)
-    check(labelled(NUMBERS[:4]), labelled(NUMBERS[:3]), 5)
+    assert check(listed(0, 4), listed(0, 2), 5) == []
+    assert check(listed(0, 2), listed(0, 4), 5) == []
+    (warning,) = check(listed(0, 3), listed(0, 2), 5)
+    assert "has 5 outputs, the lists have numbers of 4 classes" in warning
+    # folders may be named with numbers, too
+    assert check(labelled(NUMBERS), labelled(NUMBERS), 5) == []
 
 
 @pytest.mark.parametrize(
@@ -66,6 +80,8 @@ def test_values_classes_that_agree() -> None:
         (["a", "b"], ["a", "d"], 2, "only training has: b; only validation has: d"),
         (["a", "b"], ["a", "b"], 1000, "has 1000 outputs, the training images have 2 classes"),
         (NUMBERS, NUMBERS, 4, "has 4 outputs, the training images have 5 classes"),
+        (NUMBERS, NUMBERS, 1000, "has 1000 outputs, the training images have 5 classes"),
+        (NUMBERS, NUMBERS[:3], 5, r"5 classes .* 3 classes .*only training has: 3, 4\)"),
         (None, ["a"], 2, "The training images of photos have no labels"),
         (["a"], None, 1, "The validation images of photos have no labels"),
     ],
@@ -73,6 +89,41 @@ def test_values_classes_that_agree() -> None:
 def test_raises_on_classes_that_differ(train, val, num_classes, message) -> None:
     with pytest.raises(ValueError, match=message):
         check(labelled(train), labelled(val), num_classes)
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "num_classes", "message"),
+    [
+        (
+            listed(0, 3),
+            listed(0, 4),
+            4,
+            "4 outputs, the validation images have 5 classes. Set model",
+        ),
+        (
+            listed(1, 4),
+            listed(1, 4),
+            4,
+            "4 outputs, .* 5 classes. No image has the label 0: .* from 1",
+        ),
+        (listed(0, 1), listed(0, 1), 1, "1 outputs, .* 2 classes. Set model.head.num_classes=2"),
+        (
+            listed(0, 1),
+            labelled(["0", "1"], [-1, -1]),
+            2,
+            "None of the 2 validation .* has a label",
+        ),
+        (
+            labelled(["a", "b"], np.array([[1, -1]])),
+            labelled(["a", "b"], np.array([[0, -1]])),
+            2,
+            "None of the 1 validation images of photos shows any class",
+        ),
+    ],
+)
+def test_raises_on_labels_beyond_the_classifier(train, val, num_classes, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        check(train, val, num_classes)
 
 
 def test_raises_on_training_images_without_label() -> None:

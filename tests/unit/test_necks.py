@@ -64,7 +64,18 @@ def test_values_linear_head_initialisation_and_norm():
     assert head.fc.bias.abs().max() == 0
     logits = head.train()(torch.randn(50, 64))
     torch.testing.assert_close(logits.mean(0), torch.zeros(100), atol=1e-5, rtol=0)
-    assert isinstance(LinearHead(4, 2).norm, nn.Identity)
+    plain = LinearHead(4, 2)
+    assert isinstance(plain.norm, nn.Identity) and isinstance(plain.input_norm, nn.Identity)
+
+
+def test_values_linear_head_norm_of_the_features():
+    torch.manual_seed(0)
+    head = LinearHead(3, 2, input_norm_cfg=dict(type="BN", affine=False)).train()
+    feats = 5 + 2 * torch.randn(40, 3)
+    centred = feats - feats.mean(0)
+    expected = head.fc(centred / (centred.square().mean(0) + 1e-5).sqrt())
+    torch.testing.assert_close(head(feats), expected)
+    assert {name for name, _ in head.named_parameters()} == {"fc.weight", "fc.bias"}
 
 
 def test_raises_norm_layer():

@@ -86,14 +86,14 @@ def test_values_tool_and_folder(tmp_path: Path, monkeypatch, capsys) -> None:
         )
     small, large = (
         (tmp_path / "splits" / name).read_text().splitlines()
-        for name in ("10percent.txt", "35percent.txt")
+        for name in ("10percent_seed0.txt", "35percent_seed0.txt")
     )
     assert "3 of 33 images, 1 to 1 of each of 3 classes" in capsys.readouterr().out
     assert set(small) < set(large)
     assert [len(small), len(large)] == [3, 11]
     whole = ImageFolder(str(tmp_path / "images"), labels=True)
     part = ImageFolder(
-        str(tmp_path / "images"), labels=True, subset=str(tmp_path / "splits/35percent.txt")
+        str(tmp_path / "images"), labels=True, subset=str(tmp_path / "splits/35percent_seed0.txt")
     )
     assert [os.path.relpath(part.path(i), part.root) for i in range(len(part))] == large
     assert part.classes == whole.classes
@@ -102,7 +102,25 @@ def test_values_tool_and_folder(tmp_path: Path, monkeypatch, capsys) -> None:
     make_split(
         monkeypatch, tmp_path / "images", "--out", tmp_path / "other", "--seed", 5, "--shares", 0.1
     )
-    assert (tmp_path / "other/10percent.txt").read_text().splitlines() != small
+    assert (tmp_path / "other/10percent_seed5.txt").read_text().splitlines() != small
+
+
+def test_raises_before_a_list_is_replaced(tmp_path: Path, monkeypatch) -> None:
+    """Nothing is written unless all can be; the official lists have other names."""
+    write_folder(tmp_path / "images", 20, classes=("a", "b"))
+    out = tmp_path / "splits"
+    out.mkdir()
+    for name in ("10percent.txt", "20percent_seed0.txt"):
+        (out / name).write_text("a/other.jpg\n")
+    draw = (tmp_path / "images", "--shares", 0.1, 0.2, "--out", out)
+    with pytest.raises(SystemExit, match=r"20percent_seed0.txt exists and lists other .* --force"):
+        make_split(monkeypatch, *draw)
+    assert sorted(path.name for path in out.iterdir()) == ["10percent.txt", "20percent_seed0.txt"]
+    make_split(monkeypatch, *draw, "--force")
+    assert len((out / "20percent_seed0.txt").read_text().splitlines()) == 4
+    assert (out / "10percent.txt").read_text() == "a/other.jpg\n"
+    with pytest.raises(SystemExit, match=r"Several of the shares .*10percent_seed0.txt"):
+        make_split(monkeypatch, tmp_path / "images", "--shares", 0.1, 0.1, "--out", out)
 
 
 def test_values_official_lists(tmp_path: Path, monkeypatch, caplog) -> None:

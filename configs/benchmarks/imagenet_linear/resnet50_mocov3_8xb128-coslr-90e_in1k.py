@@ -6,8 +6,7 @@ MoCo v3 (arXiv 2104.02057; official code); mmpretrain has the same. Published to
     tools/dist_train.sh configs/benchmarks/imagenet_linear/resnet50_mocov3_8xb128-coslr-90e_in1k.py 8 \
         --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/run/epoch_300.pth
 
-ViT: `model.backbone.type=VisionTransformer model.backbone.depth=12 optim_wrapper.optimizer.lr=12`; the class token
-is the feature.
+ViT-S: `vit-small_mocov3_8xb128-coslr-90e_in1k.py`.
 """
 
 _base_ = "resnet50_swav_8xb32-coslr-100e_in1k.py"

@@ -5,8 +5,8 @@ HCSC (arXiv 2202.00455; official code): trunk lr .005, classifier lr .02, both x
     tools/dist_train.sh configs/benchmarks/imagenet_semi_supervised/resnet50_hcsc_8xb32-steplr-70e_in1k-1pct.py 8 \
         --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/run/epoch_200.pth
 
-`data/imagenet/splits/1percent.txt` is SimCLR's list (12 811 images; the log says whether it is), or one of
-`tools/make_split.py`. Deviations: red is divided by a standard deviation of .229, officially by .228; images are
+`data/imagenet/splits/1percent.txt` is SimCLR's list (12 811 images; log and result.json say whether it is). A list of
+`tools/make_split.py`: `train_dataloader.dataset.subset=data/imagenet/splits/1percent_seed0.txt`. Deviations: red is divided by a standard deviation of .229, officially by .228; images are
 counted exactly. The published figures could not be checked.
 """
 

@@ -5,6 +5,9 @@ quoted from the article: 53.9 (800 epochs, 2 + 6 crops).
 
     tools/dist_train.sh configs/benchmarks/imagenet_semi_supervised/resnet50_swav_8xb32-steplr-20e_in1k-1pct.py 8 \
         --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/run/epoch_200.pth
+
+Their code divides red by a standard deviation of .228 instead of .229; for their released weights:
+`model.data_preprocessor.type=ViewPreprocessor model.data_preprocessor.std=[58.14,57.12,57.375]`.
 """
 
 _base_ = "resnet50_hcsc_8xb32-steplr-70e_in1k-1pct.py"

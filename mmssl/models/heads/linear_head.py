@@ -5,20 +5,28 @@ from __future__ import annotations
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmssl.models.layers.norm import norm_layer
 from mmssl.registry import MODELS
 
 
 @MODELS.register_module()
 class LinearHead(BaseModule):
-    """Linear classifier, with a BatchNorm on its logits if asked for.
+    """Linear classifier, with a norm of the features or a BatchNorm on its logits if asked for.
 
-    Weights start from N(0, 0.01), biases from 0. CARE's linear evaluation has the norm
-    (`Linear(2048, 1000)` and an affine `BatchNorm1d(1000)`); most others have none.
+    | protocol                       | `input_norm_cfg`                     | `norm` |
+    |--------------------------------|--------------------------------------|--------|
+    | most                           | None                                 | False  |
+    | VISSL's Places205              | `dict(type='BN')`                    | False  |
+    | MMSelfSup's Places205          | `dict(type='SyncBN', affine=False)`  | False  |
+    | CARE (arXiv 2110.05340)        | None                                 | True   |
+
+    Weights start from N(0, 0.01), biases from 0.
 
     Args:
         in_channels: Size of the features.
         num_classes: Classes.
         norm: Put an affine BatchNorm1d on the logits.
+        input_norm_cfg: Norm of the features, before the classifier; see `norm_layer`.
         init_cfg: Weight initialisation of the mm family.
     """
 
@@ -28,10 +36,14 @@ class LinearHead(BaseModule):
         num_classes: int,
         *,
         norm: bool = False,
+        input_norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.num_classes = num_classes
+        self.input_norm: nn.Module = (
+            norm_layer(input_norm_cfg, in_channels, maps=False) if input_norm_cfg else nn.Identity()
+        )
         self.fc = nn.Linear(in_channels, num_classes)
         self.norm: nn.Module = nn.BatchNorm1d(num_classes) if norm else nn.Identity()
         nn.init.normal_(self.fc.weight, std=0.01)
@@ -39,4 +51,4 @@ class LinearHead(BaseModule):
 
     def forward(self, feats: Tensor) -> Tensor:
         """(B, num_classes) logits of features (B, in_channels)."""
-        return self.norm(self.fc(feats))
+        return self.norm(self.fc(self.input_norm(feats)))
