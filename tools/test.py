@@ -71,7 +71,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ("size", "k", "last_blocks", "low_shot", "num_clusters"):
+        value = getattr(args, name)
+        for number in value if isinstance(value, list) else [value]:
+            if number is not None and number < 1:
+                parser.error(f"--{name.replace('_', '-')} must be at least 1, got {number}")
+    return args
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:

@@ -233,8 +233,14 @@ def cluster_features(
         ValueError: No label or several per image, more clusters than images, sizes of a tree that do not
             fall, or a hierarchy that does not fit.
     """
+    check_cluster_options(num_clusters=num_clusters, tree=tree)
     data = labelled(data)
-    _check(data, tree)
+    if data.labels.ndim != 1 or not len(data.labels):
+        raise ValueError(
+            "Clusters are compared with one class per image, got labels of shape "
+            f"{tuple(data.labels.shape)}."
+        )
+    check_cluster_sizes(len(data.labels), num_clusters=num_clusters, tree=tree)
     levels = _levels_of_images(data.labels, classes, hierarchy)
     solver = build_clusterer(clusterer or dict(type="KMeans"))
     features = F.normalize(data.features.float(), dim=1) if l2 else data.features.float()
@@ -255,14 +261,43 @@ def cluster_features(
     )
 
 
-def _check(data: Features, tree: Sequence[int]) -> None:
-    if data.labels.ndim != 1 or not len(data.labels):
-        raise ValueError(
-            "Clusters are compared with one class per image, got labels of shape "
-            f"{tuple(data.labels.shape)}."
-        )
+def check_cluster_options(
+    *, num_clusters: Sequence[int] | None = None, tree: Sequence[int] = ()
+) -> None:
+    """Refuse numbers of clusters that no images can have.
+
+    Args:
+        num_clusters: See `cluster_features`.
+        tree: See `cluster_features`.
+
+    Raises:
+        ValueError: A number below 1, or sizes of a tree that do not fall.
+    """
+    for name, sizes in (("num_clusters", num_clusters or ()), ("tree", tree)):
+        if any(size < 1 for size in sizes):
+            raise ValueError(f"{name} must be numbers of at least 1, got {list(sizes)}.")
     if any(finer <= coarser for finer, coarser in pairwise(tree)):
         raise ValueError(f"The levels of a tree get smaller from the finest on, got {list(tree)}.")
+
+
+def check_cluster_sizes(
+    num_images: int, *, num_clusters: Sequence[int] | None = None, tree: Sequence[int] = ()
+) -> None:
+    """Refuse more clusters than images.
+
+    Args:
+        num_images: Images to be clustered.
+        num_clusters: See `cluster_features`.
+        tree: See `cluster_features`.
+
+    Raises:
+        ValueError: More clusters than images.
+    """
+    most = max((*(num_clusters or ()), *tree), default=0)
+    if most > num_images:
+        raise ValueError(
+            f"{most} clusters need at least as many images, got {num_images}; ask for fewer clusters."
+        )
 
 
 def _levels_of_images(

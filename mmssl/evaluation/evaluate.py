@@ -20,6 +20,7 @@ from mmssl.convert.load_algorithm import carried_config
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.evaluation.feature_protocols import OPTIONS, FeatureProtocols, Method, parts_needed
 from mmssl.evaluation.labelled_sets import LabelledSets
+from mmssl.evaluation.plan_checks import check_images, check_options
 from mmssl.evaluation.rng import preserved_rng
 from mmssl.registry import MODELS, SCOPE
 
@@ -79,8 +80,8 @@ def evaluation_plan(
         num_clusters: Numbers of clusters, instead of the config's.
 
     Raises:
-        ValueError: Neither the config nor the arguments name a set that is needed, an unknown method, or
-            a key that nothing reads.
+        ValueError: Neither the config nor the arguments name a set that is needed, an unknown method, a
+            key that nothing reads, or a value that its protocol does not take.
     """
     plan = {**DEFAULT_EVALUATION, **config.get("evaluation", {})}
     _refuse_others("evaluation", plan, _PLAN_KEYS)
@@ -96,6 +97,8 @@ def evaluation_plan(
             if views is None or size is not None:
                 views = center_views(size or 224)
             plan[key] = dict(type="ImageFolder", root=folder, labels=True, views=views)
+            if key == "val_dataset":
+                plan[key]["max_bad_ratio"] = 0.0  # accuracy is a share of all images
         elif key not in plan and key.split("_")[0] in needed:
             raise ValueError(
                 f"No images to evaluate on: give a labelled folder with --{key.split('_')[0]}, or "
@@ -115,6 +118,7 @@ def evaluation_plan(
         plan[name] = {**plan[name], option: list(value)}
     if last_blocks is not None:
         plan["last_blocks"] = last_blocks
+    check_options(plan, plan["methods"])
     return plan
 
 
@@ -208,13 +212,15 @@ def evaluate_backbone(
         without (protocol, data, interpolation, branch, hash of the checkpoint).
 
     Raises:
-        ValueError: No label in one of the sets, classes that do not match, or `last_blocks` of a
-            backbone that does not tell them.
+        ValueError: No label in one of the sets, classes that do not match, options that the images do
+            not allow (before features are computed), or `last_blocks` of a backbone that does not tell
+            them.
     """
     backbone, preprocessor, weights = build_backbone(config, checkpoint, branch=branch, seed=seed)
     sets = LabelledSets(backbone.to(device), preprocessor, plan, progress)
-    protocols = FeatureProtocols(sets, plan, seed=seed, device=device, progress=progress)
     chosen = plan["methods"] if methods is None else methods
+    check_images(sets, plan, chosen)
+    protocols = FeatureProtocols(sets, plan, seed=seed, device=device, progress=progress)
     found = {method: protocols.run(method) for method in OPTIONS if method in chosen}
     return dict(
         results={method: result for method, (result, _) in found.items()},

@@ -81,7 +81,7 @@ class FeatureProtocols:
             method: The protocol.
 
         Raises:
-            ValueError: The images have labels of another kind, or what the protocol refuses.
+            ValueError: What the protocol refuses; `check_images` tells most of it beforehand.
         """
         protocols = dict(linear=self._linear, knn=self._knn, svm=self._svm, cluster=self._cluster)
         return protocols[method]()
@@ -89,17 +89,8 @@ class FeatureProtocols:
     def _title(self, title: str) -> str:
         return title if self.progress else ""
 
-    def _one_class(self, part: Part, what: str) -> None:
-        """Refuse images of several classes before their features are computed."""
-        if self.sets.several_classes(part):
-            raise ValueError(
-                f"{what} needs one class per image; the images of {part}_dataset may show several. "
-                "Evaluate them with --svm."
-            )
-
     def _linear(self) -> tuple[dict[str, Any], int]:
         blocks = self.plan.get("last_blocks")
-        self._one_class("train", "The linear probe")
         train, val = self.sets.both(blocks)
         crops = self.sets.crops(blocks) if self.plan.get("crop_views") else train
         found = linear_probe(
@@ -113,7 +104,6 @@ class FeatureProtocols:
         return asdict(found), train.features.shape[1]
 
     def _knn(self) -> tuple[dict[str, Any], int]:
-        self._one_class("train", "k-NN")
         train, val = self.sets.both()
         accuracy = weighted_knn(
             val.features.to(self.device),
@@ -128,12 +118,18 @@ class FeatureProtocols:
     def _svm(self) -> tuple[dict[str, Any], int]:
         train, val = self.sets.both()
         title = self._title("Linear SVM")
-        found = linear_svm(train, val, seed=self.seed, progress=title, **self.plan["svm"])
+        found = linear_svm(
+            train,
+            val,
+            classes=self.sets.classes("train"),
+            seed=self.seed,
+            progress=title,
+            **self.plan["svm"],
+        )
         return asdict(found), train.features.shape[1]
 
     def _cluster(self) -> tuple[dict[str, Any], int]:
         (part,) = parts_needed("cluster", self.plan)
-        self._one_class(part, "Clustering")
         data = self.sets.one(part)
         options = {key: value for key, value in self.plan["cluster"].items() if key != "split"}
         options.setdefault("clusterer", dict(type="KMeans", device=str(self.device)))

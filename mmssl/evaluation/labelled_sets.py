@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mmssl.evaluation.features import (
     Features,
@@ -31,7 +32,8 @@ class LabelledSets:
         preprocessor: Of the images.
         plan: `train_dataset`, `val_dataset` and how to read them; see `evaluation_plan`.
         progress: Show bars.
-        num_images: Labelled images of each set that was looked at, under `num_train` and `num_val`.
+        num_images: Labelled images of each set that was looked at, under `num_train` and `num_val`, and
+            those that could not be read and do not count, under `num_train_unreadable` and so on.
         num_classes: Classes of the set that was looked at first.
     """
 
@@ -77,6 +79,34 @@ class LabelledSets:
         """
         return self._dataset(part).classes
 
+    def labels(self, part: Part) -> Tensor | None:
+        """Labels of all images of a set without looking at these, as in `Features`.
+
+        Args:
+            part: Which set.
+
+        Returns:
+            `None` if the data set does not tell them.
+        """
+        labels = getattr(self._dataset(part), "labels", None)
+        return None if labels is None else torch.as_tensor(labels)
+
+    def require_labels(self, part: Part, labels: Tensor) -> None:
+        """Refuse a set without labels.
+
+        Args:
+            part: Which set.
+            labels: Its labels, as in `Features`.
+
+        Raises:
+            ValueError: No image has one.
+        """
+        if not len(labels) or (labels.ndim == 1 and int(labels.max()) < 0):
+            root = self.plan[f"{part}_dataset"].get("root", "the dataset")
+            raise ValueError(
+                f"No image of {root} has a label; an evaluation needs one folder per class."
+            )
+
     def several_classes(self, part: Part) -> bool:
         """Whether the images of a set have a label for each class, as those of VOC do.
 
@@ -101,15 +131,15 @@ class LabelledSets:
         if last_blocks is None and part in self._features:
             return self._features[part]
         title = f"Features of the {TITLES[part]} images"
-        data = labelled(self._extract(self._dataset(part), title, last_blocks=last_blocks))
-        if not len(data.labels):
-            root = self.plan[f"{part}_dataset"].get("root", "the dataset")
-            raise ValueError(
-                f"No image of {root} has a label; an evaluation needs one folder per class."
-            )
+        dataset = self._dataset(part)
+        found = self._extract(dataset, title, last_blocks=last_blocks)
+        self.require_labels(part, found.labels)
+        data = labelled(found)
         if last_blocks is None:
             self._features[part] = data
         self.num_images[f"num_{part}"] = len(data.labels)
+        # An image that cannot be read is replaced by another one, which counts once.
+        self.num_images[f"num_{part}_unreadable"] = len(dataset) - len(found.labels)
         several = data.labels.ndim == 2
         self.num_classes = self.num_classes or (
             data.labels.shape[1] if several else len(data.labels.unique())

@@ -17,7 +17,7 @@ def format_results(record: Mapping[str, Any]) -> str:
     results = record["results"]
     tables = []
     if "knn" in results or "linear" in results:
-        tables.append(_accuracies(results))
+        tables.append(_accuracies(results, record.get("num_train")))
     if "svm" in results:
         tables.append(_svm(results["svm"]))
     if "cluster" in results:
@@ -29,13 +29,20 @@ def format_results(record: Mapping[str, Any]) -> str:
         rows: Rows = [("metric", "value", "")]
         rows += [(name, f"{float(value):.4g}", "") for name, value in results["test"].items()]
         tables.append(rows)
-    return "\n\n".join(_table(rows) for rows in tables)
+    notes = [
+        f"{record[key]} {title} image(s) could not be read and do not count."
+        for part, title in (("train", "training"), ("val", "validation"))
+        if record.get(key := f"num_{part}_unreadable")
+    ]
+    return "\n\n".join([*map(_table, tables), *notes])
 
 
-def _accuracies(results: Mapping[str, Any]) -> Rows:
+def _accuracies(results: Mapping[str, Any], num_train: int | None) -> Rows:
     rows: Rows = [("evaluation", "top-1 %", "top-5 %", "")]
     for k, value in results.get("knn", {}).items():
-        rows.append((f"k-NN, k={k}", f"{value['top1']:.2f}", f"{value['top5']:.2f}", ""))
+        few = num_train is not None and num_train < int(k)
+        note = f"there are only {num_train} training images: all vote" if few else ""
+        rows.append((f"k-NN, k={k}", f"{value['top1']:.2f}", f"{value['top5']:.2f}", note))
     if "linear" in results:
         value = results["linear"]
         note = (

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,25 +27,15 @@ from torch import Tensor
 
 from mmssl.evaluation.average_precision import average_precision
 from mmssl.evaluation.features import Features, labelled
+from mmssl.evaluation.svm_protocols import (
+    FOLDS,
+    PROTOCOLS,
+    Protocol,
+    SvmProtocol,
+    check_class_counts,
+    check_svm_options,
+)
 from mmssl.evaluation.svm_solver import Machine, SvmSolver, SvmTask, nearly_unit, require_sklearn
-
-Protocol = Literal["pcl", "vissl", "fair"]
-
-FOLDS = 3
-
-
-class _Protocol(NamedTuple):
-    """What distinguishes the protocols; see the table above."""
-
-    costs: tuple[float, ...]
-    cross_validated: bool
-
-
-PROTOCOLS = {
-    "pcl": _Protocol((0.5,), False),
-    "vissl": _Protocol((0.01, 0.1, 1, 2, 5, 10, 15, 20, 50, 100, 1000), True),
-    "fair": _Protocol((1, 10, 100, *(0.5**power for power in range(4, 20))), True),
-}
 
 
 @dataclass
@@ -135,7 +125,7 @@ class _Problem(NamedTuple):
     labels: Tensor
     test: np.ndarray
     truth: Tensor
-    protocol: _Protocol
+    protocol: SvmProtocol
     exclusive: bool
 
     @property
@@ -161,23 +151,6 @@ class _Problem(NamedTuple):
         """(C,) AP in per cent on the test images; NaN for a class that none shows."""
         ignored = self.truth == 0 if self.protocol.cross_validated else None
         return 100 * average_precision(decisions, self.truth > 0, ignored=ignored)
-
-
-def _check(problem: _Problem, protocol: str) -> None:
-    positives = (problem.labels > 0).sum(0)
-    least = FOLDS if problem.protocol.cross_validated else 1
-    few = [
-        f"class {number} has {int(count)}"
-        for number, count in enumerate(positives)
-        if count < least or len(problem.labels) - count < least
-    ]
-    if few:
-        raise ValueError(
-            f"A linear SVM ({protocol}) needs {least} training image(s) with and {least} without every "
-            f"class; of {len(problem.labels)} images, {', '.join(few[:5])}."
-        )
-    if not (problem.truth > 0).any():
-        raise ValueError("No test image shows any class; average precision is undefined.")
 
 
 def _full(problem: _Problem, costs: Sequence[float], solver: SvmSolver) -> SvmResult:
@@ -307,6 +280,7 @@ def linear_svm(
     low_shot: Sequence[int] = (),
     runs: int = 5,
     jobs: int = 1,
+    classes: Sequence[str] | None = None,
     seed: int = 0,
     progress: str = "",
 ) -> SvmResult:
@@ -324,6 +298,7 @@ def linear_svm(
         runs: Draws of these images.
         jobs: Processes that train; -1 takes all cores. Each first imports all libraries, which is only
             worth it for the protocols with many costs.
+        classes: Names of the classes for messages.
         seed: Of the draws.
         progress: Title of the progress bars; empty shows none.
 
@@ -332,17 +307,19 @@ def linear_svm(
         ValueError: No such protocol, no cost above 0, too few images of a class, or other classes.
     """
     require_sklearn()
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}.")
+    check_svm_options(protocol, costs=costs, low_shot=low_shot, runs=runs)
     chosen = PROTOCOLS[protocol]
     costs = chosen.costs if costs is None else list(costs)
-    if not costs or min(costs) <= 0 or runs < 1 or any(count < 1 for count in low_shot):
-        raise ValueError(
-            "A linear SVM needs costs above 0, runs >= 1 and low_shot >= 1, got "
-            f"costs={list(costs)}, runs={runs}, low_shot={list(low_shot)}."
-        )
     problem = _problem(labelled(train), labelled(val), chosen)
-    _check(problem, protocol)
+    check_class_counts(
+        (problem.labels > 0).sum(0),
+        len(problem.labels),
+        protocol,
+        low_shot=low_shot,
+        classes=classes,
+    )
+    if not (problem.truth > 0).any():
+        raise ValueError("No test image shows any class; average precision is undefined.")
     solver = SvmSolver(jobs, progress)
     result = _full(problem, costs, solver)
     for num_shots in low_shot:
@@ -355,7 +332,7 @@ def linear_svm(
     return result
 
 
-def _problem(train: Features, val: Features, protocol: _Protocol) -> _Problem:
+def _problem(train: Features, val: Features, protocol: SvmProtocol) -> _Problem:
     if not len(train.labels) or not len(val.labels):
         raise ValueError(
             f"A linear SVM needs labels: {len(train.labels)} training and {len(val.labels)} test images "

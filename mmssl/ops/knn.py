@@ -137,6 +137,23 @@ def weighted_knn_predict(
     return classes.masked_fill(best < 0, -1)
 
 
+def check_votes(*, k: Sequence[int] = (10, 20, 100, 200), temperature: float = 0.07) -> None:
+    """Refuse options of `weighted_knn` that no images can satisfy.
+
+    Args:
+        k: As there.
+        temperature: As there.
+
+    Raises:
+        ValueError: No k, one below 1, or a temperature that is not positive.
+    """
+    if not k or min(k) < 1 or not temperature > 0:
+        raise ValueError(
+            f"k-NN needs one or more k >= 1 and a temperature above 0, got k={list(k)} and "
+            f"temperature={temperature}."
+        )
+
+
 def weighted_knn(
     queries: Tensor,
     query_labels: Tensor,
@@ -168,12 +185,12 @@ def weighted_knn(
         One `KnnAccuracy` per entry of `k`.
 
     Raises:
-        ValueError: No query, an empty bank, a label below 0, or no k.
+        ValueError: No query, an empty bank, a label below 0, or options that `check_votes` refuses.
     """
-    if len(queries) == 0 or len(bank) == 0 or len(k) == 0:
+    check_votes(k=k, temperature=temperature)
+    if len(queries) == 0 or len(bank) == 0:
         raise ValueError(
-            f"k-NN needs at least one query, one labelled row and one k, got {len(queries)}, "
-            f"{len(bank)} and {k}."
+            f"k-NN needs at least one query and one labelled row, got {len(queries)} and {len(bank)}."
         )
     if min(int(query_labels.min()), int(bank_labels.min())) < 0:
         raise ValueError(

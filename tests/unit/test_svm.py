@@ -15,7 +15,9 @@ from torch import Tensor
 
 from mmssl.evaluation.average_precision import average_precision
 from mmssl.evaluation.features import Features, labelled, match_classes
-from mmssl.evaluation.svm import PROTOCOLS, draw_low_shot, linear_svm, presence
+from mmssl.evaluation.svm import draw_low_shot, linear_svm, presence
+from mmssl.evaluation.svm_protocols import PROTOCOLS
+from mmssl.evaluation.svm_solver import SvmSolver
 
 NUM_CLASSES, DIM = 4, 12
 
@@ -230,12 +232,20 @@ def test_raises_on_images_of_several_classes_that_are_named_otherwise() -> None:
         (dict(costs=[0.0]), "costs above 0"),
         (dict(low_shot=[0]), "low_shot >= 1"),
         (dict(runs=0), "runs >= 1"),
-        (dict(low_shot=[80]), r"Class 0 has \d+ training images; 80 cannot be drawn"),
+        (dict(low_shot=[2, 30]), "but class b has 21. Ask for at most 21"),
     ],
 )
-def test_raises_on_options(options: dict[str, Any], words: str) -> None:
+def test_raises_on_options_before_anything_is_trained(
+    options: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(SvmSolver, "solve")
     with pytest.raises(ValueError, match=words):
-        linear_svm(TRAIN, VAL, **options)
+        linear_svm(TRAIN, VAL, classes="abcd", **options)
+
+
+def test_raises_on_a_draw_of_too_many() -> None:
+    with pytest.raises(ValueError, match="Class 1 has 21 training images; 22 cannot be drawn"):
+        draw_low_shot(TRAIN.labels, 22, generator=torch.Generator())
 
 
 def test_raises_on_labels_that_do_not_fit() -> None:

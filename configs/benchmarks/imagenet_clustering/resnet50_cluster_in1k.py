@@ -23,10 +23,18 @@ evaluation = dict(
     methods=["cluster"],
     cluster=dict(split="val", num_clusters=[1000]),
     train_dataset=dict(
-        type="ImageFolder", root="data/imagenet/train", labels=True, views=_base_.eval_bicubic_views
+        type="ImageFolder",
+        root="data/imagenet/train",
+        labels=True,
+        max_bad_ratio=0.0,
+        views=_base_.eval_bicubic_views,
     ),
     val_dataset=dict(
-        type="ImageFolder", root="data/imagenet/val", labels=True, views=_base_.eval_bicubic_views
+        type="ImageFolder",
+        root="data/imagenet/val",
+        labels=True,
+        max_bad_ratio=0.0,
+        views=_base_.eval_bicubic_views,
     ),
     batch_size=256,
     num_workers=8,

@@ -15,9 +15,17 @@ evaluation = dict(
     knn=dict(k=[10, 20], temperature=0.07),
     linear=dict(epochs=50, normalize="standardize"),
     train_dataset=dict(
-        type="ImageFolder", root="data/shapes/classify/train", labels=True, views=shapes_views
+        type="ImageFolder",
+        root="data/shapes/classify/train",
+        labels=True,
+        max_bad_ratio=0.0,
+        views=shapes_views,
     ),
     val_dataset=dict(
-        type="ImageFolder", root="data/shapes/classify/val", labels=True, views=shapes_views
+        type="ImageFolder",
+        root="data/shapes/classify/val",
+        labels=True,
+        max_bad_ratio=0.0,
+        views=shapes_views,
     ),
 )

@@ -23,6 +23,7 @@ evaluation = dict(
         root="data/shapes/voc",
         split="train",
         classes=_base_.shapes_classes,
+        max_bad_ratio=0.0,
         views=scene_views,
     ),
     val_dataset=dict(
@@ -30,6 +31,7 @@ evaluation = dict(
         root="data/shapes/voc",
         split="val",
         classes=_base_.shapes_classes,
+        max_bad_ratio=0.0,
         views=scene_views,
     ),
 )
