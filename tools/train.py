@@ -17,6 +17,7 @@ from mmengine.registry import RUNNERS
 
 from mmssl.convert.pretrained_backbone import check_checkpoint
 from mmssl.convert.transfer_load import check_load_from
+from mmssl.datasets.bad_files import TooManyBadFilesError
 from mmssl.engine.config import load_config
 from mmssl.engine.family_data import check_family_data
 from mmssl.engine.family_runtime import complete_family_runtime
@@ -139,6 +140,8 @@ def main() -> None:
         runner = RUNNERS.build(config_of(args))
         runner.register_hook(mark)
         runner.train()
+    except TooManyBadFilesError as error:
+        sys.exit(f"error: {error}")  # whenever it is: the message says all that there is to know
     except (OSError, ValueError) as error:
         # Data, model and checkpoint are built in train(). From the first epoch on, and for what no
         # check of ours has raised, the place of the error matters.

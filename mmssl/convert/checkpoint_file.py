@@ -17,7 +17,7 @@ from torchvision.models import get_model_weights
 from mmssl.convert import absent_classes
 
 
-def _resolve(path: str | Path) -> Path:
+def local_file(path: str | Path) -> Path:
     """The local file of a path, a URL or `torchvision://name` (downloaded once, into torch's cache)."""
     text = str(path)
     if text.startswith("torchvision://"):
@@ -107,7 +107,7 @@ def load_weights_file(path: str | Path, *, trust_pickle: bool = False) -> dict[s
         PermissionError: A pickle wants more than tensors and plain data, and is not trusted.
         ValueError: The file is truncated, damaged, or not a dictionary of weights.
     """
-    file = _resolve(path)
+    file = local_file(path)
     if not file.is_file():
         folder = file if file.is_dir() else file.parent
         near = sorted(

@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from mmengine.model import update_init_info
 from torch import nn
 
+from mmssl.convert.checkpoint_file import file_sha256, load_weights_file, local_file
 from mmssl.convert.layouts import Branch
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.transfer_load import REQUIRED
@@ -50,7 +51,8 @@ class PretrainedBackbone:
     The weights are copied after every other initialisation, momentum twins are synchronised after
     that (`BaseAlgorithm.init_weights`). The load report is logged; unlike mmengine's `Pretrained`,
     a file that does not fit is an error. Position tables of another window are resized, and norms of
-    a Swin's earlier maps, which no pretraining has, stay as initialised; the report names both.
+    a Swin's earlier maps, which no pretraining has, stay as initialised; the report names both. The
+    backbone keeps a `weights_record`: file, hashes, branch and epoch of the pretraining, for results.
 
     Args:
         checkpoint: A file, URL or `torchvision://name`: of torchvision, timm, mmdet, mmseg, an official
@@ -90,15 +92,24 @@ class PretrainedBackbone:
         for child in [backbone] if backbone is not module else list(module.children()):
             if hasattr(child, "init_weights") and not getattr(child, "is_init", False):
                 child.init_weights()
+        content = load_weights_file(self.checkpoint, trust_pickle=self.trust_pickle)
         report = load_backbone(
             backbone,
-            self.checkpoint,
+            content,
             branch=self.branch,
             prefix=self.prefix,
             allow_partial=self.allow_partial,
-            trust_pickle=self.trust_pickle,
+            source=self.checkpoint,
         )
         print_log(str(report), logger="current")
+        backbone.weights_record = dict(
+            checkpoint=self.checkpoint,
+            sha256=file_sha256(local_file(self.checkpoint)),
+            weights_checksum=report.checksum,
+            branch=report.branch,
+            epoch=content.get("meta", content).get("epoch"),
+            matched=len(report.matched),
+        )
         for child in backbone.modules():
             if child is not module and hasattr(child, "init_weights"):
                 child.is_init = True

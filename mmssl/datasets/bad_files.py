@@ -19,7 +19,15 @@ _LISTED = 20
 
 
 class TooManyBadFilesError(RuntimeError):
-    """More files are unreadable than the configured share."""
+    """More files are unreadable than the configured share.
+
+    Args:
+        message: Says which; an error of a loader's worker is raised again with its traceback in front,
+            which is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
 
 
 class BadFiles:

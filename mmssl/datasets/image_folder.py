@@ -29,6 +29,9 @@ class ImageFolder(ImageDataset):
         seed: Seed of the views; None: the sampler's (the runner's).
         max_bad_ratio: Largest share of unreadable files; above it the run stops and lists them.
 
+    Attributes:
+        subset: The file of that name, or None.
+
     Raises:
         FileNotFoundError: There is no such folder or list, or no image in it.
         ValueError: `labels=True`, but images lie directly in `root`; or the list names an image that the
@@ -60,6 +63,7 @@ class ImageFolder(ImageDataset):
             )
         if labels == "auto":
             labels = "" not in classes and len(classes) > 1
+        self.subset = subset
         if subset is not None:
             paths = _listed(subset, root, paths)
             folders = [_first_folder(path) for path in paths]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,9 @@ from mmssl.convert.load_backbone import load_backbone
 from mmssl.evaluation.feature_protocols import OPTIONS, FeatureProtocols, Method, parts_needed
 from mmssl.evaluation.labelled_sets import LabelledSets
 from mmssl.evaluation.plan_checks import check_images, check_options
+from mmssl.evaluation.provenance import json_text, plain, provenance
 from mmssl.evaluation.rng import preserved_rng
-from mmssl.registry import MODELS, SCOPE
+from mmssl.registry import MODELS, SCOPE, TRANSFORMS, build_module
 
 DOWNSTREAM_SCOPES = ("mmdet", "mmseg")
 
@@ -227,28 +226,17 @@ def evaluate_backbone(
         weights=weights,
         feature_dims={method: dim for method, (_, dim) in found.items()},
         seed=seed,
-        **_provenance(config, plan),
+        **_what_was_evaluated(config, plan),
         **sets.num_images,
         num_classes=sets.num_classes,
     )
 
 
-def _provenance(config: Config, plan: Mapping[str, Any]) -> dict[str, Any]:
+def _what_was_evaluated(config: Config, plan: Mapping[str, Any]) -> dict[str, Any]:
     """What was evaluated how, for the record."""
-    return dict(
-        protocol=plan["protocol"],
-        config=str(config.filename),
-        config_sha256=hashlib.sha256(config.pretty_text.encode()).hexdigest(),
-        plan=_plain(plan),
-        interpolation=sorted(
-            {
-                found
-                for part in ("train", "val")
-                for found in _find(plan.get(f"{part}_dataset"), "interpolation")
-            }
-        ),
-        versions=dict(mmssl=__version__, torch=torch.__version__),
-    )
+    sets = [plan.get(f"{part}_dataset") or {} for part in ("train", "val")]
+    views = [build_module(TRANSFORMS, dataset.get("views")) for dataset in sets]
+    return dict(protocol=plan["protocol"], plan=plain(plan), **provenance(config, views))
 
 
 def evaluate_downstream(config: Config, checkpoint: str | None) -> dict[str, Any]:
@@ -294,22 +282,4 @@ def is_downstream(config: Config) -> bool:
 def write_record(record: Mapping[str, Any], path: str | Path) -> None:
     """Write a record as JSON."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(_plain(record), indent=2) + "\n", encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value.item() if hasattr(value, "item") else value
-
-
-def _find(node: Any, key: str) -> list[str]:
-    """Every value that stands under `key` in nested dicts and lists."""
-    if isinstance(node, Mapping):
-        own = [node[key]] if key in node else []
-        return own + [found for item in node.values() for found in _find(item, key)]
-    if isinstance(node, (list, tuple)):
-        return [found for item in node for found in _find(item, key)]
-    return []
+    Path(path).write_text(json_text(record), encoding="utf-8")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
 
+from mmssl.engine.hooks.checkpoint_hook import CheckpointHook
+from mmssl.engine.training_record import training_record
+from mmssl.evaluation.image_metric import ImageMetric
+from mmssl.evaluation.provenance import json_text
 from mmssl.ops.collectives import rank
 from mmssl.registry import HOOKS
+from mmssl.structures import Predictions
 
 STATE = "best_epoch_hook"
 RESULT = "result.json"
@@ -21,6 +27,7 @@ RESULT = "result.json"
 class BestEpochHook(Hook):
     """Keep the metrics of all validations; say at the end which epoch was best, and what the last one was.
 
+    before_train                refuse a metric that validation does not have                             <-
     for each epoch
         before_train_epoch      validate first, if a resumed run has not seen the end of the epoch before <-
         iterations
@@ -32,8 +39,8 @@ class BestEpochHook(Hook):
     after_load_checkpoint       take it up again                                                          <-
 
     Published figures are the best epoch's in most codes, which lets the validation set choose; the last
-    epoch's is the honest one. `result.json` in the work directory has both, and what they depend on:
-    protocol, config, weights, seed, images per step. Checkpoints are written before the validation of
+    epoch's is the honest one. `result.json` in the work directory has both, and what they depend on: the
+    protocol and what `training_record` says. Checkpoints are written before the validation of
     their epoch, so a run that was killed in between validates it when it is resumed.
 
     Args:
@@ -50,12 +57,13 @@ class BestEpochHook(Hook):
         self.history: list[dict[str, float]] = []
         self.test: dict[str, float] | None = None
         self._loaded: list[dict[str, float]] | None = None
+        self._record: dict[str, Any] = {}
 
     def before_train(self, runner) -> None:
         """Take up the history of a resumed run.
 
         Raises:
-            ValueError: The run has no validation.
+            ValueError: The run has no validation, or one without the metric that decides.
         """
         if not isinstance(runner._val_loop, BaseLoop):
             raise ValueError(
@@ -63,6 +71,8 @@ class BestEpochHook(Hook):
                 "(--no-validate) a classifier has no result; default_hooks.best_epoch=None leaves the "
                 "hook out."
             )
+        self._check_metric(runner)
+        self._record = training_record(runner)
         loaded, self._loaded = self._loaded, None
         self.history = list(loaded or []) if runner.iter > 0 else []
 
@@ -126,6 +136,23 @@ class BestEpochHook(Hook):
         if epoch > 0 and due and _between_epochs(runner) and not seen:
             runner.val_loop.run()
 
+    def _check_metric(self, runner) -> None:
+        names = _figures_to_come(runner.val_loop)
+        if not names:
+            return
+        kept = [
+            ("checkpoint.save_best", name)
+            for hook in runner.hooks
+            if isinstance(hook, CheckpointHook)
+            for name in hook.save_best or []
+        ]
+        for key, metric in [("best_epoch.metric", self.metric), *kept]:
+            if metric not in (*names, "auto"):
+                raise ValueError(
+                    f"default_hooks.{key}={metric}: validation gives {', '.join(names)}. Name one of "
+                    "these in both default_hooks.best_epoch.metric and default_hooks.checkpoint.save_best."
+                )
+
     def _write(self, runner) -> None:
         result: dict[str, Any] = dict(
             protocol=self.protocol,
@@ -133,16 +160,12 @@ class BestEpochHook(Hook):
             best=self.best(),
             last=self.history[-1],
             test=self.test,
-            epochs=runner.max_epochs,
-            weights=_weights_of(runner.cfg.get("model", {})),
-            config=str(runner.cfg.filename),
-            seed=runner.seed,
-            images_per_step=(runner.train_dataloader.batch_size or 1) * runner.world_size,
+            **self._record,
             history=self.history,
         )
         path = Path(runner.work_dir) / RESULT
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        partial.write_text(json_text(result), encoding="utf-8")
         os.replace(partial, path)
 
 
@@ -150,10 +173,18 @@ def _between_epochs(runner) -> bool:
     return runner.iter == runner.epoch * len(runner.train_dataloader)
 
 
-def _weights_of(model: dict[str, Any]) -> str | None:
-    """The file that the backbone starts from, None for a random start."""
-    for node in (model.get("backbone", {}), model):
-        init = node.get("init_cfg")
-        if isinstance(init, dict) and "checkpoint" in init:
-            return str(init["checkpoint"])
-    return None
+def _figures_to_come(loop) -> list[str]:
+    """Names of what validation will give; none if that cannot be told before."""
+    metrics, dataset = loop.evaluator.metrics, loop.dataloader.dataset
+    if not all(isinstance(metric, ImageMetric) for metric in metrics):
+        return []
+    labels = torch.as_tensor(np.asarray(getattr(dataset, "labels", [])))
+    usable = (labels > 0).any(dim=1) if labels.ndim == 2 else labels >= 0
+    if not usable.any() or getattr(dataset, "classes", None) is None:
+        return []
+    one = Predictions(
+        torch.zeros(1, dtype=torch.int64), labels[usable][:1], torch.zeros(1, len(dataset.classes))
+    )
+    return [
+        f"{metric.prefix}/{name}" for metric in metrics for name in metric.figures(metric.rows(one))
+    ]

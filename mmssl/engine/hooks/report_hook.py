@@ -221,5 +221,17 @@ def _settings(runner) -> dict[str, Any]:
         "dataset": f"{type(dataset).__name__} {getattr(dataset, 'root', '')}, {len(dataset)} images",
         "optimizer": type(getattr(optimizer, "optimizer", optimizer)).__name__,
         "precision": _precision(optimizer),
-        "weights loaded from": runner._load_from or "none",
+        **_weights(runner),
+    }
+
+
+def _weights(runner) -> dict[str, str]:
+    """What the run starts from: a whole model, or a pretrained backbone."""
+    record = getattr(getattr(_bare(runner.model), "backbone", None), "weights_record", None)
+    if runner._load_from or record is None:
+        return {"weights loaded from": str(runner._load_from or "none")}
+    return {
+        "weights loaded from": record["checkpoint"],
+        "weights, branch": record["branch"],
+        "weights, SHA-256 of the file": record["sha256"],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from mmengine.dist import barrier
@@ -63,7 +64,10 @@ class TestBestHook(Hook):
         model.load_state_dict(load_weights_file(path)["state_dict"])
         metrics = runner.test_loop.run()
         model.load_state_dict(last)
-        figures = ", ".join(f"{name} {value:.2f}" for name, value in metrics.items())
+        # a class that no test image shows has no figure
+        figures = ", ".join(
+            f"{name} {value:.2f}" for name, value in metrics.items() if math.isfinite(value)
+        )
         runner.logger.info(f"Test of {path.name}: {figures}.")
 
 

@@ -113,7 +113,7 @@ class ImageClassifier(BaseAlgorithm):
         if len(views.images) != 1:
             raise ValueError(
                 f"A classifier trains on one view per image, got {len(views.images)}; use a view set "
-                "with one (see configs/benchmarks/_base_/classification_views.py)."
+                "with one (see configs/benchmarks/_base_/classifier_data.py)."
             )
         logits = self.logits(views.images[0])
         if self.multi_label:
