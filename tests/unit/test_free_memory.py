@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from mmssl.datasets import free_memory as module
 from mmssl.datasets.free_memory import free_memory
+from mmssl.ops import collectives
 
 MACHINE = {"proc/meminfo": "MemTotal:  9000 kB\nMemFree:  10 kB\nMemAvailable:  4000 kB\n"}
 STAT = "anon 600000\nfile 300000\ninactive_file 200000\nactive_file 50000\nshmem 50000"
@@ -53,3 +56,16 @@ def test_raises_where_nothing_is_known(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(module, "_ROOT", tmp_path)
     with pytest.raises(ValueError, match="name a folder as cache"):
         free_memory()
+
+
+@pytest.mark.parametrize(("told", "expected"), [(None, 2), ("3", 3)])
+def test_values_of_ranks_on_this_machine(monkeypatch, told, expected) -> None:
+    """As torchrun tells, else by the names of the machines."""
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert collectives.ranks_on_this_machine() == 1
+    own = socket.gethostname()
+    monkeypatch.setattr(collectives, "world_size", lambda: 4)
+    monkeypatch.setattr(collectives, "gather_objects", lambda name: [name, "a", own, "b"])
+    if told is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", told)
+    assert collectives.ranks_on_this_machine() == expected
