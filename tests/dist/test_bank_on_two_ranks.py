@@ -24,9 +24,9 @@ CASES: dict[str, dict[str, Any]] = {
     "drawn_rows": dict(num_negatives=5),
     "noise_contrast": dict(num_negatives=5, criterion="nce"),
 }
-TWO = dict(
-    launcher="pytorch", model_wrapper_cfg=dict(type="MMDistributedDataParallel", device_ids=None)
-)
+# nothing but the method itself keeps the buffers of the ranks equal, as in the recipes
+WRAPPER = dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
+TWO = dict(launcher="pytorch", model_wrapper_cfg=WRAPPER)
 
 
 def drawn(own: Tensor, *, count: int) -> Tensor:
