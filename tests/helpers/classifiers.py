@@ -18,12 +18,13 @@ ROOT = Path(__file__).resolve().parents[2]
 LEAVES = ROOT / "configs/benchmarks/shapes_classification"
 LINEAR = LEAVES / "resnet18_linear_1xb64-steplr-10e_shapes.py"
 SEMI_SUPERVISED = LEAVES / "resnet18_semi-supervised_1xb32-steplr-20e_shapes-10pct.py"
+PLACES = LEAVES / "resnet18_places_1xb64-sgdr-10e_shapes.py"
 VOC = LEAVES / "resnet18_voc_1xb16-coslr-10e_shapes.py"
 BACKBONE = dict(type="TimmBackbone", name="test_resnet", out_indices=(3,))
 
 
 def draw(root: Path) -> None:
-    """120 single objects of 24 classes to train on, 49 to classify; 24 scenes and 10."""
+    """120 single objects of 24 classes to train on, 49 to classify; 24 scenes and 10; a list."""
     draw_shapes(
         root,
         size=48,
@@ -35,6 +36,9 @@ def draw(root: Path) -> None:
         scene_size=48,
         num_workers=1,
     )
+    paths = sorted((root / "classify/train").rglob("*.jpg"))
+    rows = [f"{path.relative_to(root).as_posix()},{path.parent.name}" for path in paths]
+    (root / "train.csv").write_text("\n".join(rows))
 
 
 def write_pretrained(path: Path) -> None:
@@ -66,10 +70,13 @@ def classifier_config(
     if leaf != VOC:
         folders = {"train": "classify/train", "val": "classify/val"}
     init = dict(type="PretrainedBackbone", checkpoint=str(pretrained))
+    images = {"train_dataloader.dataset.root": str(shapes / folders["train"])}
+    if leaf == PLACES:
+        images = {"train_dataloader.dataset.file": str(shapes / "train.csv")}
     config.merge_from_dict(
-        {
+        images
+        | {
             "model.backbone": dict(_delete_=True, **BACKBONE, init_cfg=init),
-            "train_dataloader.dataset.root": str(shapes / folders["train"]),
             "val_dataloader.dataset.root": str(shapes / folders["val"]),
             "train_dataloader.num_workers": 0,
             "val_dataloader.num_workers": 0,

@@ -135,6 +135,7 @@ def test_values_semi_supervised_of_swav(share, trunk, head):
         ("resnet50_swav_8xb32-coslr-100e_in1k.py", 0.3, 100),
         ("resnet50_barlowtwins_8xb32-coslr-100e_in1k.py", 0.3, 100),
         ("resnet50_mocov3_8xb128-coslr-90e_in1k.py", 0.4, 90),
+        ("vit-small_mocov3_8xb128-coslr-90e_in1k.py", 12.0, 90),
         ("resnet50_simsiam_8xb512-coslr-90e_in1k.py", 1.6, 90),
         ("resnet50_mmpretrain_8xb512-coslr-90e_in1k.py", 1.6, 90),
     ],
@@ -143,3 +144,38 @@ def test_values_cosine_per_epoch(config, rate, epochs):
     found = rates(f"benchmarks/imagenet_linear/{config}", length=2, frozen=True)[:, 0]
     expected = rate * (1 + np.cos(np.pi * np.arange(epochs) / epochs)) / 2
     np.testing.assert_allclose(found, np.repeat(expected, 2), rtol=1e-9)
+
+
+def stepped(rate: float, epochs: int, milestones: list[int]) -> np.ndarray:
+    """A tenth at each milestone."""
+    passed = np.searchsorted(milestones, np.arange(epochs), side="right")
+    return rate * 0.1**passed
+
+
+@pytest.mark.parametrize(
+    ("leaf", "steps", "decay"), [("vissl", [8, 16, 24], 5e-4), ("mmpretrain", [7, 14, 21], 1e-4)]
+)
+def test_values_places205_steps(leaf, steps, decay):
+    config = f"benchmarks/places205_linear/resnet50_{leaf}_8xb32-steplr-28e_places205.py"
+    found = rates(config, length=2, frozen=True)[:, 0]
+    np.testing.assert_allclose(found, np.repeat(stepped(0.01, 28, steps), 2), rtol=1e-9)
+    optimizer = load_config(CONFIGS / config).optim_wrapper.optimizer
+    assert (optimizer.weight_decay, optimizer.momentum, optimizer.nesterov) == (decay, 0.9, True)
+
+
+def test_values_semi_supervised_of_barlow_twins():
+    config = "resnet50_barlowtwins_8xb32-coslr-20e_in1k-1pct.py"
+    found = rates(f"benchmarks/imagenet_semi_supervised/{config}", length=2)
+    cosine = np.repeat((1 + np.cos(np.pi * np.arange(20) / 20)) / 2, 2)
+    np.testing.assert_allclose(found, cosine[:, None] * [0.005, 0.5], rtol=1e-9)
+
+
+def test_values_voc07_swinging_cosine():
+    """From .05, half a period of 12 epochs, one epoch ahead, up again without a restart."""
+    found = rates(
+        "benchmarks/voc07_classification/resnet50_hcsc_1xb16-coslr-100e_voc07.py",
+        length=2,
+        frozen=True,
+    )[:, 0]
+    expected = 0.05 * (1 + np.cos(np.pi * (np.arange(100) + 1) / 12)) / 2
+    np.testing.assert_allclose(found, np.repeat(expected, 2), rtol=1e-9, atol=1e-12)

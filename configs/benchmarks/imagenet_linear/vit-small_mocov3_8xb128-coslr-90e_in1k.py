@@ -6,7 +6,7 @@ heads, DeiT's and DINO's has 6. Published top-1, ViT-S/16: 73.2 (300 epochs).
     tools/dist_train.sh configs/benchmarks/imagenet_linear/vit-small_mocov3_8xb128-coslr-90e_in1k.py 8 \
         --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/run/epoch_300.pth
 
-ViT-B: `model.backbone.embed_dims=768` (76.7).
+ViT-B: `model.backbone.embed_dims=768`; published 76.7.
 """
 
 _base_ = "resnet50_mocov3_8xb128-coslr-90e_in1k.py"

@@ -16,7 +16,9 @@ _base_ = [
 ]
 
 model = dict(backbone=dict(depth=18, zero_init_residual=True), head=dict(num_classes=24))
-train_dataloader = dict(batch_size=32, dataset=dict(subset="data/shapes/splits/10percent_seed0.txt"))
+train_dataloader = dict(
+    batch_size=32, dataset=dict(subset="data/shapes/splits/10percent_seed0.txt")
+)
 optim_wrapper = dict(
     optimizer=dict(lr=0.01, weight_decay=0.0),
     paramwise_cfg=dict(lr_by_module=dict(head=0.05)),
