@@ -29,6 +29,7 @@ from mmssl.datasets import ImageDataset, ImageFolder, ImageList
 from mmssl.datasets.bad_files import TooManyBadFilesError
 from mmssl.datasets.label_file import read_label_file
 from mmssl.engine.config import load_config
+from mmssl.engine.user_errors import is_user_error
 from mmssl.evaluation.embeddings import embed_images
 from mmssl.evaluation.evaluate import center_views
 from mmssl.evaluation.features import Branch, evaluation_loader
@@ -189,6 +190,20 @@ def choose_queries(given: Sequence[int] | None, num_images: int) -> list[int]:
     return list(dict.fromkeys(given))
 
 
+def choose_prototypes(given: Sequence[str], sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """The prototypes asked for, level and number each; `sizes` are the prototypes of every level."""
+    chosen = []
+    for address in given:
+        level, number = map(int, address.split("/"))
+        if not (level < len(sizes) and number < sizes[level]):
+            raise ValueError(
+                f"--prototype {address}: there is no prototype {address}; the levels have "
+                f"{', '.join(map(str, sizes))}, the finest is level 0."
+            )
+        chosen.append((level, number))
+    return list(dict.fromkeys(chosen))
+
+
 def removed_by_query(
     model: HCSC | PCL, queries: Sequence[int], labels: Tensor | None, args: argparse.Namespace
 ) -> tuple[dict[int, list[RemovedOnLevel]], str]:
@@ -241,12 +256,11 @@ def write_queries(
 
 
 def write_prototypes(
-    out: Path, images: Images, summary: ClusterSummary, addresses: Sequence[str]
+    out: Path, images: Images, summary: ClusterSummary, chosen: Sequence[tuple[int, int]]
 ) -> list[Path]:
     """A sheet for each prototype that was asked for."""
     written = []
-    for address in addresses:
-        level, number = map(int, address.split("/"))
+    for level, number in chosen:
         sheet = prototype_sheet(images.dataset, level, number, summary, images.names)
         written.append(out / f"prototype_{level}_{number}.png")
         sheet.save(written[-1])
@@ -274,9 +288,11 @@ def draw(args: argparse.Namespace) -> list[Path]:
             "Give the images that the run was trained on with --data, all of them."
         )
     queries = choose_queries(args.query, present)
+    clustering = prototypes.clustering()
+    chosen = choose_prototypes(args.prototype, [len(rows) for rows in clustering.centroids])
     features = embeddings(model, images.dataset, hook.get("features", "twin"), args)
     summary = summarise_clusters(
-        prototypes.clustering(),
+        clustering,
         features.to(args.device),
         names.labels,
         num_nearest=args.nearest,
@@ -307,7 +323,7 @@ def draw(args: argparse.Namespace) -> list[Path]:
     return [
         write_cluster_page(out / "clusters.html", page, data),
         write_text_atomically(out / "clusters.json", json.dumps(without_pictures(data))),
-        *write_prototypes(out, images, summary, args.prototype),
+        *write_prototypes(out, images, summary, chosen),
         *write_queries(out, images, summary, removed, queries),
     ]
 
@@ -320,6 +336,8 @@ def main() -> None:
         for path in draw(args):
             print(path)
     except (OSError, ValueError, TooManyBadFilesError) as error:
+        if not is_user_error(error, tools=Path(__file__).parent):
+            raise
         sys.exit(f"error: {error}")
 
 

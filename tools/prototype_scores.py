@@ -12,20 +12,26 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 from cluster_tree import cluster_hook, embeddings, load_images
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 
+from mmssl.convert.checkpoint_file import file_sha256
 from mmssl.convert.load_algorithm import load_algorithm
 from mmssl.datasets.bad_files import TooManyBadFilesError
 from mmssl.engine.config import load_config
+from mmssl.engine.user_errors import is_user_error
 from mmssl.evaluation.class_levels import OWN_LEVEL, class_levels
+from mmssl.evaluation.clustering import check_cluster_options, check_cluster_sizes
 from mmssl.evaluation.evaluate import write_record
-from mmssl.evaluation.prototype_scores import score_prototypes
+from mmssl.evaluation.prototype_scores import keys_of_queue, score_prototypes
+from mmssl.evaluation.provenance import provenance
 from mmssl.ops.kmeans import build_clusterer
 
 
@@ -44,7 +50,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--branch", choices=("online", "twin"), default="twin")
     parser.add_argument(
-        "--num-keys", type=int, default=1024, help="images that stand for the queue"
+        "--num-keys",
+        type=int,
+        help="images that stand for the queue (default: 1024, at most half of all)",
     )
     parser.add_argument("--size", type=int, help="side of the evaluation crop")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of keys")
@@ -53,7 +61,26 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--num-workers", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ("num_clusters", "num_keys", "size", "batch_size"):
+        value = getattr(args, name)
+        for number in value if isinstance(value, list) else [value]:
+            if number is not None and number < 1:
+                parser.error(f"--{name.replace('_', '-')} must be at least 1, got {number}")
+    return args
+
+
+def choose_sizes(args: argparse.Namespace, config: Config, num_images: int) -> Sequence[int]:
+    """Prototypes of every level, the finest first."""
+    sizes = args.num_clusters or config.model.get("prototypes", {}).get("num_clusters")
+    if sizes is None:
+        raise ValueError(f"{args.config} has no model.prototypes: give --num-clusters.")
+    try:
+        check_cluster_options(tree=sizes)
+        check_cluster_sizes(num_images, tree=sizes)
+    except ValueError as error:
+        raise ValueError(f"{error} They come from --num-clusters or the config.") from error
+    return sizes
 
 
 def score(args: argparse.Namespace) -> dict[str, Any]:
@@ -64,9 +91,10 @@ def score(args: argparse.Namespace) -> dict[str, Any]:
     labels, classes = images.names.labels, images.names.classes
     if labels is None:
         raise ValueError("The images have no classes to compare with; name them with --labels.")
-    sizes = args.num_clusters or config.model.get("prototypes", {}).get("num_clusters")
-    if sizes is None:
-        raise ValueError(f"{args.config} has no model.prototypes: give --num-clusters.")
+    num_images = len(images.dataset)
+    sizes = choose_sizes(args, config, num_images)
+    num_keys = keys_of_queue(num_images, args.num_keys)
+    clusterer = hook.get("clusterer", dict(type="KMeans"))
     levels = {OWN_LEVEL: labels}
     if args.hierarchy is not None:
         groups = class_levels(args.hierarchy, classes)
@@ -80,17 +108,27 @@ def score(args: argparse.Namespace) -> dict[str, Any]:
         embeddings(model, images.dataset, args.branch, args),
         levels,
         sizes,
-        clusterer=build_clusterer(hook.get("clusterer", dict(type="KMeans"))),
-        num_keys=args.num_keys,
+        clusterer=build_clusterer(clusterer),
+        num_keys=num_keys,
         seed=args.seed,
         progress="k-means",
     )
     return dict(
         checkpoint=args.checkpoint,
+        checkpoint_sha256=file_sha256(args.checkpoint),
         method=type(model).__name__,
         branch=args.branch,
+        data=args.data or images.dataset.root,
+        data_fingerprint=images.dataset.fingerprint(),
+        labels=args.labels,
+        num_images=num_images,
+        hierarchy=args.hierarchy,
+        clusterer=clusterer,
         num_clusters=list(sizes),
+        num_keys=num_keys,
+        seed=args.seed,
         scores=asdict(found),
+        **provenance(config, [images.dataset.views]),
     )
 
 
@@ -122,6 +160,8 @@ def main() -> None:
             write_record(record, args.out)
             print(f"Written to {args.out}.")
     except (OSError, ValueError, TooManyBadFilesError) as error:
+        if not is_user_error(error, tools=Path(__file__).parent):
+            raise
         sys.exit(f"error: {error}")
 
 

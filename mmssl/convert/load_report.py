@@ -96,10 +96,21 @@ class LoadReport:
             ValueError: Nothing matched, or something is incomplete and `allow_partial` is false.
         """
         if not self.matched:
-            raise ValueError(f"Nothing was loaded.\n{self}")
+            raise ValueError(f"Nothing was loaded from {self.source}: {self._differences()}.")
         if not (self.complete or allow_partial):
             raise ValueError(
-                f"The file does not fit the network.\n{self}\nGive the network the architecture of the "
-                "file (depth, width, name), or accept the gap with allow_partial=True: what is missing "
-                "then keeps its random initialisation."
+                f"{self.source} does not fit the network: {self._differences()}. Give the network the "
+                "architecture of the file (depth, width, name)."
             )
+
+    def _differences(self) -> str:
+        """How file and network differ, with the first tensors of each kind."""
+        kinds = (
+            ("missing", self.missing),
+            ("of another shape", self.mismatched),
+            ("of a deeper network", self.deeper),
+        )
+        told = "; ".join(
+            f"{len(names)} {kind}: {_some(names, 3)}" for kind, names in kinds if names
+        )
+        return f"{len(self.matched)} matched, {told}"

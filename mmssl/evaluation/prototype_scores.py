@@ -19,6 +19,7 @@ from mmssl.ops.cluster_levels import cluster_tree
 from mmssl.ops.clusterer import Clusterer
 
 _QUERIES = 256
+_MOST_KEYS = 1024
 # As in training: a key is removed with a probability of at least 0.001.
 _MOST_KEPT = 0.999
 
@@ -39,6 +40,29 @@ class PrototypeScores:
     num_keys: int
 
 
+def keys_of_queue(num_images: int, num_keys: int | None = None) -> int:
+    """How many images stand for the queue: 1024, at most half of all, unless it is said.
+
+    Args:
+        num_images: All images.
+        num_keys: What was asked for.
+
+    Raises:
+        ValueError: No key, or no image is left as a query.
+
+    Example:
+        >>> keys_of_queue(100), keys_of_queue(5000), keys_of_queue(5000, 8)
+        (50, 1024, 8)
+    """
+    chosen = min(_MOST_KEYS, num_images // 2) if num_keys is None else num_keys
+    if not 0 < chosen < num_images:
+        raise ValueError(
+            f"num_keys={chosen} of {num_images} images stand for the queue (--num-keys): take at least 1 "
+            "and leave some as queries."
+        )
+    return chosen
+
+
 def score_prototypes(
     features: Tensor,
     levels: Mapping[str, Tensor],
@@ -46,7 +70,7 @@ def score_prototypes(
     *,
     clusterer: Clusterer,
     temperature: float = 0.2,
-    num_keys: int = 1024,
+    num_keys: int | None = None,
     seed: int = 0,
     progress: str = "",
 ) -> PrototypeScores:
@@ -62,17 +86,14 @@ def score_prototypes(
         clusterer: Such as `KMeans()`.
         temperature: Of the prototypes; see `density`.
         num_keys: Images, drawn at random, that stand for the keys of the queue; the others are queries.
+            Default: see `keys_of_queue`.
         seed: Of the draw.
         progress: Title of the progress bars; empty shows none.
 
     Raises:
         ValueError: No image is left as a query, levels that are no tree, or what the clusterer refuses.
     """
-    if not 0 < num_keys < len(features):
-        raise ValueError(
-            f"num_keys={num_keys} of {len(features)} images stand for the queue: take at least 1 and leave "
-            "some as queries."
-        )
+    num_keys = keys_of_queue(len(features), num_keys)
     clustering = cluster_tree(
         features, num_clusters, clusterer=clusterer, temperature=temperature, progress=progress
     )

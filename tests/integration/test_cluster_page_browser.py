@@ -246,6 +246,8 @@ def write_run(folder: Path, kind: str, clustering: Clustering | None) -> tuple[s
     place = folder / f"{kind}_{clustering is not None}"
     place.mkdir(exist_ok=True)
     prototypes = 'prototypes=dict(type="Prototypes", num_clusters=[4, 2]),'
+    if kind == "PCL":
+        prototypes += " num_negatives=1,"
     text = CONFIG.format(
         kind=kind, root=folder / "images", prototypes="" if kind == "MoCo" else prototypes
     )
@@ -339,7 +341,11 @@ def test_raises_tool(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "more/7.png").unlink()
     with pytest.raises(SystemExit, match="one of 8 images, but .*more has 7"):
         run_tool(monkeypatch, config, checkpoint, f"--data={tmp_path / 'more'}")
-    with pytest.raises(SystemExit, match="no prototype 1/2: the levels have"):
-        run_tool(monkeypatch, config, checkpoint, f"--out={tmp_path}", "--prototype", "1/2")
+    with pytest.raises(SystemExit, match="--prototype 1/2: .*; the levels have 4, 2"):
+        run_tool(monkeypatch, config, checkpoint, f"--out={tmp_path / 'out'}", "--prototype", "1/2")
+    assert not (tmp_path / "out").exists()
     with pytest.raises(SystemExit, match="--query 8: there are images 0 to 7"):
         run_tool(monkeypatch, config, checkpoint, "--query", "8")
+    monkeypatch.setattr("mmssl.evaluation.embeddings.embed_images", lambda *_, **__: int("x"))
+    with pytest.raises(ValueError, match="invalid literal"):  # a bug keeps its traceback
+        run_tool(monkeypatch, config, checkpoint)

@@ -135,6 +135,25 @@ def test_values_errors_of_our_own_bugs_are_none_of_the_user() -> None:
     assert not is_user_error(ValueError("never raised"))
 
 
+@pytest.mark.parametrize("name", ["--k", "--low-shot", "--num-clusters", "--last-blocks", "--size"])
+def test_raises_in_the_parser_of_an_evaluation(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "test.py", "config.py", "none", name, "0")
+    assert f"{name} must be at least 1, got 0" in capsys.readouterr().err
+
+
+def test_values_errors_of_the_program_itself(tmp_path: Path) -> None:
+    """A check of a tool counts where the tool says where it lies."""
+    (tmp_path / "tool.py").write_text("def check():\n    raise ValueError('give --data')\n")
+    check = runpy.run_path(str(tmp_path / "tool.py"))["check"]
+    with pytest.raises(ValueError, match="give --data") as caught:
+        check()
+    assert not is_user_error(caught.value)
+    assert is_user_error(caught.value, tools=tmp_path)
+
+
 @pytest.fixture
 def evaluation(tmp_path: Path) -> list[object]:
     """Arguments of an evaluation of drawn images; the folder `flat` has no classes, `bad` no images."""
