@@ -33,8 +33,11 @@ def test_values_assignment_of_flat_levels():
 def test_values_partition_is_that_of_the_whole_softmax():
     level = loaded().levels[0]
     level.density[0] = 1e-5  # the softmax never divides by less than 1e-3
-    features = torch.nn.functional.normalize(torch.randn(50, 8), dim=1)
-    logits = features @ level.centroids.T / level.density.clamp(min=1e-3)
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(50, 8, generator=generator, dtype=torch.double)
+    features = torch.nn.functional.normalize(features, dim=1)
+    scale = level.density.clamp(min=1e-3).double()
+    logits = features @ level.centroids.double().T / scale
     torch.testing.assert_close(level.log_partition(features), logits.logsumexp(dim=1))
 
 
@@ -45,6 +48,20 @@ def test_values_parents_have_temperatures_with_the_mean_of_the_setting():
     level, above = prototypes.levels[0], prototypes.levels[1]
     expected = (level.centroids @ above.centroids.T / scale).logsumexp(dim=1)
     torch.testing.assert_close(level.kin_partition, expected)
+
+
+def test_values_last_used_prototypes_are_those_of_images(monkeypatch):
+    monkeypatch.setattr("mmssl.models.memories.prototypes._IMAGES", 5)
+    clustering = tiny_clustering()
+    few = clustering._replace(assignment=torch.tensor([[0, 3, 1, 0, 3, 3, 1]], dtype=torch.int32))
+    prototypes = Prototypes((6, 4, 2), 8)
+    prototypes.load(few, epoch=0)
+    expected = [int(few.on_level(level).max()) for level in range(3)]
+    assert prototypes.last_used.tolist() == expected == [3, 3, 1]
+    flat = Prototypes((9, 10), 8, tree=False)
+    rows = torch.tensor([[0, 3, 1], [7, 7, 2]], dtype=torch.int32)
+    flat.load(tiny_clustering((9, 10), tree=False)._replace(assignment=rows), epoch=0)
+    assert flat.num_used == [4, 8]
 
 
 def test_state_an_empty_one_takes_any_number_of_images():

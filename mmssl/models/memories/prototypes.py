@@ -18,6 +18,7 @@ from mmssl.registry import MODELS
 from mmssl.structures import Clustering
 
 _ROWS = 4096
+_IMAGES = 2**22
 _MIN_DENSITY = 1e-3
 
 
@@ -184,8 +185,7 @@ class Prototypes(nn.Module):
             level.parents = parents.to(device)
             level.kin_partition = above.log_partition(level.centroids, self.kin_scale(number + 1))
         self.assignment = clustering.assignment.to(device, torch.int32)
-        used = [clustering.on_level(number).max() for number in range(self.num_levels)]
-        self.last_used = torch.stack(used).to(device)
+        self.last_used = _last_used(clustering).to(device)
         self._num_used = None
         self.epoch.fill_(epoch)
 
@@ -292,3 +292,18 @@ class Prototypes(nn.Module):
                 setattr(self.get_submodule(owner), last, buffer.new_zeros(saved.shape))
         self._num_used = None
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _last_used(clustering: Clustering) -> Tensor:
+    """(L,) highest prototype of each level that an image has; a chunk of the images at a time."""
+    used: list[Tensor] = []
+    for number, centroids in enumerate(clustering.centroids):
+        found = torch.zeros(len(centroids), dtype=torch.bool, device=clustering.assignment.device)
+        if used and clustering.parents:
+            parents = clustering.parents[number - 1].to(found.device)
+            found[parents[used[-1]]] = True
+        else:
+            for images in clustering.assignment[number].split(_IMAGES):
+                found[images.long()] = True
+        used.append(found)
+    return torch.stack([found.nonzero().max() for found in used])
