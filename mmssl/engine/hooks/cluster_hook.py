@@ -275,7 +275,7 @@ class ClusterHook(HistoryHook):
 
 @dataclasses.dataclass(frozen=True)
 class _Polling:
-    """A clusterer that lets the run be ended before each level.
+    """A clusterer that lets the run be ended before each level, and of `KMeans` before each iteration.
 
     Args:
         clusterer: That computes.
@@ -289,7 +289,10 @@ class _Polling:
         self, features: Tensor, num_clusters: int, *, seed: int, progress: str = ""
     ) -> KMeansResult:
         self.poll()
-        return self.clusterer.fit(features, num_clusters, seed=seed, progress=progress)
+        options: dict[str, Any] = dict(seed=seed, progress=progress)
+        if isinstance(self.clusterer, KMeans):
+            options["poll"] = self.poll
+        return self.clusterer.fit(features, num_clusters, **options)
 
 
 @contextmanager
