@@ -14,28 +14,10 @@ A tree of clusters against a tree of the classes: `evaluation.cluster.tree=[3000
 (docs/evaluation.md). Published AMI could not be checked and is not quoted.
 """
 
-_base_ = ["../../_base_/views/eval.py"]
+_base_ = ["../imagenet_knn/resnet50_knn_hcsc_in1k.py"]
 
-default_scope = "mmssl"
-model = dict(backbone=dict(type="ResNet", depth=50, out_indices=(3,)))
 evaluation = dict(
     protocol="cluster-hcsc",
     methods=["cluster"],
     cluster=dict(split="val", num_clusters=[1000]),
-    train_dataset=dict(
-        type="ImageFolder",
-        root="data/imagenet/train",
-        labels=True,
-        max_bad_ratio=0.0,
-        views=_base_.eval_bicubic_views,
-    ),
-    val_dataset=dict(
-        type="ImageFolder",
-        root="data/imagenet/val",
-        labels=True,
-        max_bad_ratio=0.0,
-        views=_base_.eval_bicubic_views,
-    ),
-    batch_size=256,
-    num_workers=8,
 )
