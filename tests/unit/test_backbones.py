@@ -70,6 +70,24 @@ def test_shapes_of_odd_inputs_follow_the_strides(stem, strides, sizes):
     assert [m.shape[1:3] for m in maps] == [(c, s) for c, s in zip(backbone.out_channels, sizes)]
 
 
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("stride", [4, 8, 16])
+@pytest.mark.parametrize("side", [64, 97])
+def test_equivalence_dilated_stages_are_the_strided_ones_more_densely(depth, stride, side):
+    """Every map, subsampled to its usual stride, is that of the network without dilation."""
+    strided = ResNet(depth).eval()
+    dilated = ResNet(depth, output_stride=stride).eval()
+    dilated.load_state_dict(strided.state_dict())
+    assert dilated.strides == [min(usual, stride) for usual in strided.strides]
+    images = torch.randn(1, 3, side, side)
+    with torch.no_grad():
+        pairs = list(zip(strided(images), dilated(images), strict=True))
+    for (coarse, fine), usual in zip(pairs, strided.strides, strict=True):
+        every = max(usual // stride, 1)
+        assert fine.shape[-1] == -(-side // min(usual, stride))
+        torch.testing.assert_close(fine[..., ::every, ::every], coarse, rtol=1e-4, atol=1e-4)
+
+
 def test_state_stages_behind_the_last_map_do_not_exist():
     backbone = ResNet(50, out_indices=(2,))
     assert not hasattr(backbone, "layer4")
@@ -127,6 +145,8 @@ def test_state_norm_cfg_reaches_the_layers():
         (dict(depth=18, norm_cfg=dict(type="XN")), "XN"),
         (dict(depth=18, norm_cfg=dict(type="GN")), "num_groups"),
         (dict(depth=18, frozen_stages=5), "frozen_stages"),
+        (dict(depth=18, output_stride=64), r"one of \[4, 8, 16, 32\].*got 64"),
+        (dict(depth=18, stem="cifar", output_stride=16), r"one of \[1, 2, 4, 8\].*got 16"),
     ],
 )
 def test_raises_resnet(arguments, message):

@@ -28,6 +28,17 @@ _DEPTHS: dict[int, tuple[type[blocks.BasicBlock | blocks.Bottleneck], list[int]]
 _STEM_STRIDES = {"imagenet": 4, "cifar": 1}
 
 
+def _dilate(stage: nn.Module, dilation: int) -> None:
+    """Replace the stride of a stage by dilation; `dilation` is that behind the strided convolution."""
+    for module in stage.modules():
+        if isinstance(module, nn.Conv2d):
+            # the strided convolution still reads the finer grid of the stage before
+            steps = dilation // 2 if module.stride == (2, 2) else dilation
+            module.stride = (1, 1)
+            if module.kernel_size == (3, 3):
+                module.dilation = module.padding = (steps, steps)
+
+
 @MODELS.register_module()
 class ResNet(BaseModule):
     """ResNet-18/34/50/101/152 and the wide variants, as a tuple of feature maps.
@@ -49,6 +60,9 @@ class ResNet(BaseModule):
             nothing.
         stem: `imagenet` (7x7 stride 2, max-pool) or `cifar` (3x3 stride 1, no pool) for small images.
         zero_init_residual: Start the last norm weight of every block at 0.
+        output_stride: Largest stride of a map. Stages that would go beyond it keep the resolution and
+            dilate their 3x3 convolutions instead: at every second (or fourth) place they compute what
+            the strided stages compute, from the same weights. `None` dilates nothing.
         init_cfg: Weight initialisation of the mm family.
 
     Raises:
@@ -75,6 +89,7 @@ class ResNet(BaseModule):
         frozen_stages: int = -1,
         stem: Literal["imagenet", "cifar"] = "imagenet",
         zero_init_residual: bool = False,
+        output_stride: int | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -89,6 +104,12 @@ class ResNet(BaseModule):
             )
         if stem not in _STEM_STRIDES:
             raise ValueError(f"stem must be one of {sorted(_STEM_STRIDES)}, got {stem!r}.")
+        strides = [_STEM_STRIDES[stem] * 2**i for i in range(4)]
+        if output_stride is not None and output_stride not in strides:
+            raise ValueError(
+                f"output_stride must be None or one of {strides}, the strides of the stages behind the stem "
+                f"{stem!r}, got {output_stride!r}."
+            )
         out_indices = tuple(out_indices)
         if not out_indices or list(out_indices) != sorted(set(out_indices) & {0, 1, 2, 3}):
             raise ValueError(
@@ -107,6 +128,7 @@ class ResNet(BaseModule):
         self.norm_eval = norm_eval
         self.frozen_stages = frozen_stages
         self.stem = stem
+        self.output_stride = output_stride
 
         network = blocks.ResNet(
             block,
@@ -124,9 +146,12 @@ class ResNet(BaseModule):
         self.maxpool = network.maxpool if stem == "imagenet" else nn.Identity()
         for stage in range(num_stages):
             self.add_module(f"layer{stage + 1}", getattr(network, f"layer{stage + 1}"))
+            if output_stride is not None and strides[stage] > output_stride:
+                _dilate(self.get_submodule(f"layer{stage + 1}"), strides[stage] // output_stride)
+                strides[stage] = output_stride
 
         self.out_channels = [64 * 2**i * block.expansion for i in out_indices]
-        self.strides = [_STEM_STRIDES[stem] * 2**i for i in out_indices]
+        self.strides = [strides[i] for i in out_indices]
         for module in self._frozen():
             module.requires_grad_(False)
 
