@@ -1,6 +1,7 @@
 from .classification import class_cross_entropy, multi_label_cross_entropy
 from .contrastive import info_nce
 from .cosine import cosine_regression, unit_norm
+from .dense_contrast import best_cells, chunked_info_nce
 from .distillation import distillation, mixed_distillation, pair_weights
 from .feature_bank import bank_loss, instance_cross_entropy, noise_contrastive
 from .guidance import guidance
@@ -15,6 +16,8 @@ from .region import matched_regression, region_pairs
 
 __all__ = [
     "bank_loss",
+    "best_cells",
+    "chunked_info_nce",
     "class_cross_entropy",
     "cosine_regression",
     "distillation",

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+Rows = TypeVar("Rows", bound=Tensor | tuple[Tensor, ...])
 
 
 def is_distributed() -> bool:
@@ -61,7 +63,7 @@ def reduce_mean(tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def through_shuffled_batch(encode: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def through_shuffled_batch(encode: Callable[[Tensor], Rows], images: Tensor) -> Rows:
     """What `encode` makes of `images`, computed on another process for most of them (shuffling BatchNorm).
 
     The images of all ranks are permuted at random (rank 0 draws), each rank encodes its share, and every row
@@ -69,11 +71,11 @@ def through_shuffled_batch(encode: Callable[[Tensor], Tensor], images: Tensor) -
     Momentum Contrast (arXiv 1911.05722), section 3.3. On one process it is `encode(images)`; no gradient.
 
     Args:
-        encode: Maps (B, ...) images to (B, D) rows.
+        encode: Maps (B, ...) images to a tensor of B rows, or to a tuple (also a named one) of such tensors.
         images: (B, ...), as many on every rank.
 
     Returns:
-        (B, D) rows of the images of this rank.
+        What `encode` returns, of the images of this rank.
     """
     if world_size() == 1:
         return encode(images)
@@ -81,9 +83,12 @@ def through_shuffled_batch(encode: Callable[[Tensor], Tensor], images: Tensor) -
     order = torch.randperm(len(everything), device=images.device)
     dist.broadcast(order, 0)
     share = order.view(world_size(), -1)[rank()]
-    rows = gather_cat(encode(everything[share]))
     place = order.argsort().view(world_size(), -1)[rank()]
-    return rows[place]
+    encoded = encode(everything[share])
+    if isinstance(encoded, Tensor):
+        return gather_cat(encoded)[place]
+    rows = (gather_cat(part)[place] for part in encoded)
+    return encoded._make(rows) if hasattr(encoded, "_make") else tuple(rows)
 
 
 @torch.no_grad()

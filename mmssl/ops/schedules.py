@@ -67,7 +67,26 @@ class LinearWarmup:
         return self.start + (self.end - self.start) * step / max(self.num_steps - 1, 1)
 
 
-SCHEDULES = {kind.__name__: kind for kind in (Constant, Cosine, LinearWarmup)}
+@dataclass(frozen=True)
+class Switched:
+    """`before` up to step `at`, then `after`.
+
+    DenseCL's warm-up, without the dense loss: dict(before=0.0, after=0.5, at=1000).
+
+    Example:
+        >>> [Switched(0.0, 0.5, at=1000)(step, 9000) for step in (0, 999, 1000)]
+        [0.0, 0.0, 0.5]
+    """
+
+    before: float
+    after: float
+    at: int
+
+    def __call__(self, step: int, total: int) -> float:
+        return self.before if step < self.at else self.after
+
+
+SCHEDULES = {kind.__name__: kind for kind in (Constant, Cosine, LinearWarmup, Switched)}
 
 
 def build_schedule(schedule: Schedule | dict | float) -> Schedule:

@@ -75,6 +75,9 @@ HEAD = dict(out_channels=24, hid_channels=16, bottleneck_channels=8, norm_last_l
 MLP = dict(hid_channels=16, norm_cfg=dict(type="BN1d"))
 NECK = dict(type="MLPNeck", hid_channels=16, out_channels=8)
 METHODS: dict[str, dict[str, Any]] = {
+    "densecl": dict(
+        type="DenseCL", neck=dict(hid_channels=16, out_channels=8), queue_length=20, max_logits=100
+    ),
     "dino": dict(type="DINO", head=HEAD),
     "esvit": dict(type="EsViT", head=HEAD, region_head=HEAD),
     "hcsc": dict(

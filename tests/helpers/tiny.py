@@ -15,6 +15,7 @@ from mmssl.models.algorithms import (
     NPID,
     PCL,
     BaseAlgorithm,
+    DenseCL,
     EsViT,
     MoBY,
     MoCo,
@@ -123,6 +124,16 @@ def tiny_moco(**options) -> MoCo:
     return MoCo(**(arguments | options))
 
 
+def tiny_densecl(**options) -> DenseCL:
+    """DenseCL on a TinyBackbone (2x2 cells of 32 px); `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(type="DenseCLNeck", hid_channels=16, out_channels=8),
+        queue_length=10,
+    )
+    return DenseCL(**(arguments | options))
+
+
 def tiny_npid(**options) -> NPID:
     """NPID on a TinyBackbone and 12 images; `options` replace arguments."""
     arguments = dict(
@@ -182,6 +193,7 @@ TINY = {
     "care": tiny_care,
     "care_absolute": lambda: tiny_care(t_stream=tiny_stack(pos_enc="absolute")),
     "care_c_stream": lambda: tiny_care(t_stream=None),
+    "densecl": tiny_densecl,
     "dino": tiny_dino,
     "esvit": tiny_esvit,
     "hcsc": tiny_hcsc,

@@ -1,6 +1,7 @@
 from .base import BaseAlgorithm
 from .byol import BYOL
 from .care import CARE
+from .densecl import DenseCL
 from .dino import DINO
 from .esvit import EsViT
 from .hcsc import HCSC
@@ -18,6 +19,7 @@ __all__ = [
     "NPID",
     "PCL",
     "BaseAlgorithm",
+    "DenseCL",
     "EsViT",
     "ImageClassifier",
     "MoBY",

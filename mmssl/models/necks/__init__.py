@@ -1,5 +1,16 @@
 from .attention_stack import AttentionStack
 from .avg_pool import AvgPool
+from .dense_cl_neck import DenseCLNeck, DenseEmbeddings
+from .dense_towers import DenseTowers
+from .detector_pyramid import DetectorPyramid
 from .mlp_neck import MLPNeck
 
-__all__ = ["AttentionStack", "AvgPool", "MLPNeck"]
+__all__ = [
+    "AttentionStack",
+    "AvgPool",
+    "DenseCLNeck",
+    "DenseEmbeddings",
+    "DenseTowers",
+    "DetectorPyramid",
+    "MLPNeck",
+]
