@@ -68,10 +68,17 @@ class ViewRandom:
         return tuple(items)
 
 
-def shuffled_positions(length: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of an epoch: a permutation (length,) int64, a pure function of (seed, epoch)."""
+def shuffled_positions(length: int, seed: int, epoch: int, *, stream: int = 0) -> np.ndarray:
+    """The order of an epoch: a permutation (length,) int64, a pure function of its arguments.
+
+    Args:
+        length: Of the permutation.
+        seed: Seed of the run.
+        epoch: Epoch, counted from 0.
+        stream: Tells permutations of one epoch apart.
+    """
     key = np.array([seed & _MASK, epoch & _MASK], dtype=np.uint64)
     # The top counter word is set so that no view of any image shares the stream.
-    counter = np.array([0, 0, 0, _MASK], dtype=np.uint64)
+    counter = np.array([0, 0, stream & _MASK, _MASK], dtype=np.uint64)
     generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
     return np.argsort(generator.random(length), kind="stable")
