@@ -29,6 +29,7 @@ from mmssl.registry import MODELS
 
 State = dict[str, Tensor]
 _NUM_UPDATES = "twin.num_updates"
+_IN_META = "meta."
 
 
 class _Model(NamedTuple):
@@ -114,7 +115,9 @@ def _to_official(
         meta |= dict(model=model.config, guessed=list(model.guessed))
     epoch = int((file.get("meta") or {}).get("epoch") or 0)
     target.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({layout.epoch: epoch, **theirs, "meta": meta}, target)
+    holder = meta if layout.epoch.startswith(_IN_META) else theirs
+    holder[layout.epoch.removeprefix(_IN_META)] = epoch
+    torch.save({**theirs, "meta": meta}, target)
     count = sum(len(part) for part in theirs.values() if isinstance(part, Mapping))
     note = "model config -> meta.model of the file"
     if model is None:
@@ -144,7 +147,8 @@ def _to_ours(
     if method == "auto":
         method = method_of_file(file, known and known.config)
     layout = METHOD_FILES[method]
-    epoch = int(file.get(layout.epoch) or 0)
+    holder = (file.get("meta") or {}) if layout.epoch.startswith(_IN_META) else file
+    epoch = int(holder.get(layout.epoch.removeprefix(_IN_META)) or 0)
     ours = layout.from_file(file, max(1, epoch * iters_per_epoch))
     _check_parts(ours, layout, method)
     model = known or _read_off(file, ours, layout)

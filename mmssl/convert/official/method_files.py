@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmssl.convert.key_map import behind
-from mmssl.convert.official import care, dino, moby, moco, npid
+from mmssl.convert.official import care, densecl, dino, moby, moco, npid
 from mmssl.convert.official.backbones import backbone_kind
 
 State = dict[str, Tensor]
@@ -28,7 +28,7 @@ class MethodFile:
         model_config: Our state dict -> config of the model.
         guessed: Our state dict -> dotted names in that config that the weights do not tell.
         parts: What every whole model has: how our names of it begin.
-        epoch: Their name of the finished epochs.
+        epoch: Their name of the finished epochs; `meta.epoch` where their runner is of the mm family.
         said: Their file and that config -> values by dotted name that the file tells all the same.
         lacking: Parts of our model that their files have no place for, as `parts`. Towards ours they are as
             before training, towards theirs they are left out.
@@ -78,6 +78,11 @@ def _dino(by_esvit: bool) -> MethodFile:
         epoch="epoch",
         said=lambda file, config: dino.said_by_file(_networks(file), config),
     )
+
+
+def _densecl_from_file(file: Mapping[str, Any], updates: int) -> State:
+    made = int((file.get("meta") or {}).get("iter") or updates)
+    return densecl.from_official(tensors_of(file, "state_dict", "model"), num_updates=made)
 
 
 def _care_to_file(state: State, model: nn.Module | None = None) -> dict[str, Any]:
@@ -130,6 +135,14 @@ METHOD_FILES = {
         parts=("backbone.", "projector_c.", "predictor_c."),
         epoch="start_epoch",
     ),
+    "densecl": MethodFile(
+        from_file=_densecl_from_file,
+        to_file=lambda state, model=None: dict(state_dict=densecl.to_official(state)),
+        model_config=densecl.model_config,
+        guessed=densecl.guessed_options,
+        parts=("backbone.", "neck.mlp.", "neck.cell_mlp.", "queue.", "dense_queue."),
+        epoch="meta.epoch",
+    ),
     "dino": _dino(by_esvit=False),
     "esvit": _dino(by_esvit=True),
     "hcsc": _contrast("hcsc", ("prototypes.", "key_partition")),
@@ -157,6 +170,7 @@ METHOD_FILES = {
     "pcl": _contrast("pcl", ("prototypes.",)),
 }
 _SIGNS = {
+    "densecl": r"encoder_q\.1\.mlp2\..*",
     "moco": r"encoder_q\..*",
     "care": r"(student_encoder|teacher_encoder)\..*",
     "moby": r"(encoder_k|projector_k|predictor)\..*|queue[12]",

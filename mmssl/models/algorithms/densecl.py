@@ -1,7 +1,8 @@
 """DenseCL: MoCo v2 whose views and whose single locations are both told from those of other images.
 
 Dense Contrastive Learning for Self-Supervised Visual Pre-Training, 2021, arXiv 2011.09157.
-Compared with WXinlong/DenseCL (goldens `densecl_given_features`, `densecl_grid_same_size_c`, `densecl_r50_b`).
+Compared with WXinlong/DenseCL (goldens `densecl_given_features`, `densecl_grid_same_size_c`,
+`densecl_r50_b`).
 
 Deviations: a batch of any size goes into the queues (theirs must divide their length); with a grid the
 features that cells are matched by are pooled too (theirs only works if the map has that size); on one
