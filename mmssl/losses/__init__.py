@@ -1,10 +1,11 @@
 from .classification import class_cross_entropy, multi_label_cross_entropy
-from .contrastive import info_nce
+from .contrastive import contrast_among, info_nce
 from .cosine import cosine_regression, unit_norm
 from .dense_contrast import best_cells, chunked_info_nce
 from .distillation import distillation, mixed_distillation, pair_weights
 from .feature_bank import bank_loss, instance_cross_entropy, noise_contrastive
 from .guidance import guidance
+from .pixel import cell_std, pixel_consistency, pixel_contrast
 from .prototype import (
     keep_probability,
     prototype_contrast,
@@ -17,8 +18,10 @@ from .region import matched_regression, region_pairs
 __all__ = [
     "bank_loss",
     "best_cells",
+    "cell_std",
     "chunked_info_nce",
     "class_cross_entropy",
+    "contrast_among",
     "cosine_regression",
     "distillation",
     "guidance",
@@ -30,6 +33,8 @@ __all__ = [
     "multi_label_cross_entropy",
     "noise_contrastive",
     "pair_weights",
+    "pixel_consistency",
+    "pixel_contrast",
     "prototype_contrast",
     "prototype_distillation",
     "region_pairs",

@@ -29,19 +29,27 @@ class Constant:
 
 @dataclass(frozen=True)
 class Cosine:
-    """Half a cosine from `start` at step 0 to `end` at step `total`.
+    """Half a cosine from `start` at step 0 to `end` at step `total`, or at step `length` if that is given.
 
-    v(t) = end - (end - start) * (cos(pi * t / total) + 1) / 2
+        v(t) = end - (end - start) * (cos(pi * t / total) + 1) / 2
+
+    PixPro's momentum has a length of its own, int(images / ranks / batch of a rank * epochs): some steps more
+    than the run has. Behind `length` the value stays at `end`.
 
     Example:
         >>> [Cosine(0.99, 1.0)(step, 100) for step in (0, 50, 100)]
         [0.99, 0.995, 1.0]
+        >>> [Cosine(0.99, 1.0, length=50)(step, 100) for step in (0, 50, 100)]
+        [0.99, 1.0, 1.0]
     """
 
     start: float
     end: float
+    length: int | None = None
 
     def __call__(self, step: int, total: int) -> float:
+        if self.length is not None:
+            step, total = min(step, self.length), self.length
         return self.end - (self.end - self.start) * (math.cos(math.pi * step / total) + 1) / 2
 
 

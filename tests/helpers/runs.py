@@ -74,6 +74,7 @@ def care_config(work_dir: Path) -> Config:
 HEAD = dict(out_channels=24, hid_channels=16, bottleneck_channels=8, norm_last_layer=False)
 MLP = dict(hid_channels=16, norm_cfg=dict(type="BN1d"))
 NECK = dict(type="MLPNeck", hid_channels=16, out_channels=8)
+CONV = dict(hid_channels=16, out_channels=8)
 METHODS: dict[str, dict[str, Any]] = {
     "densecl": dict(
         type="DenseCL", neck=dict(hid_channels=16, out_channels=8), queue_length=20, max_logits=100
@@ -100,6 +101,14 @@ METHODS: dict[str, dict[str, Any]] = {
         prototypes=dict(type="Prototypes", num_clusters=(9, 8)),
         num_negatives=2,
         queue_length=20,
+    ),
+    "pixcontrast": dict(type="PixContrast", neck=CONV),
+    "pixpro": dict(
+        type="PixPro",
+        neck=CONV,
+        head=dict(),
+        instance_neck=CONV,
+        instance_head=dict(hid_channels=16),
     ),
 }
 CROPS = dict.fromkeys(METHODS, (32, 32)) | {

@@ -19,6 +19,8 @@ from mmssl.models.algorithms import (
     EsViT,
     MoBY,
     MoCo,
+    PixContrast,
+    PixPro,
 )
 from mmssl.structures import Clustering, Progress, ViewBatch
 
@@ -134,6 +136,35 @@ def tiny_densecl(**options) -> DenseCL:
     return DenseCL(**(arguments | options))
 
 
+def tiny_pixpro(**options) -> PixPro:
+    """PixPro on a TinyBackbone (2x2 cells of 32 px); `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(hid_channels=16, out_channels=8),
+        head=dict(),
+    )
+    return PixPro(**(arguments | options))
+
+
+class TinyPyramid(BaseModule):
+    """Two maps of 4 channels, of the last stage and of the one before, as a detector's pyramid."""
+
+    def __init__(self, in_channels: tuple[int, int] = (8, 16)) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(nn.Conv2d(channels, 4, 1) for channels in in_channels)
+        self.out_channels = [4, 4]
+
+    def forward(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Maps of both levels."""
+        return tuple(conv(x) for conv, x in zip(self.laterals, maps, strict=True))
+
+
+def tiny_pixcontrast(**options) -> PixContrast:
+    """PixContrast on a TinyBackbone (2x2 cells of 32 px); `options` replace arguments."""
+    arguments = dict(backbone=TinyBackbone((3,)), neck=dict(hid_channels=16, out_channels=8))
+    return PixContrast(**(arguments | options))
+
+
 def tiny_npid(**options) -> NPID:
     """NPID on a TinyBackbone and 12 images; `options` replace arguments."""
     arguments = dict(
@@ -204,6 +235,18 @@ TINY = {
     "npid_bank": lambda: tiny_npid(num_negatives=None),
     "npid_nce": lambda: tiny_npid(criterion="nce"),
     "pcl": tiny_pcl,
+    "pixcontrast": tiny_pixcontrast,
+    "pixpro": tiny_pixpro,
+    "pixpro_instance": lambda: tiny_pixpro(
+        instance_neck=dict(hid_channels=16, out_channels=8), instance_head=dict(hid_channels=16)
+    ),
+    "pixpro_pyramid": lambda: tiny_pixpro(
+        backbone=TinyBackbone(),
+        pyramid=TinyPyramid(),
+        head=dict(num_layers=2),
+        instance_neck=dict(hid_channels=16, out_channels=8),
+        instance_loss="simclr_star",
+    ),
 }
 
 MULTI_CROP = {"dino", "esvit", "hcsc", "hcsc_warm_up"}
@@ -222,12 +265,14 @@ def tiny_model(name: str, seed: int = 0) -> BaseAlgorithm:
 
 
 def tiny_views(seed: int = 0, size: int = 4, pixels: int = 32, num: int = 2) -> ViewBatch:
-    """`num` views of `size` random images."""
+    """`num` views of `size` random images, with the boxes of half-sized crops that overlap."""
     generator = torch.Generator().manual_seed(seed)
+    images = [torch.randn(size, 3, pixels, pixels, generator=generator) for _ in range(num)]
+    corners = [torch.rand(size, 2, generator=generator) / 2 for _ in range(num)]
     return ViewBatch(
-        [torch.randn(size, 3, pixels, pixels, generator=generator) for _ in range(num)],
+        images,
         torch.arange(size),
-        [],
+        [torch.cat([corner, corner + 0.5], dim=1) for corner in corners],
         torch.full((size,), -1),
         [],
     )

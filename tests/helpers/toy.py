@@ -72,7 +72,10 @@ class ToyMethod(BaseAlgorithm):
 
 @DATASETS.register_module()
 class ToyImages(Dataset):
-    """Random images, a pure function of (seed, epoch, index, view); one view for each of `sizes`."""
+    """Random images, a pure function of (seed, epoch, index, view); one view for each of `sizes`.
+
+    Boxes are those of crops of half the length, which overlap more or less.
+    """
 
     metainfo: dict = {}
 
@@ -99,4 +102,6 @@ class ToyImages(Dataset):
             torch.from_numpy(rng.integers(0, 256, (3, size, size), dtype=np.uint8))
             for size in self.sizes
         ]
-        return dict(inputs=ViewBatch(images, torch.tensor(index), [], torch.tensor(-1), []))
+        corners = [torch.from_numpy(rng.random(2)).float() / 2 for _ in self.sizes]
+        boxes = [torch.cat([corner, corner + 0.5]) for corner in corners]
+        return dict(inputs=ViewBatch(images, torch.tensor(index), boxes, torch.tensor(-1), []))

@@ -10,6 +10,8 @@ from .moby import MoBY
 from .moco import MoCo
 from .npid import NPID
 from .pcl import PCL
+from .pixcontrast import PixContrast
+from .pixpro import PixPro
 
 __all__ = [
     "BYOL",
@@ -24,4 +26,6 @@ __all__ = [
     "ImageClassifier",
     "MoBY",
     "MoCo",
+    "PixContrast",
+    "PixPro",
 ]

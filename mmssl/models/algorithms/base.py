@@ -65,6 +65,20 @@ class BaseAlgorithm(BaseModel):
             )
         return views.images[0], views.images[1]
 
+    def two_boxes(self, views: ViewBatch) -> tuple[Tensor, Tensor]:
+        """The boxes (B, 4) of the two views, for a method that needs to know what they show.
+
+        Raises:
+            ValueError: The views come without boxes.
+        """
+        if len(views.boxes) != len(views.images):
+            raise ValueError(
+                f"{type(self).__name__} needs crop boxes but ViewBatch.boxes is "
+                + (f"of {len(views.boxes)} views" if views.boxes else "empty")
+                + "; use geometric transforms that record boxes (see configs/_base_/views/pixpro.py)."
+            )
+        return views.boxes[0], views.boxes[1]
+
     def teacher_views(self, views: ViewBatch, num: int = 2) -> list[Tensor]:
         """The first `num` views, which the twin of a multi-crop method sees.
 

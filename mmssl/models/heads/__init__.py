@@ -1,5 +1,6 @@
 from .dino_head import DINOHead
 from .linear_head import LinearHead
 from .mlp_predictor import MLPPredictor
+from .pixel_propagation import PixelPropagation
 
-__all__ = ["DINOHead", "LinearHead", "MLPPredictor"]
+__all__ = ["DINOHead", "LinearHead", "MLPPredictor", "PixelPropagation"]

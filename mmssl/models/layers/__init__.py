@@ -2,6 +2,7 @@ from .attention_block import AttentionBlock
 from .batch_mix import BatchMix
 from .bottleneck_attention import BottleneckAttention
 from .chunk_attention import ChunkAttention
+from .conv_mlp import ConvMLP
 from .conv_window_attention import ConvWindowAttention
 from .feed_forward import FeedForward
 from .grid_attention import GridAttention
@@ -25,6 +26,7 @@ __all__ = [
     "BatchMix",
     "BottleneckAttention",
     "ChunkAttention",
+    "ConvMLP",
     "ConvWindowAttention",
     "FeedForward",
     "GridAttention",
