@@ -20,8 +20,12 @@ from mmssl.engine.activation_checkpointing import checkpoint_activations
 from mmssl.engine.hooks.checkpoint_hook import latest_checkpoint
 from mmssl.engine.hooks.preemption_hook import PreemptionHook
 from mmssl.engine.hooks.report_hook import ReportHook
-from mmssl.engine.hooks.resume_state_hook import ResumeStateHook, pending_gradients
-from mmssl.engine.loops import EpochLoop
+from mmssl.engine.hooks.resume_state_hook import (
+    ResumeStateHook,
+    order_settings,
+    pending_gradients,
+)
+from mmssl.engine.loops import EpochLoop, WindowLoop
 from mmssl.engine.worker_start import start_worker
 from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.registry import RUNNERS
@@ -92,6 +96,12 @@ class Runner(_Runner):
             # of the config or not: mmengine would name a GPU
             model_wrapper_cfg = dict(model_wrapper_cfg or default, device_ids=None)
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def _build_param_scheduler(self, scheduler, optim_wrapper):
+        """mmengine's; for a loop that walks in windows, epochs become windows."""
+        if isinstance(self._train_loop, WindowLoop):
+            scheduler = self._train_loop.in_windows(scheduler)
+        return super()._build_param_scheduler(scheduler, optim_wrapper)
 
     @staticmethod
     def build_dataloader(dataloader, seed=None, diff_rank_seed=False):
@@ -181,8 +191,8 @@ class Runner(_Runner):
 
         Raises:
             RuntimeError: A tensor is missing, left over or of another shape.
-            ValueError: A file of another layout; resuming a pretraining run of another length, or inside
-                an epoch whose length has changed.
+            ValueError: A file of another layout; resuming a pretraining run of another length, inside an
+                epoch whose length has changed, or with images in another order.
         """
         checkpoint = load_weights_file(filename, trust_pickle=self.cfg.get("trust_pickle", False))
         if self._resume:
@@ -218,6 +228,17 @@ class Runner(_Runner):
                 f"{filename} comes from a run of {there} iterations per epoch, this one has {here}: "
                 "the batch size, the number of processes or the images have changed. Resume with "
                 "the same, or start a new run from the weights with load_from."
+            )
+        before, now = meta.get("sampler"), order_settings(self.train_dataloader)
+        if before is not None and now is not None and before != now:
+            changed = [
+                f"{name}={before.get(name)} (now {now[name]})"
+                for name in now
+                if before.get(name) != now[name]
+            ]
+            raise ValueError(
+                f"{filename} comes from a run whose images had another order: {', '.join(changed)}. "
+                "Resume with the same, or start a new run from the weights with load_from."
             )
         whole = meta.get("max_iters", self.max_iters)
         if whole != self.max_iters:

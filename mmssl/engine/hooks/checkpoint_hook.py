@@ -27,6 +27,11 @@ class CheckpointHook(_CheckpointHook):
 
     _NAMES = re.compile(r"(epoch|iter)_(\d+)\.pth")
 
+    @property
+    def counts_epochs(self) -> tuple[str, ...]:
+        """Options that count epochs."""
+        return ("interval", "save_begin") if self.by_epoch else ()
+
     def save_now(self, runner, step: int) -> str:
         """Write a checkpoint after `step` iterations, whatever the interval.
 

@@ -100,6 +100,7 @@ class ClusterHook(HistoryHook):
     group = "cluster"
     priority = "NORMAL"
     fills_prototypes: ClassVar[bool] = True
+    counts_epochs: ClassVar[tuple[str, ...]] = ("begin_epoch", "interval")
 
     def __init__(
         self,

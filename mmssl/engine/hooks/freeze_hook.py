@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -27,6 +28,8 @@ class FreezeHook(Hook):
         modules: Names of modules of the model, such as `head.last_layer`.
         epochs: Epochs for which they are kept.
     """
+
+    counts_epochs: ClassVar[tuple[str, ...]] = ("epochs",)
 
     def __init__(self, modules: Sequence[str], *, epochs: int = 1) -> None:
         self.modules = list(modules)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from mmssl.engine.hooks.history_hook import HistoryHook
 from mmssl.evaluation.features import Branch, bare_model, select_backbone
@@ -38,6 +38,7 @@ class MonitorHook(HistoryHook):
     """
 
     priority = "LOW"
+    counts_epochs: ClassVar[tuple[str, ...]] = ("interval",)
 
     def __init__(self, *, interval: int, branch: Branches, at_start: bool) -> None:
         if branch not in ("online", "twin", "both") or interval < 1:

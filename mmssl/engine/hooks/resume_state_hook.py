@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import is_model_wrapper
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from mmssl.ops.collectives import reduce_mean
 from mmssl.registry import HOOKS
@@ -22,8 +23,8 @@ class ResumeStateHook(Hook):
     """Complete checkpoints for exact resume, loadable with `weights_only=True`.
 
     before_save_checkpoint  add gradients of an unfinished accumulation, whether a loss in it was not
-                            finite, and the length of an epoch; turn the log history (mmengine
-                            pickles its classes) into tensors
+                            finite, the length of an epoch and settings of the sampler; turn the log
+                            history (mmengine pickles its classes) into tensors
     after_load_checkpoint   turn them back
     before_train            restore the unfinished accumulation
 
@@ -39,6 +40,9 @@ class ResumeStateHook(Hook):
         checkpoint["meta"]["iters_per_epoch"] = len(runner.train_dataloader)
         checkpoint["meta"]["max_iters"] = runner.max_iters
         checkpoint["meta"]["world_size"] = runner.world_size
+        settings = order_settings(runner.train_dataloader)
+        if settings is not None:
+            checkpoint["meta"]["sampler"] = settings
         checkpoint["gradients"] = runner.pending_gradients
         checkpoint["dropped"] = getattr(runner.optim_wrapper, "dropped", False)
         hub = checkpoint["message_hub"]
@@ -64,6 +68,16 @@ class ResumeStateHook(Hook):
                 if name in self._gradients:
                     parameter.grad = self._gradients[name].to(parameter.device)
         self._gradients = None
+
+
+def order_settings(loader: DataLoader) -> dict[str, Any] | None:
+    """What the order of a loader's images depends on besides seed and epoch; `None` if its sampler is silent.
+
+    Args:
+        loader: Of the training images.
+    """
+    settings = getattr(loader.sampler, "settings", None)
+    return None if settings is None else settings()
 
 
 def pending_gradients(model: torch.nn.Module, steps_next: bool) -> dict[str, Tensor]:
