@@ -278,7 +278,7 @@ CASES = [
     (backbone_file, [], "PretrainedBackbone.*load_backbone"),
     (backbone_file, ["--method", "dino"], "PretrainedBackbone.*load_backbone"),
     (backbone_file, ["--method", "moby"], "PretrainedBackbone.*load_backbone"),
-    (foreign_file, [], "of none of care, dino, esvit, hcsc, moby, moco, npid, pcl"),
+    (foreign_file, [], f"of none of {', '.join(METHOD_FILES)}"),
     (foreign_file, ["--method", "care"], "belong to no known part"),
     (official_file, ["--to", "official"], "no whole checkpoint of .* in our layout"),
     (

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmssl.convert.key_map import behind
-from mmssl.convert.official import care, densecl, dino, moby, moco, npid
+from mmssl.convert.official import care, densecl, dino, moby, moco, npid, pixpro
 from mmssl.convert.official.backbones import backbone_kind
 
 State = dict[str, Tensor]
@@ -28,6 +28,7 @@ class MethodFile:
         model_config: Our state dict -> config of the model.
         guessed: Our state dict -> dotted names in that config that the weights do not tell.
         parts: What every whole model has: how our names of it begin.
+        fits: Whether a state dict of ours that has all `parts` is of this method after all.
         epoch: Their name of the finished epochs; `meta.epoch` where their runner is of the mm family.
         said: Their file and that config -> values by dotted name that the file tells all the same.
         lacking: Parts of our model that their files have no place for, as `parts`. Towards ours they are as
@@ -42,6 +43,7 @@ class MethodFile:
     guessed: Callable[[State], list[str]]
     parts: tuple[str, ...]
     epoch: str
+    fits: Callable[[State], bool] = lambda state: True
     said: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] = lambda file, config: {}
     lacking: tuple[str, ...] = ()
     note: str = ""
@@ -168,11 +170,24 @@ METHOD_FILES = {
         note="lemniscate is a state dict: their program has to load it into its module",
     ),
     "pcl": _contrast("pcl", ("prototypes.",)),
+    "pixpro": MethodFile(
+        from_file=lambda file, updates: pixpro.from_official(
+            tensors_of(file, "model", "state_dict"), num_updates=updates
+        ),
+        to_file=lambda state, model=None: dict(model=behind("module.", pixpro.to_official(state))),
+        model_config=pixpro.model_config,
+        guessed=pixpro.guessed_options,
+        parts=("backbone.", "neck.layers.0.weight"),
+        epoch="epoch",
+        fits=pixpro.has_projector_of_maps,
+        said=lambda file, config: pixpro.said_by_file(file),
+    ),
 }
 _SIGNS = {
     "densecl": r"encoder_q\.1\.mlp2\..*",
     "moco": r"encoder_q\..*",
     "care": r"(student_encoder|teacher_encoder)\..*",
+    "pixpro": r"projector(_k)?\.linear1\.weight",
     "moby": r"(encoder_k|projector_k|predictor)\..*|queue[12]",
     "dino": r"(head|head_dense)\.last_layer\..*",
 }
@@ -268,6 +283,7 @@ def method_of_state(state: Mapping[str, Tensor], config: Mapping[str, Any] | Non
         for method, layout in METHOD_FILES.items()
         if method != "esvit"
         and all(any(key.startswith(p) for key in state) for p in layout.parts + layout.lacking)
+        and layout.fits(state)
     ]
     if not fitting:
         raise ValueError(

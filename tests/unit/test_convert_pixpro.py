@@ -1,0 +1,219 @@
+"""PixPro files to our layout and back: every listed key has its place, arguments are read, guesses named."""
+
+from __future__ import annotations
+
+import argparse
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mmssl.convert.checkpoint_file import load_weights_file
+from mmssl.convert.config_text import read_config_text
+from mmssl.convert.convert_file import convert_file
+from mmssl.convert.key_map import check_complete
+from mmssl.convert.load_algorithm import load_algorithm
+from mmssl.convert.load_backbone import load_backbone
+from mmssl.convert.official.method_files import METHOD_FILES, method_of_file, method_of_state
+from mmssl.convert.official.pixpro import (
+    from_official,
+    guessed_options,
+    model_config,
+    said_by_file,
+    to_official,
+)
+from mmssl.models.algorithms import BaseAlgorithm
+from mmssl.models.backbones import ResNet
+from mmssl.registry import MODELS
+from tests.helpers.goldens import official_keys
+
+R18 = dict(type="ResNet", depth=18, out_indices=(3,))
+MLP = dict(type="ConvMLPNeck", hid_channels=12, out_channels=8, norm_cfg=dict(type="BN"))
+PPM = dict(type="PixelPropagation", num_layers=1)
+PIXPRO = dict(type="PixPro", backbone=R18, neck=MLP, head=PPM, pos_ratio=0.6)
+CONFIGS: dict[str, dict[str, Any]] = {
+    "plain": PIXPRO,
+    "identity": dict(PIXPRO, head=dict(PPM, num_layers=0, gamma=1.0)),
+    "two_layers": dict(PIXPRO, head=dict(PPM, num_layers=2)),
+    "instance": dict(PIXPRO, instance_neck=MLP, instance_head=MLP, instance_weight=0.5),
+    "simclr_star": dict(PIXPRO, instance_neck=MLP, instance_loss="simclr_star"),
+    "pixcontrast": dict(type="PixContrast", backbone=R18, neck=MLP),
+}
+LISTED = {
+    "pixpro_resnet50": (50, 1, False),
+    "pixpro_resnet101": (101, 1, False),
+    "pixpro_resnet50_instance": (50, 1, True),
+    "pixpro_resnet50_layer2": (50, 2, False),
+}
+
+
+@cache
+def trained(name: str) -> BaseAlgorithm:
+    """A model whose every number is random, with a twin of its own."""
+    torch.manual_seed(0)
+    model = MODELS.build(CONFIGS[name])
+    for value in (*model.parameters(), *model.buffers()):
+        if value.is_floating_point():
+            torch.nn.init.normal_(value.detach())
+    model.twin.num_updates.fill_(5)
+    return model
+
+
+def official_file(name: str, folder: Path, **more: Any) -> Path:
+    """Their file, without a word on the config."""
+    theirs = {f"module.{k}": v for k, v in to_official(trained(name).state_dict()).items()}
+    torch.save(dict(model=theirs, **more), folder / "official.pth")
+    return folder / "official.pth"
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_state_official_keys_are_complete(name: str) -> None:
+    """Every listed key has a place of its shape in the model read off it, and the way back gives them all."""
+    depth, layers, instance = LISTED[name]
+    listed = official_keys("pixpro")[name]["keys"]
+    with torch.device("meta"):
+        theirs = {f"module.{key}": torch.empty(shape) for key, shape in listed}
+        ours = from_official(theirs)
+        config = model_config(ours)
+        check_complete(ours, MODELS.build(config).state_dict())
+    assert (config["backbone"]["depth"], config["head"]["num_layers"]) == (depth, layers)
+    assert ("instance_head" in config) is instance
+    assert config["neck"] == dict(
+        type="ConvMLPNeck", hid_channels=4096, out_channels=256, norm_cfg=dict(type="SyncBN")
+    )
+    assert {k: list(v.shape) for k, v in to_official(ours).items()} == dict(listed)
+
+
+def test_values_encoders_are_not_mixed_up() -> None:
+    """`encoder.` and `encoder_k.`, `projector.`, `projector_k.` and those of instances go their own ways."""
+    keys = [key for key, _ in official_keys("pixpro")["pixpro_resnet50_instance"]["keys"]]
+    ours = from_official({key: torch.tensor(place) for place, key in enumerate(keys)})
+    expected = {
+        "encoder.bn1.bias": "backbone.bn1.bias",
+        "encoder_k.layer4.2.conv3.weight": "twin.backbone.layer4.2.conv3.weight",
+        "projector.linear1.weight": "neck.layers.0.weight",
+        "projector.bn1.running_var": "neck.layers.1.running_var",
+        "projector_k.linear2.bias": "twin.neck.layers.3.bias",
+        "projector_instance.linear1.bias": "instance_neck.layers.0.bias",
+        "projector_instance_k.bn1.weight": "twin.instance_neck.layers.1.weight",
+        "predictor.linear2.weight": "instance_head.layers.3.weight",
+        "value_transform.weight": "head.value_transform.layers.0.weight",
+    }
+    for theirs, mine in expected.items():
+        assert int(ours[mine]) == keys.index(theirs), theirs
+    listed = official_keys("pixpro")["pixpro_resnet50_layer2"]["keys"]
+    values = [key for key, _ in listed if key.startswith("value_transform.")]
+    renamed = from_official(dict.fromkeys(values, torch.zeros(())))
+    assert sorted(renamed) == sorted(
+        f"head.value_transform.layers.{rest}"
+        for rest in ("0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean",
+                     "1.running_var", "1.num_batches_tracked", "3.weight", "3.bias")
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["two_layers", "instance", "simclr_star", "pixcontrast"])
+def test_equivalence_there_and_back(name: str, tmp_path: Path) -> None:
+    """All numbers survive, and the config travels in the file; PixContrast stays PixContrast."""
+    meta = dict(epoch=7, cfg=f"default_scope = 'mmssl'\nmodel = {CONFIGS[name]!r}\n")
+    before = trained(name).state_dict()
+    torch.save(dict(state_dict=before, meta=meta), tmp_path / "run.pth")
+    theirs, ours = tmp_path / "theirs.pth", tmp_path / "ours.pth"
+    lines = convert_file(tmp_path / "run.pth", theirs, to="official")
+    assert "layout of pixpro, epoch 7" in lines[0]
+    file = load_weights_file(theirs)
+    assert file["epoch"] == 7 and all(key.startswith("module.") for key in file["model"])
+    lines = convert_file(theirs, ours, iters_per_epoch=10)
+    assert not any("guessed" in line for line in lines)
+    model = load_algorithm(ours)
+    assert type(model).__name__ == CONFIGS[name]["type"]
+    state = model.state_dict()
+    assert int(state.pop("twin.num_updates")) == 70
+    assert state.keys() == before.keys() - {"twin.num_updates"}
+    assert all(torch.equal(value, before[key]) for key, value in state.items())
+
+
+@pytest.mark.parametrize("name", ["plain", "identity", "two_layers", "instance"])
+def test_values_config_of_the_weights_builds_their_model(name: str, tmp_path: Path) -> None:
+    """Without a config the structure is read, and what the weights do not tell is named."""
+    lines = convert_file(official_file(name, tmp_path), tmp_path / "ours.pth")
+    (guessed,) = [line for line in lines if "guessed" in line]
+    assert "head.gamma=2.0" in guessed and "pos_ratio=0.7" in guessed
+    assert ("instance_weight=1.0" in guessed) is (name == "instance")
+    config = read_config_text((tmp_path / "ours.py").read_text())["model"]
+    assert config["head"]["num_layers"] == dict(identity=0, two_layers=2).get(name, 1)
+    model = load_algorithm(tmp_path / "ours.pth")
+    assert torch.equal(model.twin.neck.layers[3].weight, trained(name).twin.neck.layers[3].weight)
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_values_arguments_in_the_file(as_dict: bool, tmp_path: Path) -> None:
+    """`opt` of a run of their program, read without trusting the pickle."""
+    given = dict(
+        arch="resnet18", pixpro_p=1.0, pixpro_clamp_value=-1.0, pixpro_pos_ratio=0.5,
+        pixpro_momentum=0.98, pixpro_ins_loss_weight=0.3, pixpro_transform_layer=1,
+    )  # fmt: skip
+    opt = given if as_dict else argparse.Namespace(**given)
+    file = official_file("instance", tmp_path, opt=opt, epoch=100)
+    lines = convert_file(file, tmp_path / "ours.pth")
+    assert "epoch 100" in lines[0] and not any("guessed" in line for line in lines)
+    config = read_config_text((tmp_path / "ours.py").read_text())["model"]
+    assert (config["head"]["gamma"], config["head"]["clamp"]) == (1.0, -1.0)
+    assert (config["pos_ratio"], config["instance_weight"]) == (0.5, 0.3)
+    assert config["momentum"] == dict(type="Cosine", start=0.98, end=1.0)
+
+
+def test_values_of_single_arguments() -> None:
+    assert said_by_file(dict(opt=dict(pixpro_p=3, pixpro_ins_loss_weight=0.0))) == {"head.gamma": 3}
+    assert said_by_file(dict(opt=None)) == said_by_file({}) == {}
+    assert guessed_options({}) == ["head.gamma", "head.clamp", "pos_ratio", "momentum"]
+
+
+def test_values_methods_are_recognised() -> None:
+    """By a file's names, among those of MoBY, whose copies have the same prefixes; by a state of ours."""
+    for name, config in CONFIGS.items():
+        state = trained(name).state_dict()
+        assert method_of_state(state, config) == method_of_state(state, None) == "pixpro"
+        assert method_of_file(METHOD_FILES["pixpro"].to_file(state)) == "pixpro"
+    byol = dict(
+        type="BYOL", backbone=R18, neck=dict(type="MLPNeck", hid_channels=6, out_channels=4),
+        head=dict(type="MLPPredictor", hid_channels=6),
+    )  # fmt: skip
+    with torch.device("meta"):
+        state = MODELS.build(byol).state_dict()
+    with pytest.raises(ValueError, match="no whole checkpoint"):
+        method_of_state(state, byol)
+
+
+def test_state_online_network_alone(tmp_path: Path) -> None:
+    """A file without key encoder: the twin is a copy that has yet to be trained."""
+    state = load_weights_file(official_file("plain", tmp_path))["model"]
+    online = {key: value for key, value in state.items() if "_k." not in key}
+    torch.save(dict(model=online), tmp_path / "online.pth")
+    lines = convert_file(tmp_path / "online.pth", tmp_path / "ours.pth")
+    assert lines[-1].startswith("one network in the file")
+    model = load_algorithm(tmp_path / "ours.pth")
+    assert int(model.twin.num_updates) == 0
+    assert torch.equal(model.twin.neck.layers[0].weight, model.neck.layers[0].weight)
+
+
+def test_values_backbone_of_their_file_is_the_online_one() -> None:
+    listed = official_keys("pixpro")["pixpro_resnet50"]["keys"]
+    state = {f"module.{key}": torch.zeros(shape) for key, shape in listed}
+    state["module.encoder.conv1.weight"] += 1
+    backbone = ResNet(50)
+    report = load_backbone(backbone, dict(model=state))
+    assert len(report.matched) == 318 and report.complete
+    assert bool((backbone.conv1.weight == 1).all())
+
+
+def test_raises() -> None:
+    with pytest.raises(KeyError, match="no known part"):
+        from_official({"projector.bn1.weight": torch.zeros(1), "queue": torch.zeros(1)})
+    with pytest.raises(KeyError, match="no known part"):
+        from_official({"projector.linear3.weight": torch.zeros(1)})
+    with pytest.raises(KeyError, match=r"no known part.*pyramid\.neck"):
+        to_official({"pyramid.neck.lateral_convs.0.conv.weight": torch.zeros(1)})
+    with pytest.raises(ValueError, match="at least 1"):
+        from_official({}, num_updates=0)
