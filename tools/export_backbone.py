@@ -1,6 +1,8 @@
 """Write the backbone of a checkpoint for mmdet, mmseg, torchvision or timm, and prove that it is the same.
 
 python tools/export_backbone.py work_dirs/run/epoch_100.pth backbone.pth --to mmdet
+
+Of a run that has pretrained a detector's FPN or towers: --parts backbone neck bbox_head.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from pathlib import Path
 from mmssl.convert.downstream_config import write_downstream_config
 from mmssl.convert.export import export_backbone
 from mmssl.convert.export_targets import LIBRARIES
+from mmssl.convert.pretrained_pyramid import PARTS
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "configs" / "benchmarks"
 # The config that a ready one inherits by default: for a Swin of the library, and for all others.
@@ -36,6 +39,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("out", help="file to write: .pth or .safetensors")
     parser.add_argument("--to", required=True, choices=LIBRARIES)
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        default=("backbone",),
+        choices=PARTS,
+        help="for mmdet: the pretrained FPN (neck) and towers (bbox_head) too",
+    )
     parser.add_argument("--branch", default="online", choices=("online", "twin"))
     parser.add_argument(
         "--from-config", help="config of the run, if the file carries or tells none"
@@ -64,6 +74,7 @@ def main() -> None:
             args.checkpoint,
             args.out,
             to=args.to,
+            parts=args.parts,
             branch=args.branch,
             from_config=args.from_config,
             tolerance=args.tolerance,
@@ -76,6 +87,17 @@ def main() -> None:
             f"{export.metadata['max_feature']:.3g}), run with {export.metadata['verified_with']}; "
             f"not in the file: {', '.join(export.left_out) or 'nothing'}",
         ]
+        if "parts" in export.metadata:
+            lines.append(
+                f"Largest difference of the maps behind {' and '.join(export.metadata['parts'])} "
+                f"{export.metadata['max_pyramid_difference']:.3g} (largest value "
+                f"{export.metadata['max_pyramid_feature']:.3g})"
+            )
+        if export.more_parts:
+            lines.append(
+                f"The run has pretrained {' and '.join(export.more_parts)} too, not in the file: "
+                f"--parts {' '.join((*args.parts, *export.more_parts))}"
+            )
         if export.metadata["verified_as"]:
             lines.append(f"Compared with {export.metadata['verified_as']}")
         if args.config is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +22,15 @@ from mmssl.convert.export_targets import Library, Target, build_target
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.load_report import LoadReport, weights_checksum
 from mmssl.convert.official.method_files import told_config
+from mmssl.convert.pretrained_pyramid import (
+    PARTS,
+    Part,
+    PretrainedPyramid,
+    check_parts,
+    load_pyramid,
+    pyramid_difference,
+    pyramid_parts,
+)
 from mmssl.engine.config import load_config
 from mmssl.models.backbones import ResNet, Swin, TimmBackbone
 from mmssl.registry import MODELS, load_plugins
@@ -35,6 +45,7 @@ class Export(NamedTuple):
         backbone: The pretrained backbone with its weights, in eval mode.
         report: How its weights were found in the checkpoint.
         left_out: Names of the target network that the file has no weights for (a classifier).
+        more_parts: Parts of a detector that the run has pretrained as well and the file does not have.
     """
 
     path: Path
@@ -42,6 +53,7 @@ class Export(NamedTuple):
     backbone: nn.Module
     report: LoadReport
     left_out: tuple[str, ...]
+    more_parts: tuple[Part, ...]
 
 
 def _read_config(checkpoint: dict[str, Any], config: str | Path | None) -> tuple[dict, str]:
@@ -90,21 +102,27 @@ def _backbone_config(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _build_backbone(config: dict[str, Any], to: Library) -> tuple[nn.Module, dict[str, Any]]:
+def _build_backbone(
+    config: dict[str, Any], to: Library
+) -> tuple[nn.Module, dict[str, Any], list[int]]:
+    """The backbone with up to four maps, its config, and which of them pretraining read."""
     config = {
         **config,
         "type": config["type"] if "." in config["type"] else f"mmssl.{config['type']}",
     }
     backbone = MODELS.build({**config})
+    read = list(range(len(backbone.out_channels)))
     if isinstance(backbone, (ResNet, Swin, TimmBackbone)):
+        pretrained = tuple(backbone.out_indices)
         last = backbone.out_indices[-1]
         # timm's Swin has no norms for maps before the last
         first = last if isinstance(backbone, Swin) and to == "timm" else max(0, last - 3)
         stages = tuple(range(first, last + 1))
-        if stages != tuple(backbone.out_indices):
+        if stages != pretrained:
             config["out_indices"] = stages
             backbone = MODELS.build({**config})
-    return backbone.eval(), config
+            read = [stages.index(stage) for stage in pretrained if stage in stages]
+    return backbone.eval(), config, read
 
 
 def _write(
@@ -189,18 +207,67 @@ def _input_size(backbone: nn.Module) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
+def _metadata(
+    content: dict[str, Any],
+    checkpoint: str | Path,
+    config: dict[str, Any],
+    state_dict: dict[str, Tensor],
+) -> dict[str, Any]:
+    """Where the weights come from, and the images that they know."""
+    meta = content["meta"] if isinstance(content.get("meta"), dict) else content
+    preprocessor = config["model"].get("data_preprocessor") or {}
+    return dict(
+        method=str(config["model"].get("type")),
+        epoch=meta.get("epoch") if isinstance(meta.get("epoch"), int) else None,
+        iter=meta.get("iter") if isinstance(meta.get("iter"), int) else None,
+        source=Path(checkpoint).name,
+        source_sha256=file_sha256(checkpoint),
+        weights_sha256=weights_checksum(state_dict),
+        mmssl_version=__version__,
+        channel_order="RGB",
+        mean=preprocessor.get("mean"),
+        std=preprocessor.get("std"),
+    )
+
+
+def _check_difference(what: str, difference: float, largest: float, tolerance: float) -> None:
+    if not difference <= tolerance * max(1.0, largest):
+        raise ValueError(
+            f"{what}: largest difference {difference:.3g}, largest feature {largest:.3g}, accepted "
+            f"{tolerance:.3g} of it. Nothing was written."
+        )
+
+
+@torch.no_grad()
+def _pyramid_proof(
+    pyramid: PretrainedPyramid,
+    weights: dict[str, Tensor],
+    backbone: nn.Module,
+    target: Target,
+    read: list[int],
+    image_size: tuple[int, int],
+) -> tuple[float, float]:
+    """`pyramid_difference` on the image of `feature_difference`, each pyramid on its own trunk."""
+    image = torch.randn(1, 3, *image_size, generator=torch.Generator().manual_seed(0))
+    ours, theirs = tuple(backbone(image)), tuple(target.features(image))
+    return pyramid_difference(
+        pyramid, weights, ours=[ours[i] for i in read], theirs=[theirs[i] for i in read]
+    )
+
+
 def export_backbone(
     checkpoint: str | Path,
     out: str | Path,
     *,
     to: Library,
+    parts: Sequence[Part] = ("backbone",),
     branch: Literal["online", "twin"] = "online",
     from_config: str | Path | None = None,
     image_size: tuple[int, int] | None = None,
     tolerance: float = 1e-4,
     trust_pickle: bool = False,
 ) -> Export:
-    """Write a checkpoint's backbone for another library, after running both networks on one image.
+    """Write a checkpoint's backbone, and a detector's parts, for another library, after a run on one image.
 
     The file appears under its name only when every tensor arrived and the features agree.
 
@@ -213,6 +280,8 @@ def export_backbone(
             mmseg has their windows: tables of smaller ones are resized, norms of earlier maps are at
             their initial values unless pretrained.
         to: The library.
+        parts: What is written of a run that has pretrained more of a detector than its trunk, for mmdet:
+            `neck` is its FPN (names `neck.*`), `bbox_head` the towers (`bbox_head.*`).
         branch: The `online` network or its momentum `twin`.
         from_config: A config whose `model.backbone` is the network, for checkpoints without one.
         image_size: (height, width) of the compared image; default: the model's own size, else 224.
@@ -229,44 +298,34 @@ def export_backbone(
         raise ValueError(f"The export is written as .pth or .safetensors, got {out.name!r}.")
     content = load_weights_file(checkpoint, trust_pickle=trust_pickle)
     config, config_hash = _read_config(content, from_config)
-    backbone, backbone_config = _build_backbone(_backbone_config(config), to)
+    check_parts(parts, config, to)
+    backbone, backbone_config, read = _build_backbone(_backbone_config(config), to)
     report = load_backbone(backbone, content, branch=branch, source=checkpoint)
     target = build_target(to, backbone, backbone_config)
+    pyramid = None
+    if len(parts) > 1:
+        pyramid = load_pyramid(config, content, parts=parts, branch=branch, source=checkpoint)
 
-    weights = target.file_weights(backbone.state_dict())
+    weights = target.file_weights(backbone.state_dict()) | (pyramid.weights() if pyramid else {})
     state_dict = {name: tensor.detach().clone().contiguous() for name, tensor in weights.items()}
-    meta = content["meta"] if isinstance(content.get("meta"), dict) else content
-    preprocessor = config["model"].get("data_preprocessor") or {}
     metadata: dict[str, Any] = dict(
-        method=str(config["model"].get("type")),
-        branch=branch,
-        to=to,
-        build=target.build,
-        epoch=meta.get("epoch") if isinstance(meta.get("epoch"), int) else None,
-        iter=meta.get("iter") if isinstance(meta.get("iter"), int) else None,
-        source=Path(checkpoint).name,
-        source_sha256=file_sha256(checkpoint),
-        config_sha256=config_hash,
-        weights_sha256=weights_checksum(state_dict),
-        mmssl_version=__version__,
-        channel_order="RGB",
-        mean=preprocessor.get("mean"),
-        std=preprocessor.get("std"),
+        branch=branch, to=to, build=target.build, config_sha256=config_hash
     )
+    metadata |= _metadata(content, checkpoint, config, state_dict)
+    if pyramid:
+        metadata["parts"] = pyramid.metadata()
 
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.stem}.partial{out.suffix}")
     try:
         _write(partial, state_dict, metadata, out.suffix)
-        left_out = _load_strictly(target, load_weights_file(partial)["state_dict"])
+        written = load_weights_file(partial)["state_dict"]
+        detector = {n: w for n, w in written.items() if pyramid and n.split(".")[0] in PARTS[1:]}
+        left_out = _load_strictly(target, {n: w for n, w in written.items() if n not in detector})
         size = image_size or _input_size(backbone)
         difference, largest = feature_difference(backbone, target, size)
-        if not difference <= tolerance * max(1.0, largest):
-            raise ValueError(
-                f"{target.build} with the exported weights gives other features than the pretrained "
-                f"backbone: largest difference {difference:.3g}, largest feature {largest:.3g}, "
-                f"accepted {tolerance:.3g} of it. Nothing was written."
-            )
+        fault = f"{target.build} with the exported weights gives other features than the pretrained backbone"
+        _check_difference(fault, difference, largest, tolerance)
         metadata |= dict(
             max_difference=difference,
             max_feature=largest,
@@ -274,8 +333,15 @@ def export_backbone(
             verified_with=target.verified_with,
             verified_as=target.note or None,
         )
+        if pyramid:
+            proof = _pyramid_proof(pyramid, detector, backbone, target, read, size)
+            _check_difference(
+                "mmdet's FPN and towers give other maps than the pretrained ones", *proof, tolerance
+            )
+            metadata |= dict(max_pyramid_difference=proof[0], max_pyramid_feature=proof[1])
         _write(partial, state_dict, metadata, out.suffix)
         os.replace(partial, out)
     finally:
         partial.unlink(missing_ok=True)
-    return Export(out, metadata, backbone, report, left_out)
+    more = tuple(part for part in pyramid_parts(config) if part not in parts)
+    return Export(out, metadata, backbone, report, left_out, more)

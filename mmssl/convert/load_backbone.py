@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,10 +26,9 @@ class _Matches(NamedTuple):
     fresh: list[str]
 
 
-def _match(module: nn.Module, weights: Mapping[str, Tensor]) -> _Matches:
-    """Pair `weights`, by the module's own names, with the module's tensors."""
+def _match(module: nn.Module, weights: Mapping[str, Tensor], fresh: Collection[str]) -> _Matches:
+    """Pair `weights`, by the module's own names, with the module's tensors; `fresh` ones may lack."""
     found = _Matches({}, [], [], [], [])
-    fresh = fresh_names(module)
     for name, target in module.state_dict().items():
         if DERIVED.fullmatch(name):
             continue
@@ -60,6 +59,7 @@ def load_backbone(
     branch: Branch = "auto",
     prefix: str | None = None,
     allow_partial: bool = False,
+    may_lack: Collection[str] = (),
     trust_pickle: bool = False,
     source: str | Path = "(a dictionary)",
 ) -> LoadReport:
@@ -74,6 +74,7 @@ def load_backbone(
         branch: `online`, `twin` or `auto`, as in `find_weights`.
         prefix: Take the names behind this prefix instead of detecting it.
         allow_partial: Accept tensors that are missing or have another shape; never zero matches.
+        may_lack: Names of the module that pretraining had no weights for; they are reported as fresh.
         trust_pickle: Allow a pickle to run code.
         source: What the report calls a checkpoint that is given by its content.
 
@@ -97,7 +98,7 @@ def load_backbone(
         raise ValueError(f"Nothing was loaded from {source}: {error}") from error
 
     known = {name: w for name, w in found.weights.items() if name in layout.names}
-    matches = _match(module, layout.convert(known))
+    matches = _match(module, layout.convert(known), fresh_names(module).union(may_lack))
     unexpected = [n for n in found.weights if n not in known and not DERIVED.fullmatch(n)]
     parts = {name.split(".")[0] for name in layout.names}
     cut = set(getattr(module, "cut_names", ()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +11,7 @@ from torch import nn
 
 from mmssl.convert.checkpoint_file import file_sha256, load_weights_file
 from mmssl.convert.load_backbone import load_backbone
+from mmssl.convert.load_parts import check_is_export, load_parts
 from mmssl.convert.load_report import LoadReport
 
 REQUIRED = "REQUIRED"
@@ -77,13 +80,34 @@ class TransferLoad(NamedTuple):
         )
 
 
+def exported_meta(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What an export says of itself; safetensors keeps texts only, so the rest is read back from JSON.
+
+    Args:
+        content: Of a weights file.
+
+    Example:
+        >>> exported_meta(dict(meta=dict(method="PixPro", mean="[1.0, 2.0]", epoch="null")))
+        {'method': 'PixPro', 'mean': [1.0, 2.0], 'epoch': None}
+    """
+
+    def value(text: Any) -> Any:
+        try:
+            return json.loads(text) if isinstance(text, str) else text
+        except ValueError:
+            return text
+
+    return {key: value(text) for key, text in dict(content.get("meta") or {}).items()}
+
+
 def load_backbone_into(
     model: nn.Module, path: str | Path, *, trust_pickle: bool = False
 ) -> TransferLoad:
-    """Load the backbone of a file into `model.backbone` and, in C4 detectors, into the RoI head.
+    """Load the backbone of a file into `model.backbone`, and what else of a detector the file has.
 
     In a C4 detector the last ResNet stage is `model.roi_head.shared_head`; its `layer*` tensors come
-    from the same file, whatever else it has (an extra norm) stays as initialised.
+    from the same file, whatever else it has (an extra norm) stays as initialised. An exported FPN goes into
+    `model.neck`, exported towers into `model.bbox_head`; their settings must be those of pretraining.
 
     Args:
         model: A detector or segmenter with a `backbone`.
@@ -93,15 +117,18 @@ def load_backbone_into(
     Raises:
         FileNotFoundError: There is no such file.
         PermissionError: A pickle wants more than tensors and is not trusted.
-        ValueError: The model has no backbone; or a tensor of it is not in the file; or a stage in
-            the file has no place in the model.
+        ValueError: The model has no backbone; or a tensor of it is not in the file; or a stage, an FPN or
+            a tower in the file has no place in the model or other settings there.
     """
     backbone = getattr(model, "backbone", None)
     if not isinstance(backbone, nn.Module):
         raise ValueError(
             f"{type(model).__name__} has no `backbone` that {path} could be loaded into."
         )
-    parts = {"backbone": load_backbone(backbone, path, trust_pickle=trust_pickle)}
+    content = load_weights_file(path, trust_pickle=trust_pickle)
+    check_is_export(content, path)
+    meta = exported_meta(content)
+    parts = {"backbone": load_backbone(backbone, content, source=path)}
     shared_head = getattr(getattr(model, "roi_head", None), "shared_head", None)
     if shared_head is not None:
         stages = nn.ModuleDict(
@@ -111,7 +138,7 @@ def load_backbone_into(
                 if name.startswith("layer")
             }
         )
-        parts["roi_head.shared_head"] = load_backbone(stages, path, trust_pickle=trust_pickle)
+        parts["roi_head.shared_head"] = load_backbone(stages, content, source=path)
     placed = {name for report in parts.values() for name in report.matched}
     left = sorted({n.split(".")[0] for n in parts["backbone"].unexpected if n not in placed})
     stages_left = [name for name in left if name.startswith(("layer", "stages"))]
@@ -120,5 +147,5 @@ def load_backbone_into(
             f"{path} has {', '.join(stages_left)}, for which this {type(model).__name__} has no place: "
             "its backbone has fewer stages, and no shared_head takes the last one."
         )
-    content = load_weights_file(path, trust_pickle=trust_pickle)
-    return TransferLoad(parts, file_sha256(path), dict(content.get("meta", {})))
+    parts |= load_parts(model, content, meta.get("parts") or {}, path)
+    return TransferLoad(parts, file_sha256(path), meta)

@@ -51,8 +51,8 @@ def _leave_out(convs: nn.ModuleList, needed: set[int]) -> None:
 class DetectorPyramid(BaseModule):
     """mmdet's FPN and, behind it, the towers of a dense head: the trunk's maps -> maps of levels.
 
-    `out_channels` lists the channels of the maps, `levels` the numbers of the levels, `left_out` the names of
-    the whole FPN's state dict that have no weights here.
+    `out_channels` lists the channels of the maps, `levels` the numbers of the levels, `indices` their places
+    among the FPN's outputs, `left_out` the names of the whole FPN's state dict without weights here.
 
     Give the FPN the settings that it has in the detector. Levels of the detector that take no part here (P2
     costs 3136^2 pairs of cells per image of 224 px, P7 has four cells) have no weights here either; the
@@ -111,9 +111,9 @@ class DetectorPyramid(BaseModule):
                 f"levels must be ascending numbers from {has[0]} to {has[-1]} (this FPN has P{has[0]} to "
                 f"P{has[-1]}), the first not above {has[own - 1]}, got {self.levels}."
             )
-        self._chosen = tuple(chosen)
+        self.indices = tuple(chosen)
         whole = list(self.neck.state_dict())
-        laterals, outputs = _needed(self.neck, self._chosen)
+        laterals, outputs = _needed(self.neck, self.indices)
         _leave_out(self.neck.lateral_convs, laterals)
         _leave_out(self.neck.fpn_convs, outputs)
         mine = set(self.neck.state_dict())
@@ -147,5 +147,5 @@ class DetectorPyramid(BaseModule):
                 f"{channels}: make neck.in_channels and the backbone's out_indices agree."
             )
         outs = self.neck(tuple(maps))
-        outs = tuple(outs[i] for i in self._chosen)
+        outs = tuple(outs[i] for i in self.indices)
         return outs if self.bbox_head is None else self.bbox_head(outs)
