@@ -5,6 +5,7 @@ from .dense_contrast import best_cells, chunked_info_nce
 from .distillation import distillation, mixed_distillation, pair_weights
 from .feature_bank import bank_loss, instance_cross_entropy, noise_contrastive
 from .guidance import guidance
+from .instance_softmax import InstanceSoftmax, instance_softmax
 from .pixel import cell_std, pixel_consistency, pixel_contrast
 from .prototype import (
     keep_probability,
@@ -16,6 +17,7 @@ from .prototype_distillation import prototype_distillation
 from .region import matched_regression, region_pairs
 
 __all__ = [
+    "InstanceSoftmax",
     "bank_loss",
     "best_cells",
     "cell_std",
@@ -27,6 +29,7 @@ __all__ = [
     "guidance",
     "info_nce",
     "instance_cross_entropy",
+    "instance_softmax",
     "keep_probability",
     "matched_regression",
     "mixed_distillation",

@@ -115,6 +115,16 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def max_over_ranks(tensor: Tensor) -> Tensor:
+    """Largest of each value of `tensor` over the ranks, on its device; no gradient."""
+    if world_size() == 1:
+        return tensor.detach()
+    largest = tensor.detach().to(wire_device(), copy=True)
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    return largest.to(tensor.device)
+
+
+@torch.no_grad()
 def from_first_rank(tensor: Tensor) -> Tensor:
     """The `tensor` of rank 0, on the device of each rank's own, which has the same shape; no gradient."""
     if world_size() == 1:

@@ -38,6 +38,27 @@ def gather_rows(local: Tensor, total: int) -> Tensor:
     return parts.transpose(0, 1).flatten(0, 1)[:total]
 
 
+def gather_rows_in_chunks(local: Tensor, total: int, *, chunk: int = 1 << 16) -> Tensor:
+    """(total, ...) all rows in their global order, on the host of rank 0; (0, ...) on the others.
+
+    Only rank 0 ever holds more than `chunk` rows of each rank.
+
+    Args:
+        local: (n_local, ...) each rank's own rows, of any type, on any device.
+        total: Rows of all ranks.
+        chunk: Rows of each rank that are sent at a time.
+    """
+    whole = torch.empty(total if rank() == 0 else 0, *local.shape[1:], dtype=local.dtype)
+    longest = -(-total // world_size())
+    for start in range(0, longest, chunk):
+        rows = min(chunk, longest - start)
+        part = gather_rows(local[start : start + rows], rows * world_size())
+        first = start * world_size()
+        if rank() == 0:
+            whole[first : first + len(part)] = part[: total - first]
+    return whole
+
+
 def own_rows(everything: Tensor) -> Tensor:
     """(n_local, ...) this rank's rows of (n, ...) ones that every rank has."""
     return everything[rank() :: world_size()]

@@ -10,6 +10,7 @@ from .data_time_hook import DataTimeHook
 from .finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from .freeze_hook import FreezeHook
 from .frozen_check_hook import FrozenCheckHook
+from .instance_rows_hook import InstanceRowsHook
 from .knn_hook import KNNHook
 from .momentum_update_hook import MomentumUpdateHook
 from .preemption_hook import Preempted, PreemptionHook
@@ -33,6 +34,7 @@ __all__ = [
     "FiniteLossHook",
     "FreezeHook",
     "FrozenCheckHook",
+    "InstanceRowsHook",
     "KNNHook",
     "MomentumUpdateHook",
     "NonFiniteLossError",

@@ -10,6 +10,7 @@ from .moby import MoBY
 from .moco import MoCo
 from .npid import NPID
 from .pcl import PCL
+from .pic import PIC
 from .pixcontrast import PixContrast
 from .pixpro import PixPro
 
@@ -20,6 +21,7 @@ __all__ = [
     "HCSC",
     "NPID",
     "PCL",
+    "PIC",
     "BaseAlgorithm",
     "DenseCL",
     "EsViT",
