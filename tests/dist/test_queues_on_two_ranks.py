@@ -12,7 +12,7 @@ pytestmark = pytest.mark.dist
 PLAIN = ("train_dataloader.num_workers=0", "train_dataloader.persistent_workers=False")
 
 
-@pytest.mark.parametrize("method", ["moby", "moco"])
+@pytest.mark.parametrize("method", ["densecl", "moby", "moco"])
 def test_equivalence_with_one_process_of_twice_the_batch(tmp_path, method):
     config = TOY.with_name(f"toy_{method}.py")
     two = start(
