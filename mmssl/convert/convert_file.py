@@ -29,6 +29,8 @@ from mmssl.registry import MODELS
 
 State = dict[str, Tensor]
 _NUM_UPDATES = "twin.num_updates"
+# Names that no official file has.
+_OURS_ALONE = {_NUM_UPDATES, "center.mean", "bank.features", "head.weight", "head.rows.weight"}
 _IN_META = "meta."
 
 
@@ -87,7 +89,7 @@ def convert_file(
     origin = dict(source=Path(source).name, sha256=file_sha256(source))
     if to == "official":
         return _to_official(file, target, method, given or _carried(file, source), origin)
-    if {_NUM_UPDATES, "center.mean", "bank.features"} & tensors_of(file, "state_dict").keys():
+    if _OURS_ALONE & tensors_of(file, "state_dict").keys():
         raise ValueError(
             f"{source} is a checkpoint of mmssl already; --to official converts it the other way."
         )
@@ -106,6 +108,8 @@ def _to_official(
         method = method_of_state(state, model and model.config)
     layout = METHOD_FILES[method]
     _check_parts(state, layout, method)
+    state, plain = layout.simplified(state, model and model.config)
+    model = model and model._replace(config=plain)
     state, left_out = _split(state, layout.lacking)
     meta: dict[str, Any] = dict(origin)
     built = None if model is None else _built(model, "meta")

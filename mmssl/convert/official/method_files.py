@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmssl.convert.key_map import behind
-from mmssl.convert.official import care, densecl, dino, moby, moco, npid, pixpro
+from mmssl.convert.official import care, densecl, dino, moby, moco, npid, pic, pixpro
 from mmssl.convert.official.backbones import backbone_kind
 
 State = dict[str, Tensor]
@@ -33,6 +33,8 @@ class MethodFile:
         said: Their file and that config -> values by dotted name that the file tells all the same.
         lacking: Parts of our model that their files have no place for, as `parts`. Towards ours they are as
             before training, towards theirs they are left out.
+        simplified: Our state dict and its model config (or none) -> those of the form of the model that their
+            files can hold, the same in numbers.
         note: A sentence on what is written towards theirs.
         doubt: What the names leave open when they are all that tells the method.
     """
@@ -43,9 +45,10 @@ class MethodFile:
     guessed: Callable[[State], list[str]]
     parts: tuple[str, ...]
     epoch: str
-    fits: Callable[[State], bool] = lambda state: True
+    fits: Callable[[Mapping[str, Tensor]], bool] = lambda state: True
     said: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] = lambda file, config: {}
     lacking: tuple[str, ...] = ()
+    simplified: Callable[..., tuple[State, Any]] = lambda state, config: (state, config)
     note: str = ""
     doubt: str = ""
 
@@ -170,6 +173,17 @@ METHOD_FILES = {
         note="lemniscate is a state dict: their program has to load it into its module",
     ),
     "pcl": _contrast("pcl", ("prototypes.",)),
+    "pic": MethodFile(
+        from_file=lambda file, updates: pic.from_official(tensors_of(file, "model", "state_dict")),
+        to_file=lambda state, model=None: dict(model=behind("module.", pic.to_official(state))),
+        model_config=pic.model_config,
+        guessed=pic.guessed_options,
+        parts=("backbone.", "neck.layers.0.weight", "head."),
+        epoch="epoch",
+        fits=pic.has_instances,
+        said=lambda file, config: pic.said_by_file(file),
+        simplified=pic.simplified,
+    ),
     "pixpro": MethodFile(
         from_file=lambda file, updates: pixpro.from_official(
             tensors_of(file, "model", "state_dict"), num_updates=updates
@@ -187,6 +201,7 @@ _SIGNS = {
     "densecl": r"encoder_q\.1\.mlp2\..*",
     "moco": r"encoder_q\..*",
     "care": r"(student_encoder|teacher_encoder)\..*",
+    "pic": r"sim_matrix",
     "pixpro": r"projector(_k)?\.linear1\.weight",
     "moby": r"(encoder_k|projector_k|predictor)\..*|queue[12]",
     "dino": r"(head|head_dense)\.last_layer\..*",
