@@ -5,26 +5,38 @@ what would otherwise tell two scenes apart most easily. All scenes are equally b
 of brightness and contrast would be most of what a view shows; large crops hold an object each.
 """
 
-shapes_views = dict(
-    type="MultiView",
-    boxes=None,
-    views=[
-        dict(
-            num=2,
-            transforms=[
-                dict(type="RandomResizedCrop", size=64, scale=(0.4, 1.0), interpolation="bilinear"),
-                dict(
-                    type="ColorJitter",
-                    brightness=0.2,
-                    contrast=0.2,
-                    saturation=0.2,
-                    hue=0.5,
-                    prob=0.8,
-                ),
-                dict(type="GaussianBlur", sigma=(0.1, 1.0), prob=0.3),
-                dict(type="RandomGrayscale", prob=0.2),
-                dict(type="HorizontalFlip", prob=0.5),
-            ],
-        ),
-    ],
-)
+
+def two_views(boxes):
+    return dict(
+        type="MultiView",
+        boxes=boxes,
+        views=[
+            dict(
+                num=2,
+                transforms=[
+                    dict(
+                        type="RandomResizedCrop",
+                        size=64,
+                        scale=(0.4, 1.0),
+                        interpolation="bilinear",
+                    ),
+                    dict(
+                        type="ColorJitter",
+                        brightness=0.2,
+                        contrast=0.2,
+                        saturation=0.2,
+                        hue=0.5,
+                        prob=0.8,
+                    ),
+                    dict(type="GaussianBlur", sigma=(0.1, 1.0), prob=0.3),
+                    dict(type="RandomGrayscale", prob=0.2),
+                    dict(type="HorizontalFlip", prob=0.5),
+                ],
+            ),
+        ],
+    )
+
+
+shapes_views = two_views(None)
+# the same, with the boxes that pixel-level methods need
+shapes_pixel_views = two_views("unit")
