@@ -18,8 +18,8 @@ class ViewBatch(NamedTuple):
             behind the data preprocessor.
         index: (B,) int64 positions in the dataset.
         boxes: One tensor (B, 4) float32 per view: the crop rectangle (left, top, right, bottom)
-            relative to the source image, in output orientation (a horizontally flipped view has
-            left > right). An empty list when the pipeline did not record it.
+            relative to the source image, in output orientation (a mirrored view has left > right,
+            or top > bottom). An empty list when the pipeline did not record it.
         label: (B,) int64 class, -1 where the image has none. Data sets whose images show several
             classes (`VOCClassification`) have (B, C) int8: 1 present, 0 only difficult objects, -1
             absent.

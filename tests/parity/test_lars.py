@@ -1,4 +1,4 @@
-"""LARS in the variants of seven code bases."""
+"""LARS in the variants of eight code bases."""
 
 from __future__ import annotations
 
@@ -97,3 +97,41 @@ def test_values_lars_of_care_code(dtype):
                 golden.check(name, value)
     assert weights["zero.weight"].abs().max() == 0
     assert weights["nograd.weight"] not in optimizer.state
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_values_lars_of_pixpro_code(dtype):
+    golden = Golden("pixpro", "lars_steps")
+    options = golden.entry["options"]
+    weights = {
+        name: torch.nn.Parameter(
+            torch.zeros(shape, dtype=dtype)
+            if name == options["all_zero_parameter"]
+            else fill(name.replace("_", "."), shape).to(dtype)
+        )
+        for name, shape in options["shapes"].items()
+    }
+    optimizer = LARS(
+        [
+            dict(params=[weight for weight in weights.values() if weight.ndim > 1]),
+            dict(
+                params=[weight for weight in weights.values() if weight.ndim <= 1],
+                weight_decay=0.0,
+                lars_exclude=True,
+            ),
+        ],
+        lr=options["lr"],
+        weight_decay=options["weight_decay"],
+    )
+    for step in range(4):
+        for name, weight in weights.items():
+            weight.grad = 0.1 * image(f"lars_grad_{name}_{step}", weight.shape).to(dtype)
+        if step == 0:
+            weights[options["all_zero_parameter"]].grad.zero_()
+        optimizer.step()
+        for group in optimizer.param_groups:
+            group["lr"] *= options["lr_decay_per_step"]
+        for name, weight in weights.items():
+            expected = torch.from_numpy(golden.arrays[f"{name}_t{step}"]).to(dtype)
+            atol = 1e-6 * float(expected.abs().max())
+            torch.testing.assert_close(weight.detach(), expected, rtol=0, atol=atol)

@@ -2,7 +2,7 @@ from .base import GeometricTransform, PhotometricTransform
 from .crops import CornerCrop, RandomCrop
 from .device import apply_photometric
 from .foreign import ForeignPhotometric
-from .geometric import CenterCrop, HorizontalFlip, RandomResizedCrop, Resize
+from .geometric import CenterCrop, HorizontalFlip, RandomResizedCrop, Resize, VerticalFlip
 from .multi_view import MultiView, Views
 from .one_of import OneOf
 from .photometric import (
@@ -31,6 +31,7 @@ __all__ = [
     "RandomResizedCrop",
     "Resize",
     "Solarize",
+    "VerticalFlip",
     "ViewRandom",
     "Views",
     "apply_photometric",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -191,13 +191,15 @@ class RandomResizedCrop(GeometricTransform):
         return resize(cut(image, params), self.size, self.interpolation)
 
 
-@TRANSFORMS.register_module()
-class HorizontalFlip(GeometricTransform):
-    """Mirror left and right with probability `prob`; the box gets left > right."""
+class _Flip(GeometricTransform):
+    """Mirror along one axis with probability `prob`."""
+
+    _cv2_code: ClassVar[int]
+    _pil_method: ClassVar[Image.Transpose]
 
     def __init__(self, prob: float = 0.5) -> None:
         if not 0.0 <= prob <= 1.0:
-            raise ValueError(f"HorizontalFlip.prob must lie in [0, 1], got {prob}.")
+            raise ValueError(f"{type(self).__name__}.prob must lie in [0, 1], got {prob}.")
         self.prob = prob
 
     def draw(self, rng: ViewRandom, size: Size) -> bool:
@@ -208,17 +210,37 @@ class HorizontalFlip(GeometricTransform):
         """Unchanged."""
         return size
 
-    def move_box(self, box: Box, size: Size, params: bool) -> Box:
-        """Left and right swapped if mirrored."""
-        return (box[2], box[1], box[0], box[3]) if params else box
-
     def apply(self, image: Picture, params: bool) -> Picture:
         """Mirror the image if drawn so."""
         if not params:
             return image
         if isinstance(image, Image.Image):
-            return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return cv2.flip(image, 1)
+            return image.transpose(self._pil_method)
+        return cv2.flip(image, self._cv2_code)
+
+
+@TRANSFORMS.register_module()
+class HorizontalFlip(_Flip):
+    """Mirror left and right with probability `prob`; the box gets left > right."""
+
+    _cv2_code = 1
+    _pil_method = Image.Transpose.FLIP_LEFT_RIGHT
+
+    def move_box(self, box: Box, size: Size, params: bool) -> Box:
+        """Left and right swapped if mirrored."""
+        return (box[2], box[1], box[0], box[3]) if params else box
+
+
+@TRANSFORMS.register_module()
+class VerticalFlip(_Flip):
+    """Mirror top and bottom with probability `prob`; the box gets top > bottom."""
+
+    _cv2_code = 0
+    _pil_method = Image.Transpose.FLIP_TOP_BOTTOM
+
+    def move_box(self, box: Box, size: Size, params: bool) -> Box:
+        """Top and bottom swapped if mirrored."""
+        return (box[0], box[3], box[2], box[1]) if params else box
 
 
 @TRANSFORMS.register_module()

@@ -15,7 +15,7 @@ from mmssl.registry import TRANSFORMS, build_module
 
 from .base import Box, GeometricTransform, PhotometricTransform, Picture, Size, picture_size
 from .foreign import ForeignPhotometric
-from .geometric import HorizontalFlip
+from .geometric import HorizontalFlip, VerticalFlip
 from .photometric import PackedTransform
 from .view_random import ViewRandom
 
@@ -44,7 +44,7 @@ class MultiView:
     Geometric transforms move pixels and carry the crop box along; photometric ones change values.
     Any torchvision transform (or other callable on Pillow images) is taken as photometric.
 
-    Boxes, in output orientation (a mirrored view has left > right):
+    Boxes, in output orientation (a mirrored view has left > right, or top > bottom):
 
     - `boxes='unit'`: PixPro's convention, centres of the outermost pixels as fractions of the
       image,
@@ -164,7 +164,10 @@ class MultiView:
             x1 -= 1
         else:
             x0 -= 1
-        y1 -= 1
+        if y1 > y0:
+            y1 -= 1
+        else:
+            y0 -= 1
         if self.boxes == "unit":
             width, height = max(size[0] - 1, 1), max(size[1] - 1, 1)
             x0, y0, x1, y1 = x0 / width, y0 / height, x1 / width, y1 / height
@@ -194,7 +197,7 @@ def _check_device_order(pipeline: Sequence[Transform], position: int) -> None:
                     f"views[{position}] uses {transform!r}, which cannot run on the device; use "
                     "photometric='workers'."
                 )
-        elif photometric_seen and not isinstance(transform, HorizontalFlip):
+        elif photometric_seen and not isinstance(transform, (HorizontalFlip, VerticalFlip)):
             raise ValueError(
                 f"views[{position}] has {name} behind a photometric transform. With "
                 "photometric='device' crops and resizing must come first; flips may stand anywhere."
