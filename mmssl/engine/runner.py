@@ -17,6 +17,7 @@ from mmengine.runner.checkpoint import _load_checkpoint_to_model as load_checkpo
 
 from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.engine.activation_checkpointing import checkpoint_activations
+from mmssl.engine.collected_shards import collected_shards
 from mmssl.engine.hooks.checkpoint_hook import latest_checkpoint
 from mmssl.engine.hooks.preemption_hook import PreemptionHook
 from mmssl.engine.hooks.report_hook import ReportHook
@@ -125,7 +126,8 @@ class Runner(_Runner):
         self.pending_gradients = pending_gradients(
             self._bare_model, self.optim_wrapper.should_update()
         )
-        super().save_checkpoint(out_dir, filename + PARTIAL, *args, **kwargs)
+        with collected_shards(self._bare_model):
+            super().save_checkpoint(out_dir, filename + PARTIAL, *args, **kwargs)
         self.pending_gradients = {}
         if is_main_process():
             partial = Path(out_dir) / (filename + PARTIAL)
@@ -272,14 +274,15 @@ class Runner(_Runner):
 
 
 def _memories(model: torch.nn.Module) -> list[str]:
-    """Buffers that every rank makes from the same gathered data: queues, banks, prototypes.
+    """Buffers that every rank makes from the same gathered data (queues, banks), or that are its own shard.
 
     With `broadcast_buffers=True` DDP would send them at every step, hundreds of megabytes for prototypes of
-    many images; they are equal since the runner's own broadcast after the initialisation.
+    many images; they are equal since the runner's own broadcast after the initialisation. A shard that was
+    overwritten with that of rank 0 would be lost.
     """
     return [
         f"{name}.{key}" if name else key
         for name, module in model.named_modules()
-        if getattr(module, "same_on_all_ranks", False)
+        if getattr(module, "same_on_all_ranks", False) or getattr(module, "is_shard", False)
         for key, _ in module.named_buffers()
     ]

@@ -14,6 +14,7 @@ from mmssl.models.algorithms import (
     HCSC,
     NPID,
     PCL,
+    PIC,
     BaseAlgorithm,
     DenseCL,
     EsViT,
@@ -22,6 +23,7 @@ from mmssl.models.algorithms import (
     PixContrast,
     PixPro,
 )
+from mmssl.models.memories import InstanceRows
 from mmssl.structures import Clustering, Progress, ViewBatch
 
 NORM = dict(type="BN1d")
@@ -176,6 +178,15 @@ def tiny_npid(**options) -> NPID:
     return NPID(**(arguments | options))
 
 
+def tiny_pic(**options) -> PIC:
+    """PIC on a TinyBackbone and 12 images; `options` replace arguments of the head."""
+    return PIC(
+        TinyBackbone((3,)),
+        dict(type="MLPNeck", hid_channels=16, out_channels=8),
+        dict(num_instances=12) | options,
+    )
+
+
 def tiny_clustering(
     counts: tuple[int, ...] = (6, 4, 2), *, dim: int = 8, images: int = 12, tree: bool = True
 ) -> Clustering:
@@ -235,6 +246,8 @@ TINY = {
     "npid_bank": lambda: tiny_npid(num_negatives=None),
     "npid_nce": lambda: tiny_npid(criterion="nce"),
     "pcl": tiny_pcl,
+    "pic": tiny_pic,
+    "pic_sampled": lambda: tiny_pic(num_negatives=3),
     "pixcontrast": tiny_pixcontrast,
     "pixpro": tiny_pixpro,
     "pixpro_instance": lambda: tiny_pixpro(
@@ -253,6 +266,9 @@ MULTI_CROP = {"dino", "esvit", "hcsc", "hcsc_warm_up"}
 """Methods that take two views or more."""
 ONE_VIEW = {"npid", "npid_bank", "npid_nce"}
 """Methods that take one view."""
+ANY_VIEWS = {"pic", "pic_sampled"}
+"""Methods that take any number of views."""
+NO_TWIN = ONE_VIEW | ANY_VIEWS
 
 
 def tiny_model(name: str, seed: int = 0) -> BaseAlgorithm:
@@ -297,9 +313,18 @@ def train_step(model: BaseAlgorithm, optimizer: torch.optim.Optimizer, step: int
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
+    step_rows(model, optimizer)
     if model.twin is not None and model.twin.update_at == "after_step":
         model.twin.update(model, step, 10)
     return loss.item()
+
+
+def step_rows(model: BaseAlgorithm, optimizer: torch.optim.Optimizer) -> None:
+    """What `InstanceRowsHook` does behind an optimizer's step."""
+    group = optimizer.param_groups[0]
+    for part in model.modules():
+        if isinstance(part, InstanceRows):
+            part.step(group["lr"], momentum=group["momentum"], weight_decay=group["weight_decay"])
 
 
 def sgd(model: BaseAlgorithm) -> torch.optim.Optimizer:

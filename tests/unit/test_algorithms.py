@@ -13,7 +13,9 @@ import torch
 from mmssl.models.layers import MLP
 from mmssl.structures import Progress
 from tests.helpers.tiny import (
+    ANY_VIEWS,
     MULTI_CROP,
+    NO_TWIN,
     ONE_VIEW,
     TINY,
     TinyBackbone,
@@ -89,7 +91,7 @@ def test_state_dict_keys_are_the_recorded_ones(name):
     assert list(tiny_model(name).state_dict()) == recorded
 
 
-@pytest.mark.parametrize("name", [name for name in TINY if name not in ONE_VIEW])
+@pytest.mark.parametrize("name", [name for name in TINY if name not in NO_TWIN])
 def test_state_twin_starts_as_a_copy(name):
     model = tiny_model(name)
     online = model.state_dict()
@@ -129,6 +131,9 @@ def test_raises_on_wrong_use(name):
     if name in MULTI_CROP:
         with pytest.raises(ValueError, match="at least 2 views"):
             model(tiny_views(num=1), mode="loss")
+    elif name in ANY_VIEWS:
+        with pytest.raises(ValueError, match="at least one view"):
+            model(tiny_views(num=0), mode="loss")
     else:
         number = "one view" if name in ONE_VIEW else "exactly two views"
         with pytest.raises(ValueError, match=number):

@@ -11,7 +11,6 @@ from mmengine.model import is_model_wrapper
 from torch.optim import SGD
 
 from mmssl.models.heads import InstanceClassifier
-from mmssl.models.memories import InstanceRows
 from mmssl.registry import HOOKS
 
 
@@ -19,6 +18,8 @@ from mmssl.registry import HOOKS
 class InstanceRowsHook(Hook):
     """Step the rows of every `InstanceClassifier` that are no parameters, exactly when the optimizer steps.
 
+    after_load_checkpoint   refuse to resume without the rows; leave them as they are if a file of weights has
+                            none and `save_classifier=False`                                     <-
     before_train            find the rows and the settings of the optimizer that apply to them; from now on:
         optimizer.step()        the rows that were in the softmax take the same step of SGD      <-
     after_train_iter        no step: keep the gradients (accumulation), or drop them with the batch (a loss
@@ -28,25 +29,33 @@ class InstanceRowsHook(Hook):
 
     The settings are those of the group that the first weight of the backbone is in, at the moment of the
     step: learning rate, momentum, weight decay. A loss scale (float16) is divided out of the gradients; a
-    clipping of gradients does not reach the rows.
+    clipping of gradients does not reach the rows. A classifier whose rows are an ordinary parameter needs the
+    hook for `save_classifier=False` only.
     """
 
+    # before hooks that write checkpoints
+    priority = "HIGH"
     steps_instance_rows = True
 
     def before_train(self, runner) -> None:
         """Register with the optimizer.
 
         Raises:
-            ValueError: No classifier with rows to step, or an optimizer other than plain SGD.
+            ValueError: No `InstanceClassifier`, or rows to step and an optimizer other than plain SGD.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self.rows = [part for part in model.modules() if isinstance(part, InstanceRows)]
-        if not self.rows:
+        self._handle = None
+        heads = list(_heads(runner).values())
+        if not heads:
             raise ValueError(
-                f"InstanceRowsHook: {type(model).__name__} has no classifier with rows to step. It is for an "
-                "InstanceClassifier with num_negatives or shard=True; without them the rows are an ordinary "
-                "parameter, and the hook has to go."
+                "InstanceRowsHook: the model has no InstanceClassifier. Leave the hook out of custom_hooks."
             )
+        self.rows = [head.rows for head in heads if head.rows is not None]
+        self.stepped = False
+        if self.rows:
+            self._register(runner)
+
+    def _register(self, runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self.wrapper = runner.optim_wrapper
         self.group = _group_of(self.wrapper.optimizer, model.backbone)
         if self.wrapper.clip_grad_kwargs:
@@ -56,7 +65,6 @@ class InstanceRowsHook(Hook):
                 logger="current",
                 level=logging.WARNING,
             )
-        self.stepped = False
         self._handle = self.wrapper.optimizer.register_step_post_hook(self._step)
 
     def _step(self, *_: Any) -> None:
@@ -81,16 +89,42 @@ class InstanceRowsHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take the rows of classifiers with `save_classifier=False` out."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for name, part in model.named_modules():
-            if isinstance(part, InstanceClassifier) and not part.save_classifier:
+        for name, head in _heads(runner).items():
+            if not head.save_classifier:
                 state = checkpoint["state_dict"]
                 for key in [key for key in state if key.startswith(f"{name}.")]:
                     del state[key]
 
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Deal with files that were written with `save_classifier=False`.
+
+        Raises:
+            ValueError: Resuming without the rows.
+        """
+        state = checkpoint.get("state_dict", checkpoint)
+        for name, head in _heads(runner).items():
+            if any(key.removeprefix("module.").startswith(f"{name}.") for key in state):
+                continue
+            if runner._resume:
+                raise ValueError(
+                    "The checkpoint was written with save_classifier=False: it lacks the class weights, and "
+                    "training cannot go on where it stopped. Start a new run from its weights with load_from."
+                )
+            if not head.save_classifier:
+                state |= {f"{name}.{key}": value for key, value in head.state_dict().items()}
+
     def after_train(self, runner) -> None:
         """Leave the optimizer as it was."""
-        self._handle.remove()
+        if self._handle is not None:
+            self._handle.remove()
+
+
+def _heads(runner) -> dict[str, InstanceClassifier]:
+    """The classifiers of the model by name."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return {
+        name: part for name, part in model.named_modules() if isinstance(part, InstanceClassifier)
+    }
 
 
 def _group_of(optimizer, backbone) -> dict[str, Any]:

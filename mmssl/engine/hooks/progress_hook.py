@@ -7,7 +7,7 @@ from mmengine.model import is_model_wrapper
 
 from mmssl.engine.hooks.momentum_update_hook import MomentumUpdateHook
 from mmssl.models.algorithms.base import BaseAlgorithm
-from mmssl.models.memories import Prototypes
+from mmssl.models.memories import InstanceRows, Prototypes
 from mmssl.models.momentum_twin import MomentumTwin
 from mmssl.registry import HOOKS
 from mmssl.structures import Progress
@@ -18,7 +18,7 @@ class ProgressHook(Hook):
     """Set `algorithm.progress` before each iteration.
 
     before_train        refuse a twin that nothing would ever update, prototypes that nothing would
-                        ever make, a bank of another size
+                        ever make, rows that nothing would step, a bank of another size
     for each iteration
         before_train_iter   algorithm.progress = Progress(...)      <-
         train_step
@@ -29,11 +29,12 @@ class ProgressHook(Hook):
     priority = "VERY_HIGH"
 
     def before_train(self, runner) -> None:
-        """Check that twins and prototypes have a hook that keeps them, and every image a row of its own.
+        """Check that twins, prototypes and rows have a hook that keeps them, and every image its own row.
 
         Raises:
             RuntimeError: The model holds a `MomentumTwin` but the run has no `MomentumUpdateHook`, or
-                `Prototypes` but no hook with `fills_prototypes = True`.
+                `Prototypes` but no hook with `fills_prototypes = True`, or `InstanceRows` but no hook with
+                `steps_instance_rows = True`.
             ValueError: The method keeps something for every image, but for another number of them.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -54,14 +55,22 @@ class ProgressHook(Hook):
                 "own with fills_prototypes = True."
             )
 
+        stands = any(isinstance(module, InstanceRows) for module in model.modules())
+        if stands and not any(getattr(hook, "steps_instance_rows", False) for hook in runner.hooks):
+            raise RuntimeError(
+                f"The class weights of {type(model).__name__} are no parameters, and no hook steps them. Add "
+                "dict(type='InstanceRowsHook') to custom_hooks."
+            )
+
         rows, images = (
             getattr(self.algorithm, "num_samples", None),
             len(runner.train_dataloader.dataset),
         )
         if rows not in (None, images):
+            option = f"model.{getattr(self.algorithm, 'samples_option', 'num_samples')}"
             raise ValueError(
-                f"model.num_samples is {rows}, but there are {images} training images: "
-                f"{type(self.algorithm).__name__} has one row for each. Set model.num_samples={images}."
+                f"{option} is {rows}, but there are {images} training images: "
+                f"{type(self.algorithm).__name__} has one row for each. Set {option}={images}."
             )
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:

@@ -113,6 +113,7 @@ class InstanceClassifier(BaseModule):
             folder=folder,
             init_std=init_std,
         )
+        self.rows.may_be_absent = not save_classifier
 
     def forward(self, index: Tensor) -> InstanceClasses:
         """The classes for a batch.

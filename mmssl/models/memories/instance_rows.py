@@ -8,7 +8,7 @@ are built so that every number equals that of SGD over all rows with a softmax o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -57,11 +57,13 @@ class InstanceRows(nn.Module):
         batch: (B,) int64 instances of those batches.
         num_steps: Finished optimizer steps.
         settings: Learning rate, momentum and weight decay of the last of them.
+        may_be_absent: A state dict without any of this is accepted: the rows stay as they are.
 
     Raises:
         ValueError: Options that do not fit together.
     """
 
+    is_shard: ClassVar[bool] = True
     members: Tensor
     weight: Tensor
     momentum: Tensor
@@ -105,6 +107,7 @@ class InstanceRows(nn.Module):
             self.register_buffer(name, torch.zeros(0, dtype=torch.long), persistent=False)
         self._leaf: Tensor | None = None
         self._collected: dict[str, Tensor] | None = None
+        self.may_be_absent = False
 
     def extra_repr(self) -> str:
         """Sizes, for `print`."""
@@ -344,6 +347,8 @@ class InstanceRows(nn.Module):
             key for key in unexpected_keys if key not in {prefix + name for name in names}
         ]
         absent = [prefix + name for name in names if name not in mine]
+        if not mine and self.may_be_absent:
+            return
         if absent:
             missing_keys += absent
             return

@@ -1,0 +1,31 @@
+"""Classifiers that are spread over the ranks, brought together while a checkpoint is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from mmssl.models.heads import InstanceClassifier
+
+
+@contextmanager
+def collected_shards(model: nn.Module) -> Iterator[None]:
+    """Inside of it `model.state_dict()` of rank 0 is complete; every rank has to enter.
+
+    Args:
+        model: The module without wrapper.
+    """
+    held = [
+        part.rows
+        for part in model.modules()
+        if isinstance(part, InstanceClassifier) and part.rows is not None and part.save_classifier
+    ]
+    for rows in held:
+        rows.collect()
+    try:
+        yield
+    finally:
+        for rows in held:
+            rows.release()
