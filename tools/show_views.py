@@ -7,14 +7,13 @@ python tools/show_views.py my_config.py --epoch 12 --index 4711 --seed 3   # one
 from __future__ import annotations
 
 import argparse
-import os
+import sys
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmssl.datasets import ImageDataset, ImageFolder
-from mmssl.registry import DATASETS, TRANSFORMS, load_plugins
-from mmssl.visualization.view_sheet import SheetRow, find_views, view_sheet
+from mmssl.registry import TRANSFORMS, load_plugins
+from mmssl.visualization.view_sheet import find_rows, find_views, view_sheet
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,38 +31,18 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def choose_rows(dataset: ImageDataset, index: int | None, num: int) -> list[SheetRow]:
-    """The image asked for, or `num` images spread over the dataset."""
-    if index is not None:
-        if not -len(dataset) <= index < len(dataset):
-            raise SystemExit(f"--index {index}: there are {len(dataset)} images.")
-        chosen = [range(len(dataset))[index]]
-    else:
-        num = min(num, len(dataset))
-        chosen = [position * len(dataset) // num for position in range(num)]
-    return [SheetRow(dataset.path(position), position) for position in chosen]
-
-
 def main() -> None:
     """Draw the sheet and write it."""
     args = parse_args()
-    config = Config.fromfile(args.config)
-    load_plugins()
-    init_default_scope(config.get("default_scope", "mmssl"))
-    views = TRANSFORMS.build(find_views(config))
-    if args.images and len(args.images) > 1 and any(map(os.path.isdir, args.images)):
-        raise SystemExit("--images takes one folder, or files.")
-    if args.images and not os.path.isdir(args.images[0]):
-        rows = [SheetRow(path, number) for number, path in enumerate(args.images)]
-        if args.index is not None:
-            rows = rows[args.index : args.index + 1]
-    elif args.images:
-        rows = choose_rows(ImageFolder(args.images[0]), args.index, args.num)
-    else:
-        if "train_dataloader" not in config:
-            raise SystemExit(f"{args.config} names no images: give --images FOLDER or FILES.")
-        rows = choose_rows(DATASETS.build(config.train_dataloader.dataset), args.index, args.num)
-    view_sheet(rows, views, seed=args.seed, epoch=args.epoch).save(args.out)
+    try:
+        config = Config.fromfile(args.config)
+        load_plugins()
+        init_default_scope(config.get("default_scope", "mmssl"))
+        views = TRANSFORMS.build(find_views(config))
+        rows = find_rows(args.images, num=args.num, index=args.index, config=config)
+        view_sheet(rows, views, seed=args.seed, epoch=args.epoch).save(args.out)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
     print(f"{len(rows)} images, {len(views)} views each: {args.out}")
 
 

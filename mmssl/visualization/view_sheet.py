@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,8 +14,11 @@ from mmengine.logging import print_log
 from PIL import Image, ImageDraw, ImageFont
 
 from mmssl.datasets.decode import UnreadableImageError, read_image
+from mmssl.datasets.image_dataset import ImageDataset
+from mmssl.datasets.image_folder import ImageFolder
 from mmssl.datasets.transforms import MultiView, ViewRandom, apply_photometric
 from mmssl.datasets.transforms.base import Picture, picture_size
+from mmssl.registry import DATASETS
 
 _COLOURS = (
     (230, 75, 53),
@@ -65,6 +69,48 @@ def find_views(config: Config | dict[str, Any]) -> dict[str, Any]:
             f"level, found {found or 'none'}. View sets are in configs/_base_/views."
         )
     return dict(config[found[0]])
+
+
+def find_rows(
+    images: Sequence[str] | None,
+    *,
+    num: int,
+    index: int | None = None,
+    config: Config | dict[str, Any] | None = None,
+) -> list[SheetRow]:
+    """The images of a sheet: the files given, or some of a folder or of a config's training set.
+
+    Args:
+        images: A folder, or files; `None` for the config's training images.
+        num: How many images of a folder, spread over it. Of files, all are taken.
+        index: Only the image at this position; negative counts from the end.
+        config: Names the training images.
+
+    Raises:
+        FileNotFoundError: The folder is missing or empty.
+        ValueError: Folders among several names, no image at `index`, or nothing that names images.
+    """
+    if images and len(images) > 1 and any(map(os.path.isdir, images)):
+        raise ValueError("--images takes one folder, or files.")
+    if images and os.path.isfile(images[0]):
+        dataset = ImageDataset(
+            "", images, labels=None, classes=None, views=None, seed=None, max_bad_ratio=0.0
+        )
+        num = len(images)
+    elif images:
+        dataset = ImageFolder(images[0])
+    elif config is not None and "train_dataloader" in config:
+        dataset = DATASETS.build(config["train_dataloader"]["dataset"])
+    else:
+        raise ValueError("The config names no images: give --images FOLDER or FILES.")
+    if index is not None:
+        if not -len(dataset) <= index < len(dataset):
+            raise ValueError(f"--index {index}: there are {len(dataset)} images.")
+        chosen = [range(len(dataset))[index]]
+    else:
+        num = min(num, len(dataset))
+        chosen = [position * len(dataset) // num for position in range(num)]
+    return [SheetRow(dataset.path(position), position) for position in chosen]
 
 
 def render_view(
