@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def _norm(conv: nn.Module) -> str | None:
+def _norm(conv: Any) -> str | None:
     """Kind of the norm of an mmcv `ConvModule`; BN and SyncBN are one network."""
     if not conv.with_norm:
         return None
@@ -22,11 +22,11 @@ def _norm(conv: nn.Module) -> str | None:
     return "BN" if isinstance(conv.norm, _BatchNorm) else type(conv.norm).__name__
 
 
-def _activation(conv: nn.Module) -> str | None:
+def _activation(conv: Any) -> str | None:
     return type(conv.activate).__name__ if conv.with_activation else None
 
 
-def neck_settings(neck: nn.Module) -> dict[str, Any]:
+def neck_settings(neck: Any) -> dict[str, Any]:
     """What makes two FPNs with equal weights the same function, as plain data under the names of the config.
 
     `in_channels` are those of the maps that are read, from `start_level` on: a trunk without C2 in front of
@@ -51,14 +51,14 @@ def neck_settings(neck: nn.Module) -> dict[str, Any]:
     )
 
 
-def tower_settings(head: nn.Module, branches: Sequence[str]) -> dict[str, Any]:
+def tower_settings(head: Any, branches: Sequence[str]) -> dict[str, Any]:
     """The same of the towers of a dense head.
 
     Args:
         head: `DenseTowers`, or a dense head of mmdet that has these towers.
         branches: `cls`, `reg` or both.
     """
-    convs = head.get_submodule(f"{branches[0]}_convs")
+    convs = getattr(head, f"{branches[0]}_convs")
     return dict(
         in_channels=head.in_channels,
         feat_channels=head.feat_channels,

@@ -98,8 +98,8 @@ class PretrainedPyramid(NamedTuple):
                 left_out=list(self.module.left_out),
             )
         )
-        if "bbox_head" in self.parts:
-            towers = self.module.bbox_head
+        towers = self.module.bbox_head
+        if towers is not None and "bbox_head" in self.parts:
             branches = list(towers.branches)
             told["bbox_head"] = dict(branches=branches, settings=tower_settings(towers, branches))
         return told
@@ -137,20 +137,17 @@ def load_pyramid(
 def _mmdets(pyramid: PretrainedPyramid) -> tuple[nn.Module, nn.Module | None]:
     """mmdet's own FPN and dense head (FCOS) of the same settings, at random weights."""
     neck = ROOT_MODELS.build({**pyramid.neck, "type": "mmdet.FPN"})
+    towers: Any = pyramid.module.bbox_head
     if "bbox_head" not in pyramid.parts:
         return neck.eval(), None
-    towers = pyramid.module.bbox_head
-    layer = towers.get_submodule(f"{towers.branches[0]}_convs")[0]
-    groups = layer.norm.num_groups if isinstance(getattr(layer, "norm", None), nn.GroupNorm) else 0
-    norm = dict(type="GN", num_groups=groups) if groups else dict(type="BN")
     head = dict(
         type="mmdet.FCOSHead",
         num_classes=1,
         in_channels=towers.in_channels,
         feat_channels=towers.feat_channels,
         stacked_convs=towers.stacked_convs,
-        norm_cfg=norm if layer.with_norm else None,
-        conv_bias=layer.conv.bias is not None,
+        norm_cfg=towers.norm_cfg,
+        conv_bias=towers.conv_bias,
     )
     return neck.eval(), ROOT_MODELS.build(head).eval()
 
@@ -199,13 +196,13 @@ def pyramid_difference(
         [outs[i] for i in module.indices]
         for outs in (module.neck(tuple(ours)), neck(tuple(theirs)))
     )
-    if head is not None:
-        towers = module.bbox_head
+    towers = module.bbox_head
+    if head is not None and towers is not None:
         without = {n for n in head.state_dict() if n.split("_convs")[0] not in towers.branches}
         _load(head, weights, "bbox_head", without)
         wanted = towers(wanted)
         got = [
-            nn.Sequential(*head.get_submodule(f"{branch}_convs"))(x)
+            nn.Sequential(*head.get_submodule(f"{branch}_convs").children())(x)
             for branch in towers.branches
             for x in got
         ]

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from mmssl.registry import MODELS
 
-BRANCHES = ("cls", "reg")
+Branch = Literal["cls", "reg"]
+BRANCHES: tuple[Branch, ...] = ("cls", "reg")
 GROUP_NORM = dict(type="GN", num_groups=32)
 SMALL_NORMAL = dict(type="Normal", layer="Conv2d", std=0.01)
 
@@ -63,7 +64,7 @@ class DenseTowers(BaseModule):
         feat_channels: int = 256,
         *,
         stacked_convs: int = 4,
-        branches: Sequence[Literal["cls", "reg"]] = BRANCHES,
+        branches: Sequence[Branch] = BRANCHES,
         norm_cfg: dict | None = GROUP_NORM,
         conv_bias: bool | Literal["auto"] = "auto",
         init_cfg: dict | list[dict] | None = SMALL_NORMAL,
@@ -81,6 +82,8 @@ class DenseTowers(BaseModule):
         self.in_channels = in_channels
         self.feat_channels = feat_channels
         self.stacked_convs = stacked_convs
+        self.norm_cfg = norm_cfg
+        self.conv_bias = conv_bias
         self.branches = tuple(branches)
         for branch in self.branches:
             convs = [

@@ -8,13 +8,14 @@ networks. No code of that is published; levels and averaging are ours. FPN: 2016
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmssl.registry import MODELS, build_module
 
-from .dense_towers import require_detection
+from .dense_towers import DenseTowers, require_detection
 
 LAST_INPUT = 5
 """The number of the last of the trunk's maps, C5, by which a detector counts its levels."""
@@ -29,7 +30,7 @@ class _Absent(nn.Module):
         return x[:, :1]
 
 
-def _needed(neck: nn.Module, chosen: Sequence[int]) -> tuple[set[int], set[int]]:
+def _needed(neck: Any, chosen: Sequence[int]) -> tuple[set[int], set[int]]:
     """Numbers of the lateral and of the output convolutions on which the `chosen` outputs depend."""
     own = len(neck.lateral_convs)
     extras = [i for i in chosen if i >= own]
@@ -79,6 +80,8 @@ class DetectorPyramid(BaseModule):
         [(8, 16, 16), (8, 8, 8), (8, 4, 4), (8, 2, 2)]
     """
 
+    neck: Any  # of mmdet, which has no types
+    bbox_head: DenseTowers | None
     out_channels: list[int]
 
     def __init__(
@@ -86,7 +89,7 @@ class DetectorPyramid(BaseModule):
         neck: nn.Module | dict,
         *,
         levels: Sequence[int] | None = None,
-        towers: nn.Module | dict | None = None,
+        towers: DenseTowers | dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -122,11 +125,13 @@ class DetectorPyramid(BaseModule):
         if isinstance(towers, dict):
             channels = self.neck.out_channels
             defaults = dict(type="DenseTowers", in_channels=channels, feat_channels=channels)
-            towers = MODELS.build(defaults | towers)
-        self.bbox_head = towers
+            self.bbox_head = MODELS.build(defaults | towers)
+        else:
+            self.bbox_head = towers
         self.out_channels = [self.neck.out_channels] * len(chosen)
-        if towers is not None:
-            self.out_channels = [towers.feat_channels] * (len(chosen) * len(towers.branches))
+        if self.bbox_head is not None:
+            num_maps = len(chosen) * len(self.bbox_head.branches)
+            self.out_channels = [self.bbox_head.feat_channels] * num_maps
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Maps of the chosen levels.
