@@ -102,6 +102,7 @@ METHODS: dict[str, dict[str, Any]] = {
         num_negatives=2,
         queue_length=20,
     ),
+    "pic": dict(type="PIC", neck=NECK, head=dict(num_instances=16, num_negatives=5)),
     "pixcontrast": dict(type="PixContrast", neck=CONV),
     "pixpro": dict(
         type="PixPro",
@@ -116,6 +117,7 @@ CROPS = dict.fromkeys(METHODS, (32, 32)) | {
     "esvit": (32, 32, 16, 16, 24),
     "hcsc": (32, 32, 24, 16),
     "npid": (32,),
+    "pic": (32, 16, 24),
 }
 """Sizes of the views of each method."""
 
@@ -142,13 +144,17 @@ def method_config(work_dir: Path, method: str, **changes: Any) -> Config:
     if method in ("dino", "esvit"):
         heads = ["head"] + ["region_head"] * (method == "esvit")
         hooks = [dict(type="FreezeHook", modules=[f"{name}.last_layer" for name in heads])]
+    optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.04)
+    if method == "pic":
+        hooks = [dict(type="InstanceRowsHook")]
+        optimizer = dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=0.04)
     config = toy_config(
         work_dir,
         model=model,
         custom_hooks=hooks,
         optim_wrapper=dict(
             type="OptimWrapper",
-            optimizer=dict(_delete_=True, type="AdamW", lr=1e-3, weight_decay=0.04),
+            optimizer=dict(optimizer, _delete_=True),
             constructor="ParamGroupConstructor",
             paramwise_cfg=dict(no_decay=("bias", "norm", "vector")),
             clip_grad=dict(type="per_tensor", max_norm=3.0),

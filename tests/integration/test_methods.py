@@ -28,7 +28,7 @@ class PoisonHook(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         if runner.iter == self.at:
-            part = runner.model.head if hasattr(runner.model, "head") else runner.model.neck
+            part = runner.model.neck if hasattr(runner.model, "neck") else runner.model.head
             next(part.parameters()).data[0, 0] = float("nan")
 
 
