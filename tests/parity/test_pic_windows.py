@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from mmssl.datasets import SlidingWindowSampler, in_windows
+from mmssl.engine.config import load_config
 from mmssl.engine.schedulers import warmup_cosine
 from tests.helpers.goldens import Golden
 
 pytestmark = pytest.mark.parity
+LEAVES = Path(__file__).resolve().parents[2] / "configs/pic"
 
 
 @pytest.mark.parametrize("mode", ["released", "mod"])
@@ -67,3 +71,44 @@ def test_values_epochs_in_windows(file: str, case: str) -> None:
         for step in golden.arrays[f"{case}_at"].tolist()
     ]
     np.testing.assert_allclose(rates, golden.arrays[f"{case}_lr"], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "case", "batch"),
+    [
+        ("200e_in1k", "ep200", 256),
+        ("400e_in1k", "ep400", 512),
+        ("1600e_in1k", "ep1600", 512),
+        ("200e_in1k_official", "ep200", 256),
+        ("200e_in1k_sampled", "ep200", 256),
+        ("200e_in1k_single-crop", "ep200", 256),
+    ],
+)
+def test_values_recipes(leaf: str, case: str, batch: int) -> None:
+    """The published run of each leaf: windows, warm-up, length, and rates (theirs had batches of 512, too)."""
+    config = load_config(LEAVES / f"pic_resnet50_4xb64-coslr-{leaf}.py")
+    golden = Golden("pixpro", "pic_windows_2" if case == "ep1600" else "pic_windows")
+    loader, (schedule,) = config.train_dataloader, config.param_scheduler
+    options = dict(loader.sampler)
+    assert options.pop("type") == "SlidingWindowSampler"
+    sampler = SlidingWindowSampler(range(config.model.head.num_instances), **options)
+    assert config.train_cfg.type == "WindowLoop"
+    windows, warmup = sampler.windows(config.train_cfg.max_epochs), sampler.windows(schedule.warmup)
+    length = sampler.window // batch
+    assert [windows, warmup, length, windows * length] == golden.arrays[case].tolist()
+    # lr and the first of the warm-up, for 4 x 64 images; both grow with the batch
+    scale = batch / (4 * loader.batch_size)
+    rates = [
+        warmup_cosine(
+            step,
+            peak=scale * config.optim_wrapper.optimizer.lr,
+            start=scale * schedule.start_value,
+            end=schedule.eta_min,
+            warmup=warmup * length,
+            total=windows * length,
+        )
+        for step in golden.arrays[f"{case}_at"].tolist()
+    ]
+    np.testing.assert_allclose(rates, golden.arrays[f"{case}_lr"], rtol=1e-9)
+    assert loader.persistent_workers and loader.drop_last
+    assert (sampler.window, sampler.stride) == (1 << 17, 1 << 14)

@@ -70,6 +70,23 @@ PUBLISHED = {
         Published(224, (0.4, 1), "bicubic", COLOUR, 0.1, 0.2, FLIP_FIRST),
     ]
     + [Published(96, (0.05, 0.4), "bicubic", COLOUR, 0.5, 0.0, "crop flip jitter gray blur")] * 8,
+    "pic": [
+        Published(
+            160, (0.14, 1), "bilinear", (0.8, 0.8, 0.8, 0.2), 0.5, 0.0, "crop flip jitter gray blur"
+        )
+    ]
+    + [
+        Published(
+            96,
+            (0.08, 0.14),
+            "bilinear",
+            (0.8, 0.8, 0.8, 0.2),
+            0.5,
+            0.0,
+            "crop flip jitter gray blur",
+        )
+    ]
+    * 3,
     "pixpro": [
         Published(224, (0.08, 1), "bilinear", COLOUR, 1.0, 0.0, "crop flip jitter gray blur"),
         Published(224, (0.08, 1), "bilinear", COLOUR, 0.1, 0.2, FLIP_FIRST),

@@ -40,3 +40,9 @@ def two_views(boxes):
 shapes_views = two_views(None)
 # the same, with the boxes that pixel-level methods need
 shapes_pixel_views = two_views("unit")
+# for methods with one branch
+shapes_one_view = dict(
+    type="MultiView",
+    boxes=None,
+    views=[dict(num=1, transforms=shapes_views["views"][0]["transforms"])],
+)
