@@ -16,6 +16,11 @@ pytestmark = [pytest.mark.integration, pytest.mark.downstream]
 C4 = [leaf for leaf in LEAVES if "-c4_" in leaf]
 SWIN = [leaf for leaf in LEAVES if "swin" in leaf]
 COCO = [leaf for leaf in LEAVES if leaf.startswith("coco_detection") and leaf not in SWIN]
+COCO_SCHEDULES = {
+    "1x": ("epochs", 12, [8, 11]),
+    "2x": ("epochs", 24, [16, 22]),
+    "90k": ("iters", 90000, [60000, 80000]),
+}
 SEGMENTATION = [leaf for leaf in LEAVES if "segmentation" in leaf]
 
 
@@ -25,7 +30,7 @@ def configs():
 
 
 def test_values_every_leaf_asks_for_a_backbone_and_trains_it(configs):
-    assert (len(LEAVES), len(SWIN)) == (18, 5)
+    assert (len(LEAVES) >= 21, len(SWIN)) == (True, 5)
     for leaf, config in configs.items():
         backbone = config.model.backbone
         hooks = [hook.type for hook in config.custom_hooks]
@@ -141,16 +146,22 @@ def test_values_voc_detection(configs):
 def test_values_coco_schedules_and_scales(configs):
     for leaf in COCO:
         config = configs[leaf]
-        twice = "2x" in leaf
         warmup, steps = config.param_scheduler
         assert (warmup.start_factor, warmup.end) == (0.001, 1000), leaf
-        assert steps.milestones == ([16, 22] if twice else [8, 11]), leaf
-        assert config.train_cfg.max_epochs == (24 if twice else 12), leaf
+        schedule = leaf.split("_")[-2].split("-")[-1]
+        unit, length, milestones = COCO_SCHEDULES[schedule]
+        assert (steps.milestones, steps.end) == (milestones, length), leaf
+        assert config.train_cfg[f"max_{unit}"] == length, leaf
+        assert steps.by_epoch == (unit == "epochs"), leaf
+        if unit == "iters":
+            assert config.train_dataloader.sampler.type == "InfiniteSampler", leaf
+            assert config.train_cfg.type == "IterBasedTrainLoop", leaf
         pipeline = config.train_dataloader.dataset.pipeline
         assert [s[1] for s in pipeline[2].scales] == list(range(640, 801, 32)), leaf
-        assert pipeline[1].with_mask, leaf
+        masks = "mask-rcnn" in leaf
+        assert pipeline[1].get("with_mask", False) == masks, leaf
         assert config.optim_wrapper.paramwise_cfg.norm_decay_mult == 0, leaf
-        if "fpn" in leaf:
+        if "fpn" in leaf and masks:
             assert config.model.neck.norm_cfg.type == "SyncBN", leaf
             plain = "4conv1fc" not in leaf
             head = config.model.roi_head.bbox_head
@@ -170,7 +181,8 @@ def test_values_fcn16s_of_moco(configs):
         voc = leaf.startswith("voc")
         optimizer = config.optim_wrapper.optimizer
         assert (optimizer.lr, optimizer.weight_decay) == (0.003 if voc else 0.01, 1e-4), leaf
-        assert config.train_cfg.max_iters == (30000 if voc else 90000), leaf
+        iterations = 30000 if voc else 40000 if "40k" in leaf else 90000
+        assert config.train_cfg.max_iters == config.param_scheduler[0].end == iterations, leaf
         milestones = config.param_scheduler[0].milestones
         assert [m / config.train_cfg.max_iters for m in milestones] == [0.7, 0.9], leaf
 
