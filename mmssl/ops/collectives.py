@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -86,9 +86,9 @@ def through_shuffled_batch(encode: Callable[[Tensor], Rows], images: Tensor) -> 
     place = order.argsort().view(world_size(), -1)[rank()]
     encoded = encode(everything[share])
     if isinstance(encoded, Tensor):
-        return gather_cat(encoded)[place]
-    rows = (gather_cat(part)[place] for part in encoded)
-    return encoded._make(rows) if hasattr(encoded, "_make") else tuple(rows)
+        return cast(Rows, gather_cat(encoded)[place])
+    rows = [gather_cat(part)[place] for part in encoded]
+    return cast(Rows, encoded._make(rows) if hasattr(encoded, "_make") else tuple(rows))
 
 
 @torch.no_grad()
