@@ -161,3 +161,46 @@ def test_values_schedules_and_hooks_that_count_epochs(tmp_path: Path) -> None:
     ]
     assert by_epoch["milestones"] == [1, 2]
     assert (loop.val_begin, loop.val_interval) == (3, 3)
+
+
+PIC = dict(
+    _delete_=True,
+    type="PIC",
+    backbone=dict(type="ToyBackbone"),
+    neck=dict(type="MLPNeck", hid_channels=16, out_channels=8),
+)
+
+
+@pytest.mark.parametrize(
+    ("head", "workers"), [(dict(), 1), (dict(num_negatives=6), 0)], ids=["all_rows", "recent_rows"]
+)
+def test_state_pic_killed_inside_a_window_is_bit_equal(
+    tmp_path: Path, head: dict, workers: int
+) -> None:
+    """Network, rows, what they owe and momenta; the second window spans two passes of the images."""
+    hooks = (dict(type="InstanceRowsHook"),) if head else ()
+    changes = {
+        "model": PIC | dict(head=dict(num_instances=20, **head)),
+        "train_dataloader.dataset": dict(type="ToyImages", length=20, sizes=[8, 6]),
+        "train_dataloader.num_workers": workers,
+        "train_dataloader.persistent_workers": True,
+        "train_dataloader.sampler": dict(
+            type="SlidingWindowSampler", _delete_=True, window=16, stride=8
+        ),
+        "train_cfg": dict(type="WindowLoop", max_epochs=3),
+        "default_hooks.checkpoint": dict(type="CheckpointHook", interval=1, by_epoch=False),
+    }
+    straight, whole = run(tmp_path / "straight", hooks, **changes)
+    assert (straight.max_epochs, straight.max_iters) == (4, 16)
+    killed = (*hooks, dict(type="KillHook", at=5))
+    _, first = run(tmp_path / "killed", killed, **changes)
+    assert latest_checkpoint(tmp_path / "killed").name == "iter_6.pth"
+    resumed, second = run(tmp_path / "killed", hooks, resume=True, **changes)
+    assert first[:6] + second == whole
+    expected, found = straight.model.state_dict(), resumed.model.state_dict()
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        assert torch.equal(found[key], value), key
+    for key, entry in straight.optim_wrapper.state_dict()["state"].items():
+        again = resumed.optim_wrapper.state_dict()["state"][key]
+        assert torch.equal(again["momentum_buffer"], entry["momentum_buffer"])

@@ -85,7 +85,7 @@ def test_values_epochs_in_windows(file: str, case: str) -> None:
     ],
 )
 def test_values_recipes(leaf: str, case: str, batch: int) -> None:
-    """The published run of each leaf: windows, warm-up, length, and rates (theirs had batches of 512, too)."""
+    """The published run of each leaf: windows, warm-up, length, and rates (some are of batches of 512)."""
     config = load_config(LEAVES / f"pic_resnet50_4xb64-coslr-{leaf}.py")
     golden = Golden("pixpro", "pic_windows_2" if case == "ep1600" else "pic_windows")
     loader, (schedule,) = config.train_dataloader, config.param_scheduler
