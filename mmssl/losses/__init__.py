@@ -6,6 +6,7 @@ from .distillation import distillation, mixed_distillation, pair_weights
 from .feature_bank import bank_loss, instance_cross_entropy, noise_contrastive
 from .guidance import guidance
 from .instance_softmax import InstanceSoftmax, instance_softmax
+from .nt_xent import nt_xent, view_logits
 from .pixel import cell_std, pixel_consistency, pixel_contrast
 from .prototype import (
     keep_probability,
@@ -35,6 +36,7 @@ __all__ = [
     "mixed_distillation",
     "multi_label_cross_entropy",
     "noise_contrastive",
+    "nt_xent",
     "pair_weights",
     "pixel_consistency",
     "pixel_contrast",
@@ -44,4 +46,5 @@ __all__ = [
     "selective_info_nce",
     "shared_prototype_contrast",
     "unit_norm",
+    "view_logits",
 ]

@@ -52,6 +52,40 @@ def gather_cat(tensor: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+class _GatherWithGrad(torch.autograd.Function):
+    """Rows of all ranks; the gradient of a rank's rows is the sum of what all ranks have for them."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        ctx.num_rows = len(tensor)
+        return gather_cat(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Tensor:
+        total = grad_output.contiguous().clone()
+        dist.all_reduce(total)
+        return total.narrow(0, rank() * ctx.num_rows, ctx.num_rows)
+
+
+def gather_cat_with_grad(tensor: Tensor, *, others: bool = True) -> Tensor:
+    """Concatenate `tensor` (B, ...) of all ranks in rank order to (R * B, ...), with gradient.
+
+    DDP averages gradients over ranks, so that the mean of the ranks' losses is what is minimised.
+
+    Args:
+        tensor: As many rows on every rank.
+        others: Whether rows of other ranks get a gradient, which is sent to them; all ranks then have to
+            run the backward pass. Without it only the own rows do.
+    """
+    if world_size() == 1:
+        return tensor
+    if others:
+        return _GatherWithGrad.apply(tensor)
+    parts = list(gather_cat(tensor).split(len(tensor)))
+    parts[rank()] = tensor
+    return torch.cat(parts)
+
+
 @torch.no_grad()
 def reduce_mean(tensor: Tensor) -> Tensor:
     """Mean of `tensor` over the ranks; no gradient."""

@@ -111,6 +111,7 @@ METHODS: dict[str, dict[str, Any]] = {
         instance_neck=CONV,
         instance_head=dict(hid_channels=16),
     ),
+    "simclr": dict(type="SimCLR", neck=dict(type="MLPNeck", out_channels=8, **MLP)),
 }
 CROPS = dict.fromkeys(METHODS, (32, 32)) | {
     "dino": (32, 32, 16, 16, 24),

@@ -22,6 +22,7 @@ from mmssl.models.algorithms import (
     MoCo,
     PixContrast,
     PixPro,
+    SimCLR,
 )
 from mmssl.models.memories import InstanceRows
 from mmssl.structures import Clustering, Progress, ViewBatch
@@ -230,6 +231,22 @@ def tiny_hcsc(*, clustered: bool = True, **options) -> HCSC:
     return model
 
 
+def tiny_simclr(**options) -> SimCLR:
+    """SimCLR on a TinyBackbone; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(
+            type="MLPNeck",
+            out_channels=8,
+            bias=False,
+            last_bias=False,
+            norm_cfg=NORM,
+            last_norm_cfg=dict(NORM, bias=False),
+        ),
+    )
+    return SimCLR(**(arguments | options))
+
+
 TINY = {
     "byol": tiny_byol,
     "care": tiny_care,
@@ -260,6 +277,7 @@ TINY = {
         instance_neck=dict(hid_channels=16, out_channels=8),
         instance_loss="simclr_star",
     ),
+    "simclr": tiny_simclr,
 }
 
 MULTI_CROP = {"dino", "esvit", "hcsc", "hcsc_warm_up"}
@@ -268,7 +286,7 @@ ONE_VIEW = {"npid", "npid_bank", "npid_nce"}
 """Methods that take one view."""
 ANY_VIEWS = {"pic", "pic_sampled"}
 """Methods that take any number of views."""
-NO_TWIN = ONE_VIEW | ANY_VIEWS
+NO_TWIN = ONE_VIEW | ANY_VIEWS | {"simclr"}
 
 
 def tiny_model(name: str, seed: int = 0) -> BaseAlgorithm:

@@ -13,6 +13,7 @@ from .pcl import PCL
 from .pic import PIC
 from .pixcontrast import PixContrast
 from .pixpro import PixPro
+from .simclr import SimCLR
 
 __all__ = [
     "BYOL",
@@ -30,4 +31,5 @@ __all__ = [
     "MoCo",
     "PixContrast",
     "PixPro",
+    "SimCLR",
 ]
