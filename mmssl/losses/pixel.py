@@ -147,7 +147,8 @@ class _Contrast(torch.autograd.Function):
     ) -> Tensor:
         logits = (query.mT @ key).div_(temperature)
         matched = near.any(dim=2)
-        share = matched / matched.sum(dim=1, keepdim=True).clamp(min=1)
+        share = matched.to(query.dtype)
+        share /= share.sum(dim=1, keepdim=True).clamp(min=1)
         own = logits.masked_fill(~near, -torch.inf)
         # where all is -inf, so is the sum; +inf instead makes every weight of that row 0
         own_sum = own.logsumexp(dim=2).masked_fill_(~matched, torch.inf)

@@ -7,7 +7,7 @@ Propagate Yourself, 2021, arXiv 2011.10043, section 3.2; compared with the offic
 from __future__ import annotations
 
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmssl.losses import unit_norm
 from mmssl.models.layers import ConvMLP
@@ -69,7 +69,7 @@ class PixelPropagation(BaseModule):
         self.clamp = clamp
         self.normalize_value = normalize_value
         self.eps = eps
-        self.value_transform: nn.Module = nn.Identity()
+        self.value_transform: ConvMLP | None = None
         if num_layers:
             self.value_transform = ConvMLP(
                 channels,
@@ -88,9 +88,11 @@ class PixelPropagation(BaseModule):
         Returns:
             (N, C, H, W) sums, not normalised; float32 at least.
         """
-        values = self.value_transform(feats).flatten(2)
-        if self.normalize_value:
-            values = unit_norm(values, eps=self.eps)
         unit = unit_norm(feats.flatten(2), eps=self.eps)
+        if self.value_transform is not None:
+            values = self.value_transform(feats).flatten(2)
+            values = unit_norm(values, eps=self.eps) if self.normalize_value else values
+        else:
+            values = unit if self.normalize_value else feats.flatten(2)
         smooth = propagate(unit, values, gamma=self.gamma, clamp=self.clamp)
         return smooth.unflatten(2, feats.shape[2:])
