@@ -11,3 +11,9 @@ coco_multiscale = [
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackDetInputs"),
 ]
+# for detectors without masks
+coco_multiscale_boxes = [
+    coco_multiscale[0],
+    dict(type="LoadAnnotations", with_bbox=True),
+    *coco_multiscale[2:],
+]
