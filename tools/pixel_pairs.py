@@ -17,11 +17,11 @@ from mmengine.registry import init_default_scope
 
 from mmssl.registry import MODELS, TRANSFORMS, load_plugins
 from mmssl.visualization.correspondence_plot import stacked
+from mmssl.visualization.pixel_pair_plot import pair_plot
 from mmssl.visualization.pixel_pairs import (
     NUM_LINES,
     ViewPair,
     cell_grid,
-    pair_plot,
     positive_pairs,
     read_pair,
 )

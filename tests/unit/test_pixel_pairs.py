@@ -15,18 +15,20 @@ from mmssl.datasets.transforms import MultiView
 from mmssl.losses import pixel_consistency
 from mmssl.registry import TRANSFORMS
 from mmssl.visualization.correspondence_plot import MARKERS
-from mmssl.visualization.pixel_pairs import (
-    ViewPair,
+from mmssl.visualization.pixel_pair_plot import (
     cell_colours,
-    cell_grid,
-    chosen_pairs,
     pair_ends,
     pair_plot,
     plot_areas,
+    source_places,
+)
+from mmssl.visualization.pixel_pairs import (
+    ViewPair,
+    cell_grid,
+    chosen_pairs,
     positive_pairs,
     read_pair,
     shared_area,
-    source_places,
     spread_cells,
     view_pair,
 )
