@@ -200,10 +200,11 @@ def total_seconds(card: dict[str, Any]) -> dict[str, float]:
 def _state(card: dict[str, Any]) -> str:
     if not card:
         return ""
-    unit = "epochs" if card.get("by_epoch", True) else "iterations"
-    done, whole = (card["epoch"], card["max_epochs"]) if unit == "epochs" else (
-        card["iter"], card["max_iters"]
-    )  # fmt: skip
+    if card.get("by_epoch", True):
+        unit = card.get("epochs_are", "epochs")
+        done, whole = card["epoch"], card["max_epochs"]
+    else:
+        unit, done, whole = "iterations", card["iter"], card["max_iters"]
     spent = sum(total_seconds(card).values())
     # A run that was killed cannot say so: its card is that of a run under way.
     words = {

@@ -92,6 +92,7 @@ def test_values_epochs_of_the_config_are_windows(tmp_path: Path) -> None:
     # every 3 windows: an epoch is 24 / 9 of them
     assert sorted(path.name for path in tmp_path.glob("*.pth")) == ["epoch_3.pth", "epoch_6.pth"]
     (log,) = tmp_path.glob("*/*.log")
+    assert "Finished: 6 of 6 windows" in (tmp_path / "report.html").read_text()
     assert (
         "a window of 9 of the 24 images, 2 iterations; the next begins 3 images later (stream). "
         "6 windows are the 2 epochs of the config." in log.read_text()
@@ -139,6 +140,12 @@ def test_raises_resume_with_another_order(tmp_path: Path, changes: dict, message
 def test_raises_window_loop_without_windows(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="CounterSampler; use train_cfg.type='EpochLoop'"):
         run_toy(tmp_path, train_cfg=dict(type="WindowLoop", max_epochs=2))
+
+
+def test_raises_windows_smaller_than_a_batch(tmp_path: Path) -> None:
+    options = window_options(**{"train_dataloader.batch_size": 10})
+    with pytest.raises(ValueError, match="window of 9 images on 1 process.* no batch of 10"):
+        run_toy(tmp_path, **options)
 
 
 def test_values_schedules_and_hooks_that_count_epochs(tmp_path: Path) -> None:

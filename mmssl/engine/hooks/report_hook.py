@@ -152,6 +152,7 @@ class ReportHook(Hook):
         self._card |= dict(
             state=state,
             by_epoch=hasattr(runner.train_loop, "run_epoch"),
+            epochs_are=getattr(runner.train_loop, "epochs_are", "epochs"),
             epoch=epoch,
             max_epochs=runner.max_epochs,
             iter=runner.iter,

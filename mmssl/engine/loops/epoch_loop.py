@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import ClassVar
 
 from mmengine.runner import EpochBasedTrainLoop
 
@@ -18,9 +19,14 @@ class EpochLoop(EpochBasedTrainLoop):
     cost; with a sampler that has none (mmdet's, mmseg's) they are loaded once more and dropped.
     `stop_training` is obeyed after every iteration; the hooks of an epoch's end are then left out.
 
+    Attributes:
+        epochs_are: What reports call them.
+
     Raises:
         ValueError: The loader yields no batch at all.
     """
+
+    epochs_are: ClassVar[str] = "epochs"
 
     def __init__(
         self,

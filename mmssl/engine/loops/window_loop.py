@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from mmssl.datasets.samplers import SlidingWindowSampler
 from mmssl.engine.loops.epoch_loop import EpochLoop
@@ -44,7 +44,10 @@ class WindowLoop(EpochLoop):
 
     Raises:
         TypeError: Another sampler.
+        ValueError: A window that is smaller than a batch.
     """
+
+    epochs_are: ClassVar[str] = "windows"
 
     def __init__(
         self,
@@ -64,6 +67,11 @@ class WindowLoop(EpochLoop):
                 f"WindowLoop counts windows of a SlidingWindowSampler, but the sampler is a "
                 f"{type(sampler).__name__}; use train_cfg.type='EpochLoop', or "
                 "train_dataloader.sampler=dict(type='SlidingWindowSampler', window=..., stride=...)."
+            )
+        if not len(dataloader):
+            raise ValueError(
+                f"A window of {sampler.window} images on {sampler.world_size} process(es) holds no batch of "
+                f"{dataloader.batch_size}: enlarge train_dataloader.sampler.window, or lower the batch size."
             )
         self.epochs = max_epochs
         self.sampler = sampler
