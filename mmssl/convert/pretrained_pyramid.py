@@ -136,12 +136,13 @@ def load_pyramid(
 
 def _mmdets(pyramid: PretrainedPyramid) -> tuple[nn.Module, nn.Module | None]:
     """mmdet's own FPN and dense head (FCOS) of the same settings, at random weights."""
-    neck = ROOT_MODELS.build({**pyramid.neck, "type": "mmdet.FPN"})
+    neck = ROOT_MODELS.build({**pyramid.neck, "type": "mmdet.FPN", "_scope_": "mmdet"})
     towers: Any = pyramid.module.bbox_head
     if "bbox_head" not in pyramid.parts:
         return neck.eval(), None
     head = dict(
         type="mmdet.FCOSHead",
+        _scope_="mmdet",  # its losses are found there, whatever was trained before in this process
         num_classes=1,
         in_channels=towers.in_channels,
         feat_channels=towers.feat_channels,

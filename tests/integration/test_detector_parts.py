@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import RUNNERS
 from mmengine.runner import load_checkpoint
 
 from mmssl.convert.export import export_backbone
+from mmssl.convert.part_settings import neck_settings, tower_settings
+from mmssl.convert.pretrained_pyramid import PARTS
 from mmssl.convert.transfer_load import load_backbone_into
+from mmssl.engine.config import load_config
 from mmssl.registry import MODELS
+from tests.helpers import transfer
+from tools import export_backbone as export_tool
 
 pytest.importorskip("mmdet")
 pytestmark = [pytest.mark.integration, pytest.mark.downstream]
 
+BENCHMARKS = transfer.BENCHMARKS
+CONFIGS = BENCHMARKS.parent
 EXTRA = dict(
     in_channels=[64, 128, 256, 512], out_channels=32, start_level=1, num_outs=5,
     add_extra_convs="on_output", relu_before_extra_convs=True,
@@ -309,3 +318,104 @@ def test_raises_towers_without_their_fpn(tmp_path):
         export_backbone(
             tmp_path / "run.pth", tmp_path / "o.pth", to="mmdet", parts=("backbone", "bbox_head")
         )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "leaf"),
+    [
+        ("resnet50-fpn_8xb128-coslr-100e_in1k", "coco_detection/mask-rcnn_r50-fpn_8xb2-1x_coco.py"),
+        ("resnet50-fpn_8xb128-coslr-100e_in1k", "coco_detection/mask-rcnn_r50-fpn-4conv1fc_8xb2-90k_coco.py"),
+        ("resnet50-fcos_8xb128-coslr-100e_in1k", "coco_detection/fcos_r50-fpn_8xb2-1x_coco.py"),
+        ("resnet18-fpn_1xb32-coslr-4e_shapes", "shapes_detection/faster_rcnn_r18_fpn_shapes.py"),
+        ("resnet18-fcos_1xb32-coslr-4e_shapes", "shapes_detection/fcos_r18_fpn_shapes.py"),
+    ],
+)  # fmt: skip
+def test_values_recipes_pretrain_what_the_transfer_leaves_have(recipe, leaf):
+    config = load_config(CONFIGS / "pixpro" / f"pixpro_{recipe}.py").model
+    detector = load_config(BENCHMARKS / leaf).model
+    with torch.device("meta"):
+        pyramid = MODELS.build(ConfigDict(config.pyramid, _scope_="mmssl"))
+        neck = ROOT_MODELS.build(ConfigDict(detector.neck, _scope_="mmdet"))
+        assert neck_settings(pyramid.neck) == neck_settings(neck)
+        if "fcos" in recipe:
+            head = ROOT_MODELS.build(ConfigDict(detector.bbox_head, _scope_="mmdet"))
+            towers = pyramid.bbox_head
+            assert tower_settings(towers, ("cls", "reg")) == tower_settings(head, ("cls", "reg"))
+    if "8xb128" in recipe:
+        assert pyramid.levels == (3, 4, 5, 6)
+        assert neck.num_outs == 5
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    return transfer.draw_few(tmp_path_factory.mktemp("data") / "shapes")
+
+
+@pytest.fixture(scope="module")
+def pretrained(shapes, tmp_path_factory):
+    """The checkpoint of two steps of the leaf that pretrains trunk, FPN and towers."""
+    options = {
+        "train_dataloader.dataset.root": str(shapes / "coco" / "train"),
+        "train_dataloader.batch_size": 3,
+        "train_dataloader.num_workers": 0,
+        "train_dataloader.persistent_workers": False,
+        "train_cfg.max_epochs": 1,
+        "custom_hooks": [],
+    }
+    config = load_config(CONFIGS / "pixpro/pixpro_resnet18-fcos_1xb32-coslr-4e_shapes.py", options)
+    folder = tmp_path_factory.mktemp("run")
+    config.work_dir = config.experiment_name = str(folder)
+    config.launcher, config.log_level, config.runner_type = "none", "WARNING", "mmssl.Runner"
+    RUNNERS.build(config).train()
+    return folder / "epoch_1.pth"
+
+
+@pytest.mark.parametrize(
+    ("leaf", "parts", "counts"),
+    [
+        ("fcos_r18_fpn_shapes.py", PARTS, dict(backbone=120, neck=48, bbox_head=12)),
+        ("faster_rcnn_r18_fpn_shapes.py", PARTS[:2], dict(backbone=120, neck=48)),
+    ],
+    ids=["fcos", "faster"],
+)
+def test_values_pretrain_export_and_train_a_detector(
+    shapes, pretrained, tmp_path, leaf, parts, counts
+):
+    out = tmp_path / "out.pth"
+    export = export_backbone(pretrained, out, to="mmdet", parts=parts, image_size=SIZE)
+    options = transfer.coco_on_shapes(shapes) | {
+        "load_from": str(out),
+        "train_cfg.max_iters": 1,
+        "optim_wrapper.optimizer.lr": 0.0,
+        "custom_hooks.1.num_iters": 1,
+        "val_cfg": None,
+        "val_dataloader": None,
+        "val_evaluator": None,
+    }
+    runner = transfer.run(f"shapes_detection/{leaf}", tmp_path / "run", options)
+    record = json.loads((tmp_path / "run" / "backbone.json").read_text())
+    assert record["tensors"] == counts
+    state = torch.load(pretrained)["state_dict"]
+    for name, parameter in runner.model.named_parameters():
+        part = name.split(".")[0]
+        source = name if part == "backbone" else f"pyramid.{name}"
+        if part in parts and "conv_" not in name and "scales" not in name:
+            assert torch.equal(parameter, state[source]), name
+    assert export.more_parts == tuple(part for part in PARTS if part not in parts)
+
+
+def test_values_tool_says_what_was_compared_and_left(pretrained, tmp_path, monkeypatch, capsys):
+    arguments = [
+        str(pretrained),
+        str(tmp_path / "out.pth"),
+        "--to",
+        "mmdet",
+        "--parts",
+        "backbone",
+        "neck",
+    ]
+    monkeypatch.setattr("sys.argv", ["export_backbone.py", *arguments])
+    export_tool.main()
+    told = capsys.readouterr().out
+    assert "Largest difference of the maps behind neck " in told
+    assert "pretrained bbox_head too, not in the file: --parts backbone neck bbox_head" in told
