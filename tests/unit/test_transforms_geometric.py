@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
@@ -16,9 +17,11 @@ from mmssl.datasets.transforms import (
     MultiView,
     RandomResizedCrop,
     Resize,
+    VerticalFlip,
     ViewRandom,
 )
 from mmssl.datasets.transforms.geometric import Crop
+from mmssl.ops.boxes import cell_centres
 from tests.helpers.pictures import picture
 
 MODES = dict(bilinear=InterpolationMode.BILINEAR, bicubic=InterpolationMode.BICUBIC)
@@ -79,6 +82,8 @@ def test_values_flip(backend: str) -> None:
     flip = HorizontalFlip()
     assert np.array_equal(flip.apply(image, True), array[:, ::-1])
     assert np.array_equal(flip.apply(image, False), array)
+    assert np.array_equal(VerticalFlip().apply(image, True), array[::-1])
+    assert np.array_equal(VerticalFlip().apply(image, False), array)
 
 
 def test_values_crop_law() -> None:
@@ -148,6 +153,49 @@ def test_boxes_follow_pixels(backend: str, index: int) -> None:
     assert abs((rows[-30:].mean() - rows[:30].mean()) / 70 * 100 - (y1 - y0 + 1)) < 1.0
 
 
+CHAINS = {
+    "crop": [dict(type="RandomResizedCrop", size=(168, 196), scale=(0.1, 0.9))],
+    "crop of a crop": [
+        dict(type="RandomResizedCrop", size=(240, 200), scale=(0.3, 0.9)),
+        dict(type="VerticalFlip", prob=0.5),
+        dict(type="RandomResizedCrop", size=(168, 196), scale=(0.3, 0.9)),
+    ],
+    "mirrors around a centre crop": [
+        dict(type="HorizontalFlip", prob=0.5),
+        dict(type="Resize", size=200),
+        dict(type="VerticalFlip", prob=0.5),
+        dict(type="CenterCrop", size=(168, 196)),
+        dict(type="HorizontalFlip", prob=0.5),
+    ],
+    "corner": [
+        dict(type="Resize", size=(240, 300)),
+        dict(type="RandomCrop", size=(168, 196)),
+        dict(type="VerticalFlip", prob=1.0),
+    ],
+}
+
+
+@pytest.mark.parametrize("space", ["unit", "pixel"])
+@pytest.mark.parametrize("backend", ["cv2", "pil"])
+@pytest.mark.parametrize("chain", CHAINS)
+def test_values_cells_of_a_view_show_their_centres(chain: str, backend: str, space: str) -> None:
+    """Of a view of coordinates, the mean of a cell is its centre by the box: what PixPro pairs cells by."""
+    width, height, grid = 56, 40, (6, 7)
+    views = MultiView([dict(transforms=CHAINS[chain])], backend=backend, boxes=space)
+    image = _coordinates(width, height)
+    for index in range(6):
+        result = views(Image.fromarray(image) if backend == "pil" else image, index=index)
+        pixels = result.images[0][:2].double()
+        rows, columns = (pixels.shape[1] // grid[0], pixels.shape[2] // grid[1])
+        shown = pixels.unfold(1, rows, rows).unfold(2, columns, columns).mean(dim=(3, 4))
+        centres = cell_centres(result.boxes[0][None], grid)[0].double()
+        if space == "unit":
+            centres = centres * torch.tensor([width - 1, height - 1])
+        # whole levels, and the half pixel between a box's outermost centres and its edges
+        inner = (shown.flatten(1).T - centres).view(*grid, 2)[1:-1, 1:-1]
+        assert inner.abs().max() < 0.9, (index, inner.abs().max())
+
+
 def test_boxes_of_a_plain_crop_are_exact() -> None:
     views = MultiView([dict(transforms=[RandomResizedCrop(8), HorizontalFlip(1.0)])], boxes="unit")
     size = (50, 30)
@@ -166,11 +214,18 @@ def test_boxes_of_a_plain_crop_are_exact() -> None:
     assert np.array_equal(box, expected)
 
 
-@pytest.mark.parametrize("size", [(50, 30), (1, 7), (1, 1)])
-def test_boxes_of_the_whole_image(size: tuple) -> None:
-    views = MultiView([dict(transforms=[Resize((4, 4))])])
-    box = views(np.zeros((size[1], size[0], 3), np.uint8)).boxes[0].tolist()
-    assert box == [0.0, 0.0, float(size[0] > 1), float(size[1] > 1)]
+@pytest.mark.parametrize("mirrors", [(), (0,), (1,), (0, 1)])
+@pytest.mark.parametrize("size", [(50, 30), (1, 7), (7, 1), (1, 1)])
+def test_boxes_of_the_whole_image(size: tuple, mirrors: tuple) -> None:
+    flips = [(HorizontalFlip, VerticalFlip)[axis](1.0) for axis in mirrors]
+    for space in ("unit", "pixel"):
+        views = MultiView([dict(transforms=[*flips, Resize((4, 4))])], boxes=space)
+        box = views(np.zeros((size[1], size[0], 3), np.uint8)).boxes[0]
+        ends = [min(side - 1, 1) if space == "unit" else side - 1 for side in size]
+        expected = np.array([[0, 0], ends], np.float32)
+        for axis in mirrors:
+            expected[:, axis] = expected[::-1, axis].copy()
+        assert np.array_equal(box.numpy(), expected.ravel())
 
 
 @pytest.mark.parametrize(
@@ -179,7 +234,8 @@ def test_boxes_of_the_whole_image(size: tuple) -> None:
         (lambda: RandomResizedCrop(8, interpolation="area"), "interpolation must be one of"),
         (lambda: RandomResizedCrop(8, (0.5, 0.2)), "scale must be"),
         (lambda: RandomResizedCrop(8, ratio=(2.0, 1.0)), "ratio must be"),
-        (lambda: HorizontalFlip(1.5), "must lie in"),
+        (lambda: HorizontalFlip(1.5), "HorizontalFlip.prob must lie in"),
+        (lambda: VerticalFlip(-0.5), "VerticalFlip.prob must lie in"),
     ],
 )
 def test_raises_on_nonsense(build: object, message: str) -> None:
@@ -191,7 +247,8 @@ def test_source_is_never_written_to() -> None:
     image = picture()
     before = image.copy()
     image.flags.writeable = False
-    for transform in (RandomResizedCrop(16), HorizontalFlip(1.0), Resize(16), CenterCrop(16)):
+    flips = (HorizontalFlip(1.0), VerticalFlip(1.0))
+    for transform in (RandomResizedCrop(16), *flips, Resize(16), CenterCrop(16)):
         params = transform.draw(ViewRandom(0), (48, 40))
         transform.apply(image, params)
     assert np.array_equal(image, before)
