@@ -210,7 +210,7 @@ def _framed_source(
     for position, (x0, y0, x1, y1) in enumerate(boxes):
         colour = _COLOURS[position % len(_COLOURS)]
         left, right = min(x0, x1) * scale, max(x0, x1) * scale - 1
-        top, bottom = y0 * scale, y1 * scale - 1
+        top, bottom = min(y0, y1) * scale, max(y0, y1) * scale - 1
         corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
         draw.line(corners, fill=colour, width=2)
         pieces = 7 if x0 > x1 else 1

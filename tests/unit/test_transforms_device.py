@@ -164,7 +164,7 @@ def test_values_under_autocast_are_float32() -> None:
 def test_equivalence_preprocessor_of_both_paths() -> None:
     """Same addresses, both paths, through the preprocessor: the same normalised views."""
     crops = [dict(type="RandomResizedCrop", size=24), dict(type="HorizontalFlip")]
-    transforms = [*crops, *SEQUENCE]
+    transforms = [*crops, *SEQUENCE, dict(type="VerticalFlip")]
     batches = []
     for path in ("workers", "device"):
         views = MultiView([dict(num=2, transforms=transforms)], photometric=path)
