@@ -91,6 +91,12 @@ PUBLISHED = {
         Published(224, (0.08, 1), "bilinear", COLOUR, 1.0, 0.0, "crop flip jitter gray blur"),
         Published(224, (0.08, 1), "bilinear", COLOUR, 0.1, 0.2, FLIP_FIRST),
     ],
+    "simclr": [
+        Published(
+            224, (0.08, 1), "bicubic", (0.8, 0.8, 0.8, 0.2), 0.5, 0.0, "crop flip jitter gray blur"
+        )
+    ]
+    * 2,
 }
 NAMES = {
     RandomResizedCrop: "crop",
