@@ -31,7 +31,7 @@ def warm_up(step: int) -> float:
 
 
 def batch_of(step: int, dtype=torch.float64, crops: int = 3) -> tuple[Tensor, Tensor]:
-    """Features of a large and two small crops; windows of images that come back, one of them twice at times."""
+    """Features of a large and two small crops of images that come back, one of them twice at times."""
     generator = torch.Generator().manual_seed(step)
     features = torch.randn(crops * B, D, generator=generator, dtype=dtype)
     index = (2 * step + torch.randperm(12, generator=generator)[:B]) % N

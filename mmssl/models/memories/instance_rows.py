@@ -135,8 +135,9 @@ class InstanceRows(nn.Module):
             index: (b,) int64 instances of this rank's images, as many on every rank.
 
         Returns:
-            A leaf (C, D) with the weights of C that takes their gradient, and the places (G * b,) in it of
-            the instances of all ranks, in rank order; -1 for rows of other shards.
+            A leaf (C, D) with the weights of C that takes their gradient, and the places (b,) in it of the
+            batch. Of a shard the places (G * b,) of the instances of all ranks, in rank order; -1 for rows of
+            other shards.
 
         Raises:
             ValueError: An instance outside 0..N-1.
@@ -148,7 +149,7 @@ class InstanceRows(nn.Module):
         if self.training:
             self.batch = torch.cat([self.batch, everyone])
         self._leaf = self.weight.detach().requires_grad_()
-        return self._leaf, self._places(everyone)
+        return self._leaf, self._places(everyone if self.shard else index)
 
     def _wanted(self, everyone: Tensor) -> Tensor:
         """(C,) own rows that the step needs, ascending."""
