@@ -182,6 +182,14 @@ def test_values_windows_of_epochs() -> None:
     assert in_windows(5, num_images=1281167, window=131072) == 49
 
 
+def test_values_a_long_walk_shows_a_bar(capsys) -> None:
+    sampler = sampler_of(mode="mod")
+    windows_of(sampler, [99])
+    assert "Walking through 100 windows" in capsys.readouterr().out
+    windows_of(sampler, [100, 101, 102])
+    assert capsys.readouterr().out == ""
+
+
 def test_state_settings_tell_other_orders_apart() -> None:
     settings = sampler_of().settings()
     assert settings == dict(window=20, stride=5, mode="stream", reshuffle=True, world_size=1)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmssl.ops.progress_bar import progress_bar
+
+# Fewer windows than this are walked in seconds.
+_MANY = 100
+
 
 class ReleasedWindows:
     """The walk of one process, number by number as bl0/PIC's `SubsetSlidingWindowSampler` makes it.
@@ -51,15 +56,20 @@ class ReleasedWindows:
     def window(self, number: int) -> np.ndarray:
         """The images of the `number`-th window, from 0, in their order.
 
-        Costs the windows since the last one that was asked for; going back costs all from the first.
+        Costs the windows since the last one that was asked for, with a bar if they are many; going back
+        costs all from the first.
 
         Args:
             number: Of the window.
         """
         if number < self._number:
             self._begin()
-        while self._number < number:
-            self._step()
+        ahead = number - self._number
+        title = f"Walking through {ahead} windows" if ahead >= _MANY else ""
+        with progress_bar(title, ahead) as advance:
+            for _ in range(ahead):
+                self._step()
+                advance(1)
         return self._taken
 
     def _step(self) -> None:
