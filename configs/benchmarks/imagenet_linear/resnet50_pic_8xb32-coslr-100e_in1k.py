@@ -8,7 +8,8 @@ theirs in the same protocol: InstDisc 60.6 / 62.7 (200 / 400), MoCo v2 64.6 / 67
 
 Not comparable with the others: the backbone's parameters are fixed, but it normalises by the batch while the
 classifier learns, and its running statistics move. `model.train_norms=False custom_hooks.0.buffers=True` with a
-name of your own in `default_hooks.best_epoch.protocol` is the usual protocol with this schedule.
+name of your own in `default_hooks.best_epoch.protocol` is the usual protocol with this schedule. The warm-up begins with
+a hundredth of the rate and the cosine ends at 1e-6, as in the pretraining; that of the probe could not be checked.
 """
 
 _base_ = [
