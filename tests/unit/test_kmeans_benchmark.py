@@ -15,6 +15,12 @@ SCRIPT = Path(__file__).parents[2] / "tools" / "benchmarks" / "kmeans.py"
 TINY = ("--images", "1500", "--dim", "8", "--clusters", "30", "9", "--iterations", "4")
 
 
+@pytest.fixture(autouse=True)
+def beside_the_script(monkeypatch) -> None:
+    """It imports what benchmarks share."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+
+
 def run(monkeypatch, tmp_path, *options: str) -> dict:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     out = tmp_path / "out.json"
@@ -63,7 +69,7 @@ def test_values_memory_counts_what_is_allocated_inside() -> None:
     """In a process of its own: an old one hands out memory again that it has had for long."""
     code = f"""
 import runpy, time, torch
-with runpy.run_path({str(SCRIPT)!r})["AnonymousPeak"]() as memory:
+with runpy.run_path({str(SCRIPT.with_name("paired.py"))!r})["AnonymousPeak"]() as memory:
     block = torch.ones(100_000_000, dtype=torch.uint8)
     time.sleep(0.2)  # it looks now and then
     del block

@@ -18,11 +18,11 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 import numpy as np
 import torch
+from paired import AnonymousPeak
 from torch.nn import functional as F
 
 from mmssl.ops.cluster_levels import cluster_tree
@@ -65,35 +65,6 @@ def fill(rows: torch.Tensor, spread: float) -> None:
         chosen = torch.randint(len(centres), (len(block),), generator=generator)
         noise = torch.randn(block.shape, generator=generator)
         block.copy_(F.normalize(centres[chosen] + spread * noise))
-
-
-class AnonymousPeak:
-    """Most anonymous memory of this process while inside, above that at the beginning, in bytes."""
-
-    def __enter__(self) -> AnonymousPeak:
-        self.before = self.peak = self.now()
-        self.done = threading.Event()
-        self.watch = threading.Thread(target=self.sample, daemon=True)
-        self.watch.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.done.set()
-        self.watch.join()
-
-    @staticmethod
-    def now() -> int:
-        with open("/proc/self/status", encoding="ascii") as status:
-            line = next(line for line in status if line.startswith("RssAnon"))
-        return int(line.split()[1]) * 1024
-
-    def sample(self) -> None:
-        while not self.done.wait(0.002):
-            self.peak = max(self.peak, self.now())
-
-    @property
-    def bytes(self) -> int:
-        return self.peak - self.before
 
 
 def clusterer_of(name: str, args: argparse.Namespace) -> KMeans | FaissKMeans:

@@ -8,6 +8,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,35 @@ def start_of_peak(device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
     return peak_bytes(device)
+
+
+class AnonymousPeak:
+    """Most anonymous memory of this process while inside, above that at the beginning, in bytes."""
+
+    def __enter__(self) -> AnonymousPeak:
+        self.before = self.peak = self.now()
+        self.done = threading.Event()
+        self.watch = threading.Thread(target=self.sample, daemon=True)
+        self.watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.watch.join()
+
+    @staticmethod
+    def now() -> int:
+        with open("/proc/self/status", encoding="ascii") as status:
+            line = next(line for line in status if line.startswith("RssAnon"))
+        return int(line.split()[1]) * 1024
+
+    def sample(self) -> None:
+        while not self.done.wait(0.002):
+            self.peak = max(self.peak, self.now())
+
+    @property
+    def bytes(self) -> int:
+        return self.peak - self.before
 
 
 def compare(
