@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from mmssl.evaluation.features import Branch, rows_of_images
 from mmssl.models.backbones import view_and_map
+from mmssl.ops import boxes
 from mmssl.structures import ViewBatch
 
 NUM_MATCHES = 10
@@ -143,10 +144,8 @@ def cell_centres(cells: Tensor, grid: tuple[int, int], image_size: tuple[int, in
         >>> cell_centres(torch.tensor([0, 5]), (2, 3), (64, 96)).tolist()
         [[16.0, 16.0], [80.0, 48.0]]
     """
-    rows = torch.div(cells, grid[1], rounding_mode="floor")
-    x = (cells % grid[1] + 0.5) * (image_size[1] / grid[1])
-    y = (rows + 0.5) * (image_size[0] / grid[0])
-    return torch.stack([x, y], dim=-1)
+    whole = torch.tensor([[0, 0, image_size[1], image_size[0]]], device=cells.device)
+    return boxes.cell_centres(whole, grid)[0, cells]
 
 
 def mirrored_scores(
