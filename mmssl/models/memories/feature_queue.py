@@ -1,7 +1,7 @@
 """FeatureQueue: the keys of the last batches, first in, first out.
 
 Momentum Contrast for Unsupervised Visual Representation Learning, 2020, arXiv 1911.05722, section 3.2;
-used by MoCo, MoBY, PCL and HCSC.
+used by MoCo, DenseCL, MoBY, PCL and HCSC.
 """
 
 from __future__ import annotations
