@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS as ROOT_MODELS
 
 from mmssl.convert.export import Export
+from mmssl.convert.part_settings import different_settings, neck_settings
 from mmssl.engine.config import load_config
 from mmssl.models.backbones import ResNet, Swin
 from mmssl.registry import MODELS
@@ -116,6 +118,21 @@ def _head_changes(model: dict[str, Any], channels: list[int], depth: int | None)
     return {name: change for name, change in changes.items() if change}
 
 
+def _check_parts(export: Export, leaf: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Raise unless the inherited config has the exported FPN and a place for the towers."""
+    told = export.metadata.get("parts", {})
+    faults = [f"it has no model.{part}" for part in told if not isinstance(leaf.get(part), dict)]
+    if "neck" in told and not faults:
+        neck = {**leaf["neck"], **changes.get("neck", {})}
+        built = ROOT_MODELS.build(ConfigDict(neck, _scope_="mmdet"))
+        faults = different_settings("neck", told["neck"]["settings"], neck_settings(built))
+    if faults:
+        raise ValueError(
+            f"The inherited config does not take {' and '.join(told)} of the export: {'; '.join(faults)}. "
+            "Name the config of the detector that was pretrained for with --config."
+        )
+
+
 def write_downstream_config(export: Export, transfer_config: str | Path) -> Path:
     """Write `<export>.py`: a transfer config with the exported backbone as its start.
 
@@ -131,8 +148,8 @@ def write_downstream_config(export: Export, transfer_config: str | Path) -> Path
 
     Raises:
         FileNotFoundError: There is no such config.
-        ValueError: The export is for a library without configs, the backbone does not fit, or a config
-            of somebody else's has the name already.
+        ValueError: The export is for a library without configs, the backbone or the FPN does not fit, or a
+            config of somebody else's has the name already.
     """
     if not isinstance(export.metadata["build"], dict):
         raise ValueError(
@@ -144,6 +161,7 @@ def write_downstream_config(export: Export, transfer_config: str | Path) -> Path
     plain = not export.metadata["build"]["type"].startswith("mmssl.")
     depth = export.metadata["build"].get("depth") if plain else None
     model = _head_changes(leaf, channels, depth)
+    _check_parts(export, leaf, model)
     backbone = _backbone_changes(export, leaf["backbone"])
     if backbone:
         model = dict(backbone=backbone, **model)

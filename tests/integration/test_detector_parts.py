@@ -12,6 +12,7 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import RUNNERS
 from mmengine.runner import load_checkpoint
 
+from mmssl.convert.downstream_config import write_downstream_config
 from mmssl.convert.export import export_backbone
 from mmssl.convert.part_settings import neck_settings, tower_settings
 from mmssl.convert.pretrained_pyramid import PARTS
@@ -419,3 +420,19 @@ def test_values_tool_says_what_was_compared_and_left(pretrained, tmp_path, monke
     told = capsys.readouterr().out
     assert "Largest difference of the maps behind neck " in told
     assert "pretrained bbox_head too, not in the file: --parts backbone neck bbox_head" in told
+
+
+def test_values_ready_config_of_the_detector_that_was_pretrained_for(pretrained, tmp_path):
+    export = export_backbone(
+        pretrained, tmp_path / "out.pth", to="mmdet", parts=PARTS, image_size=SIZE
+    )
+    leaf = BENCHMARKS / "shapes_detection/fcos_r18_fpn_shapes.py"
+    config = load_config(write_downstream_config(export, leaf))
+    assert config.load_from == str(export.path)
+    model = ROOT_MODELS.build(ConfigDict(config.model, _scope_="mmdet"))
+    assert list(load_backbone_into(model, config.load_from).parts) == list(PARTS)
+    with pytest.raises(ValueError, match=r"neck and bbox_head .* no model\.bbox_head"):
+        write_downstream_config(export, leaf.with_name("faster_rcnn_r18_fpn_shapes.py"))
+    coco = BENCHMARKS / "coco_detection/fcos_r50-fpn_8xb2-1x_coco.py"
+    with pytest.raises(ValueError, match=r"neck\.out_channels is 256, pretrained with 64"):
+        write_downstream_config(export, coco)
