@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mmssl.convert.official.pic import from_official, to_official
 from mmssl.losses import instance_softmax
 from mmssl.models.algorithms import PIC
 from mmssl.models.backbones import ResNet
@@ -21,7 +22,6 @@ from tests.helpers.goldens import Golden
 pytestmark = pytest.mark.parity
 LAZY = ("pic_lazy_schedule", "pic_lazy_window")
 STEPS = "pic_r18_multicrop"
-OURS = {"encoder.fc1": "neck.layers.0", "encoder.fc2": "neck.layers.2", "encoder": "backbone"}
 
 
 def relative(actual: Tensor | np.ndarray, expected: np.ndarray) -> float:
@@ -112,50 +112,29 @@ def test_values_powers_of_the_idle_operator() -> None:
         np.testing.assert_allclose(product, golden.arrays[name], rtol=0, atol=1e-9)
 
 
-def our_name(key: str) -> str:
-    """The parameter of ours for an official one."""
-    if key == "sim_matrix":
-        return "head.weight"
-    part = next(part for part in OURS if key.startswith(part + "."))
-    return OURS[part] + key.removeprefix(part)
-
-
-def multi_crop_model(option: dict, dtype: torch.dtype, **head) -> PIC:
+def multi_crop_model(option: dict, dtype: torch.dtype) -> tuple[PIC, dict[str, Tensor]]:
+    """The model with filled weights, and its parameters by their official names."""
     model = PIC(
         ResNet(depth=18),
+        # the released `fc1` has 2048 outputs behind a ResNet-18 too
         dict(type="MLPNeck", hid_channels=2048, out_channels=option["feature_dim"]),
-        dict(num_instances=option["num_instances"], temperature=option["contrast_temperature"])
-        | head,
+        dict(num_instances=option["num_instances"], temperature=option["contrast_temperature"]),
     )
-    official = {ours: key for key, ours in _official_keys(model)}
-    state = {ours: fill(official[ours], value.shape) for ours, value in _plain(model)}
-    model.load_state_dict(state, strict=not head)
+    official = to_official(model.state_dict())
+    state = from_official({key: fill(key, value.shape) for key, value in official.items()})
+    model.load_state_dict(state)
     model.progress = Progress(0, 2, 0, 1)
-    return model.to(dtype).train()
-
-
-def _plain(model: PIC):
-    return [item for item in model.state_dict().items() if not item[0].startswith("head.rows.")]
-
-
-def _official_keys(model: PIC):
-    back = {ours: official for official, ours in OURS.items()}
-    for name, _ in _plain(model):
-        if name == "head.weight":
-            yield "sim_matrix", name
-            continue
-        part = next(part for part in back if name.startswith(part + "."))
-        yield back[part] + name.removeprefix(part), name
+    model.to(dtype).train()
+    return model, to_official(model.state_dict(keep_vars=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_values_multi_crop_steps(dtype: torch.dtype) -> None:
     golden = Golden("pixpro", STEPS)
     option = golden.entry["options"]
-    model = multi_crop_model(option, dtype)
+    model, parameters = multi_crop_model(option, dtype)
     names = re.findall(r"'([\w.]+)'", golden.entry["arrays"]["grad_norms"]["meaning"])
-    parameters = dict(model.named_parameters())
-    followed = [parameters[our_name(key)] for key in names]
+    followed = [parameters[key] for key in names]
     start = [parameter.detach().clone() for parameter in followed]
     optimizer = torch.optim.SGD(
         model.parameters(), lr=option["lr"], momentum=0.9, weight_decay=option["weight_decay"]

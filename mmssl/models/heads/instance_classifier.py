@@ -13,7 +13,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmssl.models.memories.idle_cohorts import Correction
-from mmssl.models.memories.instance_rows import InstanceRows, check_instances
+from mmssl.models.memories.instance_rows import InstanceRows
+from mmssl.ops.instance_index import check_instances
 from mmssl.registry import MODELS
 
 

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from mmssl.ops.collectives import gather_cat, gather_objects, rank, reduce_mean, world_size
 from mmssl.ops.idle_sgd import moved
+from mmssl.ops.instance_index import check_instances
+from mmssl.ops.progress_bar import progress_bar
 from mmssl.ops.sharded_rows import gather_rows_in_chunks
 
 from .idle_cohorts import Correction, IdleCohorts
 from .recent_instances import RecentInstances
-from .row_store import ACTIVE, RowStore
-
-_DRAWN = 1 << 16
+from .row_store import ACTIVE, MANY, RowStore
+from .shard_state import merged_shards
 
 
 class InstanceRows(nn.Module):
@@ -98,7 +99,7 @@ class InstanceRows(nn.Module):
         own = len(range(self.place, num_rows, self.num_shards))
         self.store = RowStore(own, dim, storage=storage, folder=folder)
         self.cohorts = IdleCohorts(own, correction)
-        self._draw(init_std)
+        self.store.draw(init_std, num_rows, place=self.place, num_shards=self.num_shards)
         self.num_steps = 0
         self.settings = (0.0, 0.0, 0.0)
         for name in ("weight", "momentum", "gradient"):
@@ -114,22 +115,11 @@ class InstanceRows(nn.Module):
         dim = self.weight.shape[1]
         return f"num_rows={self.num_rows}, dim={dim}, own={len(self.store)}, shard={self.shard}"
 
-    @torch.no_grad()
-    def _draw(self, std: float) -> None:
-        """Every rank draws all rows and keeps its own."""
-        whole = torch.empty(min(_DRAWN, self.num_rows), self.store.weight.shape[1])
-        done = 0
-        for start in range(0, self.num_rows, _DRAWN):
-            part = whole[: self.num_rows - start].normal_(0, std)
-            part = part[(self.place - start) % self.num_shards :: self.num_shards]
-            self.store.weight[done : done + len(part)] = part
-            done += len(part)
-
     # ---- a step
 
     @torch.no_grad()
     def begin(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Prepare C for a batch.
+        """Prepare C for a batch; the backward pass of the last one has to be over.
 
         Args:
             index: (b,) int64 instances of this rank's images, as many on every rank.
@@ -177,6 +167,9 @@ class InstanceRows(nn.Module):
         is_new = torch.ones(len(wanted), dtype=torch.bool, device=wanted.device)
         is_new[kept] = False
         weight, momentum = self._enter(wanted[is_new])
+        if not len(self.members) and len(wanted) == len(self.store):
+            self._take_everything(weight, momentum)
+            return
         for name, fresh in (("weight", weight), ("momentum", momentum), ("gradient", None)):
             before = getattr(self, name)
             if fresh is None and not len(before):  # no gradient waits
@@ -187,6 +180,15 @@ class InstanceRows(nn.Module):
                 after[is_new] = fresh
             setattr(self, name, after)
         self.members = wanted
+
+    def _take_everything(self, weight: Tensor, momentum: Tensor) -> None:
+        """All rows are in C, which then is the store itself: they are not held twice."""
+        self.members = torch.arange(len(self.store), device=self.members.device)
+        if self.store.storage == "host":
+            self.weight, self.momentum = weight, momentum
+            return
+        self.store.write(self.members, weight, momentum)
+        self.weight, self.momentum = self.store.weight, self.store.momentum
 
     def _retire(self, leaving: Tensor) -> None:
         """Write members (C,) bool back; they are idle from now on."""
@@ -261,17 +263,20 @@ class InstanceRows(nn.Module):
         self._write_back()
         if self.cohorts.correction == "none":
             return
-        for rows in self.store.idle_chunks():
-            weight, momentum, cohort = self.store.read(rows)
-            operators = self.cohorts.owed(cohort, self.num_steps, self.settings)
-            weight, momentum = moved(operators.to(weight.device), weight, momentum)
-            self.store.write(rows, weight, momentum)
-            self.store.mark(rows, self.num_steps)
+        title = "Bringing rows up to date" * (len(self.store) > MANY)
+        with progress_bar(title, total=len(self.store)) as advance:
+            for rows in self.store.idle_chunks():
+                weight, momentum, cohort = self.store.read(rows)
+                operators = self.cohorts.owed(cohort, self.num_steps, self.settings)
+                weight, momentum = moved(operators.to(weight.device), weight, momentum)
+                self.store.write(rows, weight, momentum)
+                self.store.mark(rows, self.num_steps)
+                advance(len(rows))
         self.cohorts.restart(self.num_steps)
 
     def _write_back(self) -> None:
         """The store has the weights and momenta of C too."""
-        if len(self.members):
+        if len(self.members) and self.weight.data_ptr() != self.store.weight.data_ptr():
             self.store.write(self.members, self.weight, self.momentum)
 
     def all_rows(self) -> tuple[Tensor, Tensor]:
@@ -317,7 +322,7 @@ class InstanceRows(nn.Module):
         own["members"] = self.members.cpu() * self.num_shards + self.place
         shards = gather_objects(own)
         if rank() == 0:
-            self._collected = parts | _merged(shards)
+            self._collected = parts | merged_shards(shards)
 
     def release(self) -> None:
         """Forget what `collect` brought."""
@@ -371,7 +376,11 @@ class InstanceRows(nn.Module):
         cohort, device = self.store.cohort, self.weight.device
         self.cohorts.load(state["births"], state["operators"], cohort[cohort != ACTIVE].long())
         self.members = self.store.active().to(device)
-        self.weight, self.momentum, _ = self.store.read(self.members)
+        weight, momentum, _ = self.store.read(self.members)
+        if len(self.members) == len(self.store):
+            self._take_everything(weight, momentum)
+        else:
+            self.weight, self.momentum = weight, momentum
         self.num_steps = int(state["num_steps"])
         self.settings = tuple(state["settings"].tolist())  # type: ignore[assignment]
         self.discard()
@@ -380,38 +389,3 @@ class InstanceRows(nn.Module):
             everyone = (state["cohort"] == ACTIVE).nonzero().flatten()
             held = state["gradient"][everyone % self.num_shards == self.place]
             self.gradient = held.to(self.weight, copy=True)
-
-
-def check_instances(index: Tensor, num_rows: int) -> None:
-    """Complain about images (B,) that have no row.
-
-    Raises:
-        ValueError: An instance outside 0..N-1.
-    """
-    lowest, highest = (int(bound) for bound in index.aminmax())
-    if lowest < 0 or highest >= num_rows:
-        raise ValueError(
-            f"The classifier has {num_rows} rows, one for each training image, but the batch holds the "
-            f"images {lowest}..{highest}. Set num_instances to the size of the data set."
-        )
-
-
-def _merged(shards: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """The state of all shards but for their rows, on the first rank."""
-    first = shards[0]
-    births = torch.cat([shard["births"] for shard in shards])
-    operators = torch.cat([shard["operators"] for shard in shards])
-    births, place = births.unique(return_inverse=True)
-    # a cohort has the same operator on every rank: any of them will do
-    merged = operators.new_empty(len(births), 2, 2)
-    merged[place] = operators
-    order = torch.cat([shard["members"] for shard in shards]).argsort()
-    gradient = torch.cat([shard["gradient"] for shard in shards])
-    return dict(
-        births=births,
-        operators=merged,
-        gradient=gradient[order] if len(gradient) else gradient,
-        batch=first["batch"],
-        num_steps=first["num_steps"],
-        settings=first["settings"],
-    )

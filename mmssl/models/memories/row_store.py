@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from mmssl.ops.feature_store import FeatureStore
+from mmssl.ops.progress_bar import progress_bar
 
 ACTIVE = -1
+MANY = 1 << 21  # rows that take seconds
 _CHUNK = 1 << 16
 
 
@@ -74,6 +76,28 @@ class RowStore(nn.Module):
 
     def __len__(self) -> int:
         return len(self.weight)
+
+    @torch.no_grad()
+    def draw(self, std: float, total: int, *, place: int, num_shards: int) -> None:
+        """Set the weights to N(0, std).
+
+        Every rank draws all rows and keeps its own, so that the start does not depend on the number of ranks.
+
+        Args:
+            std: Standard deviation.
+            total: Rows of all ranks.
+            place: This rank has the rows `place`, `place + num_shards`, ...
+            num_shards: G.
+        """
+        whole = torch.empty(min(_CHUNK, total), self.weight.shape[1])
+        done = 0
+        with progress_bar("Drawing class weights" * (total > MANY), total=total) as advance:
+            for start in range(0, total, _CHUNK):
+                part = whole[: total - start].normal_(0, std)
+                part = part[(place - start) % num_shards :: num_shards]
+                self.weight[done : done + len(part)] = part
+                done += len(part)
+                advance(_CHUNK)
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Weights (m, D), momenta (m, D) and cohorts (m,) of rows (m,) int64, on the device of `rows`."""
