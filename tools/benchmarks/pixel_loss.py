@@ -80,7 +80,7 @@ def plain_direction(query: Tensor, key: Tensor, boxes: Tensor, others: Tensor) -
     distance = (
         (x[:, :, None] - other_x[:, None]) ** 2 + (y[:, :, None] - other_y[:, None]) ** 2
     ).sqrt() / torch.maximum(unit, other_unit)[:, None, None]
-    mask = (distance < POS_RATIO).float()
+    mask = (distance < POS_RATIO).to(query.dtype)
     similarity = query.flatten(2).mT @ key.flatten(2)
     return ((mask * similarity).sum((1, 2)) / (mask.sum((1, 2)) + 1e-6)).mean()
 
