@@ -6,8 +6,9 @@ wins. This covers torchvision and timm (no prefix), mmdet, mmseg and our checkpo
 `twin.backbone.`), and the official ones: MoCo, PCL, HCSC and CLSA (`module.encoder_q.`), MoCo v3
 (`module.base_encoder.`), SimSiam and InfoMin (`module.encoder.`), CARE (`module.student_encoder.`,
 `module.teacher_encoder.`), DINO and EsViT (dictionaries `student` and `teacher`), Barlow Twins
-(`module.backbone.`), SwAV and NPID (`module.`), PixPro and PIC (`module.encoder.`), MoBY (`encoder.`). Of
-networks whose parts have other names elsewhere (Swin), `name_layouts` lists the names to look for.
+(`module.backbone.`), SwAV and NPID (`module.`), PixPro and PIC (`module.encoder.`), MoBY (`encoder.`),
+DenseCL (`backbone.`, `encoder_q.0.`). Of networks whose parts have other names elsewhere (Swin),
+`name_layouts` lists the names to look for.
 """
 
 from __future__ import annotations
