@@ -87,7 +87,8 @@ def main() -> None:
             f"{export.metadata['max_feature']:.3g}), run with {export.metadata['verified_with']}; "
             f"not in the file: {', '.join(export.left_out) or 'nothing'}",
         ]
-        if "parts" in export.metadata:
+        if export.pyramid_report is not None:
+            lines.insert(1, f"FPN and towers: {export.pyramid_report}")
             lines.append(
                 f"Largest difference of the maps behind {' and '.join(export.metadata['parts'])} "
                 f"{export.metadata['max_pyramid_difference']:.3g} (largest value "

@@ -46,6 +46,7 @@ class Export(NamedTuple):
         report: How its weights were found in the checkpoint.
         left_out: Names of the target network that the file has no weights for (a classifier).
         more_parts: Parts of a detector that the run has pretrained as well and the file does not have.
+        pyramid_report: How the weights of its FPN and towers were found, if they are exported.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Export(NamedTuple):
     report: LoadReport
     left_out: tuple[str, ...]
     more_parts: tuple[Part, ...]
+    pyramid_report: LoadReport | None
 
 
 def _read_config(checkpoint: dict[str, Any], config: str | Path | None) -> tuple[dict, str]:
@@ -344,4 +346,5 @@ def export_backbone(
     finally:
         partial.unlink(missing_ok=True)
     more = tuple(part for part in pyramid_parts(config) if part not in parts)
-    return Export(out, metadata, backbone, report, left_out, more)
+    found = pyramid.report if pyramid else None
+    return Export(out, metadata, backbone, report, left_out, more, found)

@@ -418,6 +418,9 @@ def test_values_tool_says_what_was_compared_and_left(pretrained, tmp_path, monke
     monkeypatch.setattr("sys.argv", ["export_backbone.py", *arguments])
     export_tool.main()
     told = capsys.readouterr().out
+    assert (
+        "FPN and towers: Weights of " in told and "pyramid.*; online): 60 matched, 0 miss" in told
+    )
     assert "Largest difference of the maps behind neck " in told
     assert "pretrained bbox_head too, not in the file: --parts backbone neck bbox_head" in told
 
