@@ -15,6 +15,7 @@ from torch import Tensor
 from mmssl.engine.runner import Runner
 from mmssl.evaluation.features import bare_model
 from mmssl.losses import instance_softmax
+from mmssl.models.heads import InstanceClassifier
 from mmssl.ops.sharded_rows import gather_rows_in_chunks
 from tests.helpers.killed import Killed
 from tests.helpers.pic_runs import NUM_IMAGES, pic_config
@@ -82,6 +83,31 @@ def softmax_of(shard: bool) -> list[Tensor]:
     return [result.loss.detach(), result.correct.sum(), own.grad / ranks, rows.grad]
 
 
+def even_images(shard: bool) -> list[Tensor]:
+    """Two steps on images whose rows are all on rank 0: the other has no class at all, then one."""
+    ranks, place = (dist.get_world_size(), dist.get_rank()) if shard else (1, 0)
+    torch.manual_seed(0)
+    head = InstanceClassifier(6, 5, num_negatives=2, shard=shard, init_std=1.0).double()
+    found = []
+    for step, index in enumerate(([0, 2, 4, 0], [2, 1, 4, 2])):
+        generator = torch.Generator().manual_seed(step)
+        features = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+        own = slice(place * 4 // ranks, (place + 1) * 4 // ranks)
+        classes = head(torch.tensor(index)[own])
+        loss = instance_softmax(
+            features[own],
+            None,
+            classes.weight,
+            classes.target,
+            temperature=0.2,
+            sharded=shard,
+        ).loss
+        loss.backward()
+        head.rows.step(0.1, momentum=0.9, weight_decay=0.01)
+        found.append(loss.detach())
+    return [*found, *head.rows.all_rows()]
+
+
 def train(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
@@ -96,6 +122,7 @@ def train(rank: int, folder: str) -> None:
             folder_of.with_suffix(".killed"), case, **TWO, **accumulate
         )
     found["softmax"] = softmax_of(shard=True)
+    found["even"] = even_images(shard=True)
     own = torch.arange(14).view(7, 2)[rank::2]
     found["in_chunks"] = gather_rows_in_chunks(own, 7, chunk=2)
     torch.save(found, f"{folder}/{rank}.pth")
@@ -208,6 +235,11 @@ def test_equivalence_sharded_softmax_on_given_features(ranks) -> None:
         torch.testing.assert_close(own, slopes[:, place].flatten(0, 1))
         shards[place::2] = shard
     torch.testing.assert_close(shards, rows)
+
+
+def test_equivalence_a_rank_without_classes(ranks) -> None:
+    for found, expected in zip(ranks[0]["even"], even_images(shard=False), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_values_rows_come_together_in_chunks(ranks) -> None:

@@ -218,6 +218,19 @@ def test_state_flush_brings_every_row_up_to_date_and_training_goes_on(correction
     assert torch.equal(lazy.rows.store.weight[idle], before[idle])
 
 
+def test_state_rows_that_are_all_in_use_are_held_once():
+    """A classifier over everything is no second copy of its store, also after it was loaded."""
+    for head in (head_of(None, shard=True), head_of(N, init_recent="all")):
+        assert len(head.rows.weight) == 0
+        run(head, range(3))
+        other = copy.deepcopy(head)
+        other.load_state_dict(head.state_dict())
+        for rows in (head.rows, other.rows):
+            assert rows.weight.data_ptr() == rows.store.weight.data_ptr()
+            assert rows.momentum.data_ptr() == rows.store.momentum.data_ptr()
+        assert deviation(run(other, range(3, 6))[0], run(head, range(3, 6))[0]) == 0
+
+
 def accumulated(head: InstanceClassifier, steps: range) -> None:
     """Two batches for every step."""
     for step in steps:
