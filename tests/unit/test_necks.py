@@ -8,7 +8,7 @@ from torch import nn
 
 from mmssl.models.heads import LinearHead, MLPPredictor
 from mmssl.models.layers import norm_layer
-from mmssl.models.necks import AvgPool, MLPNeck
+from mmssl.models.necks import AvgPool, ConvMLPNeck, MLPNeck
 
 
 def test_values_mlp_is_linear_norm_relu_linear():
@@ -85,3 +85,13 @@ def test_raises_norm_layer():
         norm_layer(dict(type="GN"), 4, maps=True)
     frozen = norm_layer(dict(type="BN", requires_grad=False), 4, maps=True)
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
+
+
+def test_values_last_norm_of_a_map_projector_takes_away_what_cells_share():
+    torch.manual_seed(0)
+    neck = ConvMLPNeck(
+        6, 8, 4, norm_cfg=dict(type="BN"), last_norm_cfg=dict(type="BN", affine=False)
+    )
+    cells = neck(torch.randn(3, 6, 2, 5)).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(cells.mean(dim=1), torch.zeros(4), atol=1e-6, rtol=0)
+    torch.testing.assert_close(cells.var(dim=1, correction=0), torch.ones(4), atol=1e-2, rtol=0)

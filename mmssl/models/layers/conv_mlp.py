@@ -19,6 +19,8 @@ class ConvMLP(BaseModule):
         out_channels: Channels of the output map.
         num_layers: Number of convolutions.
         norm_cfg: Norm behind each hidden convolution; `None` for none.
+        last_norm_cfg: Norm behind the last convolution; `None` for none. Without an affine part it takes away
+            what all cells have in common, which is most of a projection in the first steps of a run.
         init_cfg: Weight initialisation of the mm family.
 
     Raises:
@@ -33,6 +35,7 @@ class ConvMLP(BaseModule):
         *,
         num_layers: int = 2,
         norm_cfg: dict | None = None,
+        last_norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -49,6 +52,8 @@ class ConvMLP(BaseModule):
             layers.append(nn.ReLU(inplace=True))
             channels = hid_channels
         layers.append(nn.Conv2d(channels, out_channels, 1))
+        if last_norm_cfg is not None:
+            layers.append(norm_layer(last_norm_cfg, out_channels, maps=True))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, feats: Tensor) -> Tensor:
