@@ -7,9 +7,9 @@ numbers, so that a resumed run goes on with the same memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,11 +60,13 @@ class Spread(NamedTuple):
         spread: `feature_std` times sqrt(D): 1 evenly spread, 0 constant.
         rank: Effective rank of the L2-normalised, centred embeddings.
         rows: How many embeddings were looked at.
+        kind: Of what.
     """
 
     spread: float
     rank: float
     rows: int
+    kind: Literal["images", "cells"] = "images"
 
 
 class LossWindow(NamedTuple):
@@ -129,17 +131,37 @@ class _Sign(NamedTuple):
     patience: int
 
 
+def _some_cells(maps: Tensor, num: int) -> Tensor:
+    """(num, D) cells of maps (B, D, ...), drawn once and for all; fewer maps have all theirs."""
+    flat = maps.detach().flatten(2)
+    total = len(flat) * flat.shape[2]
+    # drawn: even steps can meet the same cell of every map, and that is often a corner
+    index = torch.randperm(total, generator=torch.Generator().manual_seed(0))[:num]
+    index = index.to(flat.device)
+    return flat[index // flat.shape[2], :, index % flat.shape[2]]
+
+
 def measure_spread(embeddings: Tensor, max_rows: int = 128) -> Spread:
-    """`Spread` of (B, D) embeddings; more than `max_rows` are thinned out evenly.
+    """`Spread` of embeddings.
+
+    Args:
+        embeddings: (B, D) of images, or maps (B, D, ...): then of their cells, since the mean over a map
+            may differ between images whose cells hardly do.
+        max_rows: More are thinned out, images evenly, cells by a fixed draw.
 
     Example:
         >>> measure_spread(torch.ones(8, 4)).spread
         0.0
     """
-    rows = embeddings.detach()[:: -(-len(embeddings) // max_rows)].cpu().double()
+    kind: Literal["images", "cells"] = "images" if embeddings.ndim == 2 else "cells"
+    if kind == "cells":
+        rows = _some_cells(embeddings, max_rows)
+    else:
+        rows = embeddings.detach()[:: -(-len(embeddings) // max_rows)]
+    rows = rows.cpu().double()
     unit = F.normalize(rows, dim=1)
     if not unit.isfinite().all():
-        return Spread(math.nan, math.nan, len(rows))
+        return Spread(math.nan, math.nan, len(rows), kind)
     # The eigenvalues of the smaller Gram matrix are the squared singular values, and much cheaper.
     centred = unit - unit.mean(dim=0)
     gram = centred @ centred.T if len(rows) <= rows.shape[1] else centred.T @ centred
@@ -148,6 +170,7 @@ def measure_spread(embeddings: Tensor, max_rows: int = 128) -> Spread:
         feature_std(rows) * math.sqrt(rows.shape[1]),
         effective_rank(singular.diag()),
         len(rows),
+        kind,
     )
 
 
@@ -198,6 +221,7 @@ class CollapseDoctor:
         features: Mapping[str, Spread] | None = None,
         losses: Mapping[str, LossWindow] | None = None,
         outcomes: Mapping[str, int] | None = None,
+        floors: Mapping[str, float] | None = None,
         twins: Mapping[str, TwinState] | None = None,
     ) -> list[Fault]:
         """Look at one check of a run.
@@ -209,19 +233,22 @@ class CollapseDoctor:
                 since untrained features may resemble each other.
             losses: By name, loss terms.
             outcomes: By name of a loss term, over how many outcomes K it is a cross-entropy.
+            floors: By name of a loss term, its own floor, in place of the general ones.
             twins: By name, momentum twins.
 
         Returns:
             Faults to report now: new ones, and lasting ones every `repeat` checks.
         """
         embeddings, features, outcomes = embeddings or {}, features or {}, outcomes or {}
+        floors = floors or {}
         signs: list[_Sign] = []
         for name, spread in embeddings.items():
             signs += self._look_at_spread(name, spread, self.low_spread)
         for name, spread in features.items():
             signs += self._look_at_spread(name, spread, self.min_spread)
         for name, window in (losses or {}).items():
-            signs += self._look_at_loss(name, window, outcomes.get(name))
+            own = (floors[name],) if name in floors else self.floors
+            signs += self._look_at_loss(name, window, outcomes.get(name), own)
         for name, twin in (twins or {}).items():
             signs += self._look_at_twin(name, twin)
         return self._diagnose(iteration, signs)
@@ -250,16 +277,18 @@ class CollapseDoctor:
         if now.spread < self.min_spread or (now.spread < low and not rising):
             patience = 2 if now.spread < self.min_spread else 3
             text = (
-                f"all images look the same, spread {now.spread:.2g} (healthy: near 1, constant: 0)"
+                f"all {now.kind} look the same, spread {now.spread:.2g} (healthy: near 1, constant: 0)"
             )
             return [_Sign("constant embedding", name, text, patience)]
         # A handful of rows spans few dimensions by itself.
         if now.rows >= 8 and now.rank < self.min_rank:
-            text = f"effective rank {now.rank:.2f} over {now.rows} images"
+            text = f"effective rank {now.rank:.2f} over {now.rows} {now.kind}"
             return [_Sign("dimensional collapse", name, text, 3)]
         return []
 
-    def _look_at_loss(self, name: str, now: LossWindow, outcomes: int | None) -> list[_Sign]:
+    def _look_at_loss(
+        self, name: str, now: LossWindow, outcomes: int | None, floors: Sequence[float]
+    ) -> list[_Sign]:
         if not all(map(math.isfinite, now)):
             return [_Sign("not finite", name, "NaN or infinity in the last iterations", 1)]
         if name not in self._losses:
@@ -272,7 +301,7 @@ class CollapseDoctor:
         if uniform is not None and abs(now.mean - uniform) < self.flat * uniform:
             text = f"{now.mean:.4f} is ln {outcomes}: every outcome is as likely as any other"
             signs.append(_Sign("uniform prediction", name, text, 3))
-        elif any(abs(now.mean - floor) < self.flat * max(1.0, scale) for floor in self.floors):
+        elif any(abs(now.mean - floor) < self.flat * max(1.0, scale) for floor in floors):
             signs.append(_Sign("loss at its floor", name, f"mean {now.mean:.2e}", 3))
         elif now.num_values >= 10 and now.high - now.low < 0.01 * self.flat * scale:
             signs.append(_Sign("loss that does not move", name, _flat_text(now.mean), 3))

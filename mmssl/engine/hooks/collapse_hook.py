@@ -50,13 +50,17 @@ class CollapseHook(Hook):
     (effective rank). Idle for models that are no `BaseAlgorithm`.
 
     An algorithm whose loss is a cross-entropy over K outcomes says so in an attribute `num_outcomes`:
-    K, or a dict from the name of a loss term to its K.
+    K, or a dict from the name of a loss term to its K. One with a lowest value of its own says so in
+    `loss_floors`: a dict from the name of a loss term to that value, or to the pair of it and the name of
+    a logged share that it is reached by (PixPro: images whose views overlap).
 
     Args:
         interval: Iterations between checks.
         action: `warn`, or `stop` the run with a `CollapseError`.
-        modules: Names of children whose output is an embedding; those the algorithm lacks are
-            passed over.
+        modules: Names of children whose output is an embedding (of several, the first); those the
+            algorithm lacks are passed over. Of maps the cells are looked at, over all images.
+        map_modules: Names of children that are watched as well if they return maps (B, D, H, W), such as
+            PixPro's propagation; vectors of a predictor, or logits, are nobody's embedding.
         backbone: Name of the child whose pooled last map is watched as well.
         min_spread: See `CollapseDoctor`.
         low_spread: See `CollapseDoctor`.
@@ -76,6 +80,7 @@ class CollapseHook(Hook):
         *,
         action: Literal["warn", "stop"] = "warn",
         modules: Sequence[str] = ("neck", "projector", "projector_c", "projector_t"),
+        map_modules: Sequence[str] = ("head",),
         backbone: str = "backbone",
         min_spread: float = 0.02,
         low_spread: float = 0.15,
@@ -90,6 +95,7 @@ class CollapseHook(Hook):
             )
         self.interval, self.action = interval, action
         self.modules, self.backbone = tuple(modules), backbone
+        self.map_modules = tuple(map_modules)
         self._doctor_options = dict(
             min_spread=min_spread,
             low_spread=low_spread,
@@ -125,7 +131,7 @@ class CollapseHook(Hook):
         if algorithm is None or not self._is_due(runner):
             return
         self._spreads = {}
-        for name in (*self.modules, self.backbone):
+        for name in (*self.modules, *self.map_modules, self.backbone):
             module = getattr(algorithm, name, None)
             # A hook on a compiled module would compile it anew at every check.
             if isinstance(module, nn.Module) and module._compiled_call_impl is None:
@@ -147,12 +153,14 @@ class CollapseHook(Hook):
             runner.message_hub.update_scalar(f"train/{name}_spread", spread.spread)
             runner.message_hub.update_scalar(f"train/{name}_rank", spread.rank)
         losses = self._loss_windows(runner, outputs)
+        watched = (*self.modules, *self.map_modules)
         faults = self.doctor.check(
             runner.iter + 1,
-            embeddings={name: spreads[name] for name in self.modules if name in spreads},
+            embeddings={name: spreads[name] for name in watched if name in spreads},
             features={name: spreads[name] for name in (self.backbone,) if name in spreads},
             losses=losses,
             outcomes=_outcomes(algorithm, losses),
+            floors=self._floors(runner, algorithm, outputs),
             twins=_twin_states(algorithm, runner.max_iters),
         )
         self.faults += [fault for fault in faults if fault.is_new]
@@ -173,10 +181,15 @@ class CollapseHook(Hook):
             # The first call is enough: one view. Recomputation in the backward pass calls again.
             if name in self._spreads:
                 return
-            value = output[-1] if isinstance(output, (tuple, list)) else output
-            if isinstance(value, Tensor) and value.ndim >= 2:
-                pooled = value.detach().flatten(2).mean(2) if value.ndim > 2 else value
-                self._spreads[name] = measure_spread(pooled)
+            if isinstance(output, (tuple, list)):
+                output = output[-1 if name == self.backbone else 0]
+            lowest = 4 if name in self.map_modules else 2
+            if not isinstance(output, Tensor) or output.ndim < lowest:
+                return
+            if name == self.backbone and output.ndim > 2:
+                # its cells may resemble each other at the start; it is the images that must differ
+                output = output.detach().flatten(2).mean(2)
+            self._spreads[name] = measure_spread(output)
 
         return listen
 
@@ -185,15 +198,30 @@ class CollapseHook(Hook):
         for name, value in (outputs or {}).items():
             if "loss" not in name:
                 continue
-            key = f"train/{name}"
-            if key in runner.message_hub.log_scalars:
-                values = runner.message_hub.get_scalar(key).data[0][-self.interval :].tolist()
-            else:
-                values = [float(value)]
+            values = self._logged(runner, name, value)
             mean = sum(values) / len(values)
             low, high = (min(values), max(values)) if math.isfinite(mean) else (mean, mean)
             windows[name] = LossWindow(mean, low, high, len(values))
         return windows
+
+    def _logged(self, runner, name: str, value: Any) -> list[float]:
+        """An output since the last check; `value` is the latest, for a run that logs nothing."""
+        key = f"train/{name}"
+        if key in runner.message_hub.log_scalars:
+            return runner.message_hub.get_scalar(key).data[0][-self.interval :].tolist()
+        return [float(value)]
+
+    def _floors(
+        self, runner, algorithm: BaseAlgorithm, outputs: Mapping[str, Any] | None
+    ) -> dict[str, float]:
+        floors = {}
+        for name, floor in getattr(algorithm, "loss_floors", {}).items():
+            if isinstance(floor, tuple):
+                value, share = floor
+                shares = self._logged(runner, share, (outputs or {})[share])
+                floor = value * sum(shares) / len(shares)
+            floors[name] = float(floor)
+        return floors
 
 
 def _algorithm(runner) -> BaseAlgorithm | None:

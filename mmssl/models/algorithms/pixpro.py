@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from mmssl.losses import cell_std, contrast_among, pixel_consistency, unit_norm
 from mmssl.models.momentum_twin import MomentumTwin
-from mmssl.models.necks import AvgPool
+from mmssl.models.necks import AvgPool, cell_projector, project_levels
 from mmssl.ops.collectives import gather_cat, rank
+from mmssl.ops.propagation import MAX_PAIRS
 from mmssl.ops.schedules import Cosine, Schedule
 from mmssl.registry import MODELS, build_module
 from mmssl.structures import ViewBatch
@@ -61,12 +62,14 @@ class PixPro(BaseAlgorithm):
         instance_temperature: Of `simclr_star`.
         pos_ratio: Largest distance of a positive pair, in diagonals of the larger cell.
         loss_scale: 2 in the released code, 1 in the paper.
+        max_pairs: Pairs of cells that the loss looks at together; `head.max_pairs` is that of propagation.
         momentum: Momentum of the twin, a number or a schedule; default cosine 0.99 -> 1.
         data_preprocessor: Default `ViewPreprocessor()`.
         init_cfg: Weight initialisation of the mm family.
 
     Raises:
-        ValueError: Parts of the instance branch that do not fit together.
+        ValueError: Parts of the instance branch that do not fit together, or a weight, ratio or temperature
+            that nothing can learn with.
     """
 
     def __init__(
@@ -83,33 +86,41 @@ class PixPro(BaseAlgorithm):
         instance_temperature: float = 0.2,
         pos_ratio: float = 0.7,
         loss_scale: float = 2.0,
+        max_pairs: int = MAX_PAIRS,
         momentum: Schedule | dict | float = MOMENTUM,
         data_preprocessor: nn.Module | dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
         _check_instance_branch(instance_neck, instance_head, instance_loss)
+        _check_positive(pos_ratio=pos_ratio, loss_scale=loss_scale)
+        if instance_neck is not None:
+            _check_positive(
+                instance_weight=instance_weight, instance_temperature=instance_temperature
+            )
         channels = self.backbone.out_channels[-1]
         self.pyramid = None if pyramid is None else build_module(MODELS, pyramid)
-        self.neck = _projector(
-            neck, channels if self.pyramid is None else self.pyramid.out_channels[-1]
-        )
+        source = self.backbone if self.pyramid is None else self.pyramid
+        self.neck = cell_projector(neck, source.out_channels[-1])
         if isinstance(head, dict):
             head = dict(type="PixelPropagation", channels=self.neck.out_channels) | head
         self.head = build_module(MODELS, head)
         self.instance_neck = self.instance_head = None
         if instance_neck is not None:
-            self.instance_neck = _projector(instance_neck, channels)
+            self.instance_neck = cell_projector(instance_neck, channels)
         if instance_head is not None:
             dim = self.instance_neck.out_channels
             if isinstance(instance_head, dict):
                 instance_head = dict(out_channels=dim) | instance_head
-            self.instance_head = _projector(instance_head, dim)
+            self.instance_head = cell_projector(instance_head, dim)
         self.instance_loss = instance_loss
         self.instance_weight = instance_weight
         self.instance_temperature = instance_temperature
         self.pos_ratio = pos_ratio
         self.loss_scale = loss_scale
+        self.max_pairs = max_pairs
+        # reached where every pair agrees: without a pair an image adds nothing (CollapseHook)
+        self.loss_floors = {"loss_pixel": (-2 * loss_scale, "overlap")}
         self.pool = AvgPool()
         self.twin = MomentumTwin(
             self,
@@ -118,17 +129,6 @@ class PixPro(BaseAlgorithm):
             update_at="before_forward",
         )
 
-    def project(self, net: nn.Module, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Projected maps (B, D, H, W) of all levels, and the backbone's last map.
-
-        Args:
-            net: The online network (`self`) or `self.twin`.
-            images: (B, 3, H, W) of one view.
-        """
-        maps = net.backbone(images)
-        levels = maps[-1:] if self.pyramid is None else net.pyramid(maps)
-        return [net.neck(level) for level in levels], maps[-1]
-
     def loss(self, views: ViewBatch) -> dict[str, Tensor]:
         """The pixel loss, that of the instance branch if there is one, and diagnostics.
 
@@ -136,13 +136,15 @@ class PixPro(BaseAlgorithm):
             ValueError: Not exactly two views, or no boxes.
         """
         images, boxes = self.two_views(views), self.two_boxes(views)
-        online = [self.project(self, view) for view in images]
+        online = [project_levels(self, view) for view in images]
         queries = [[unit_norm(self.head(x)) for x in levels] for levels, _ in online]
         with torch.no_grad():
-            twin = [self.project(self.twin, view) for view in images]
+            twin = [project_levels(self.twin, view) for view in images]
             keys = [[unit_norm(x) for x in levels] for levels, _ in twin]
         terms = [
-            pixel_consistency(query, key, boxes, pos_ratio=self.pos_ratio)
+            pixel_consistency(
+                query, key, boxes, pos_ratio=self.pos_ratio, max_pairs=self.max_pairs
+            )
             for query, key in zip(zip(*queries, strict=True), zip(*keys, strict=True), strict=True)
         ]
         cosine = torch.stack([term.first.mean() + term.second.mean() for term in terms]).mean()
@@ -189,12 +191,12 @@ def _pooled(feats: Tensor) -> Tensor:
     return feats.mean(dim=(2, 3), keepdim=True)
 
 
-def _projector(config: nn.Module | dict, in_channels: int) -> nn.Module:
-    if isinstance(config, dict):
-        # Without norms in the projector PixPro collapses, so they are not left to the config.
-        defaults = dict(type="ConvMLPNeck", in_channels=in_channels, norm_cfg=dict(type="BN"))
-        config = defaults | config
-    return build_module(MODELS, config)
+def _check_positive(**options: float) -> None:
+    """Raise for what would leave a loss without a gradient, or turn its sign."""
+    for name, value in options.items():
+        if value <= 0:
+            advice = " (leave out instance_neck for none)" if name == "instance_weight" else ""
+            raise ValueError(f"PixPro.{name} must be above 0{advice}, got {value}.")
 
 
 def _check_instance_branch(neck: object, head: object, kind: str) -> None:
@@ -209,5 +211,10 @@ def _check_instance_branch(neck: object, head: object, kind: str) -> None:
                 if kind == "byol"
                 else "an instance_neck and no instance_head"
             )
-            + f"; got instance_neck={neck!r} and instance_head={head!r}."
+            + f"; got {_kind(neck)} as instance_neck and {_kind(head)} as instance_head."
         )
+
+
+def _kind(part: object) -> str:
+    """A module's type: its own description is a page."""
+    return "None" if part is None else f"a {type(part).__name__}"
