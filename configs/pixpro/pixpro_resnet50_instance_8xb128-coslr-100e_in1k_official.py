@@ -10,5 +10,5 @@ _base_ = "pixpro_resnet50_instance_8xb128-coslr-100e_in1k.py"
 model = dict(
     instance_head=dict(type="ConvMLPNeck", hid_channels=4096, norm_cfg=dict(type="SyncBN")),
     instance_loss="byol",
-    momentum=dict(length=125114),
+    momentum=dict(length=125113),
 )

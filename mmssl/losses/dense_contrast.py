@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mmssl.losses.contrastive import info_nce
+from mmssl.ops.precision import full_float32
 
 Implementation = Literal["chunked", "reference"]
 
@@ -22,8 +23,8 @@ Implementation = Literal["chunked", "reference"]
 def best_cells(queries: Tensor, keys: Tensor) -> Tensor:
     """The key cell of greatest cosine for every query cell of the same image; of equal ones the first.
 
-    Products are in float32 at least, also under autocast: in half precision near ties change the choice.
-    No gradient.
+    Products are in float32 at least, also under autocast and where the run allows TF32: in less precision near
+    ties change the choice. No gradient.
 
     Args:
         queries: (N, C, P) features of the P cells of a view.
@@ -46,7 +47,7 @@ def best_cells(queries: Tensor, keys: Tensor) -> Tensor:
             f"{tuple(queries.shape)} and {tuple(keys.shape)}."
         )
     dtype = torch.promote_types(queries.dtype, torch.float32)
-    with torch.autocast(queries.device.type, enabled=False):
+    with full_float32(queries.device):
         q, k = (F.normalize(cells.to(dtype), dim=1) for cells in (queries, keys))
         return (q.transpose(1, 2) @ k).argmax(dim=2)
 
@@ -81,16 +82,19 @@ def chunked_info_nce(
         implementation: `chunked`, or `reference`, which is `info_nce`.
 
     Returns:
-        Scalar, float32 or float64.
+        Scalar, float32 or float64; 0 with an empty queue.
 
     Raises:
-        ValueError: Shapes that do not fit, a queue with a gradient, or another implementation.
+        ValueError: Shapes that do not fit, a queue with a gradient, a temperature that is not positive, or
+            another implementation.
 
     Example:
         >>> unit = torch.tensor([[1.0, 0.0]])
         >>> chunked_info_nce(unit, unit, unit.repeat(3, 1), temperature=0.2)  # log 4
         tensor(1.3863)
     """
+    if temperature <= 0:
+        raise ValueError(f"The temperature must be positive, got {temperature}.")
     if implementation == "reference":
         return info_nce(q, k, queue, temperature=temperature)
     if implementation != "chunked":
@@ -105,7 +109,7 @@ def chunked_info_nce(
             "The queue gets no gradient here; detach it, or use implementation='reference'."
         )
     dtype = torch.promote_types(q.dtype, torch.float32)
-    with torch.autocast(q.device.type, enabled=False):
+    with full_float32(q.device):
         return _Chunked.apply(q.to(dtype), k.to(dtype), queue.to(dtype), temperature, max_logits)
 
 
@@ -128,7 +132,9 @@ class _Chunked(torch.autograd.Function):
             own = (query * key).sum(dim=1, keepdim=True)
             others = query @ queue.T
             # logits of unit rows reach 1 / temperature, whose exponential may overflow
-            top = torch.maximum(own, others.amax(dim=1, keepdim=True))
+            top = own  # all there is with an empty queue, which has no largest entry
+            if len(queue):
+                top = torch.maximum(own, others.amax(dim=1, keepdim=True))
             exponentials = others.sub_(top).exp_()
             positive = (own - top).exp()
             total = positive + exponentials.sum(dim=1, keepdim=True)
@@ -137,7 +143,7 @@ class _Chunked(torch.autograd.Function):
             if dq is not None:
                 dq[part] = (exponentials @ queue).div_(total).addcmul_(slope[part], key)
         ctx.save_for_backward(dq, slope * q if for_k else None)
-        ctx.scale = 1 / (temperature * len(q))
+        ctx.scale = 1 / (temperature * max(1, len(q)))
         return loss / len(q)
 
     @staticmethod

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mmssl.ops.boxes import Grid, cell_distances
+from mmssl.ops.precision import full_float32
 from mmssl.ops.propagation import MAX_PAIRS, image_chunks
 
 Pair = tuple[Tensor, Tensor]
@@ -192,7 +193,7 @@ def _over_chunks(
     dtype = torch.promote_types(queries[0].dtype, torch.float32)
     flat = [maps.to(dtype).flatten(2) for maps in (*queries, *keys)]
     num_pairs = max(flat[0].shape[2] * flat[3].shape[2], flat[1].shape[2] * flat[2].shape[2])
-    with torch.autocast(queries[0].device.type, enabled=False):
+    with full_float32(queries[0].device):
         chunks = []
         for part in image_chunks(len(boxes[0]), num_pairs, max_pairs):
             first, second = boxes[0][part], boxes[1][part]

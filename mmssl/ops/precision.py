@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 def _settings() -> list[tuple[Any, Any]]:
@@ -26,7 +27,8 @@ def full_float32(device: torch.device) -> Iterator[None]:
     """Matrix products of float32 keep its 24 bits: no TF32, no bfloat16, no autocast.
 
     Either way of setting the precision is understood, also both mixed, and restored at the end. The precision
-    belongs to the process: other threads see the change.
+    belongs to the process: other threads see the change. A graph of `torch.compile` cannot change it and has
+    the process's own; there autocast alone is off.
 
     Args:
         device: Where the products are computed.
@@ -40,6 +42,10 @@ def full_float32(device: torch.device) -> Iterator[None]:
         'high'
         >>> torch.set_float32_matmul_precision("highest")
     """
+    if torch.compiler.is_compiling():
+        with torch.autocast(device.type, enabled=False):
+            yield
+        return
     settings = _settings()
     # What is merely inherited goes back to being that, so that a later change of its origin still counts.
     saved = [
@@ -58,3 +64,32 @@ def full_float32(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
         for (own, _), value in zip(settings, saved, strict=True):
             own.fp32_precision = value
+
+
+def full_product(left: Tensor, right: Tensor) -> Tensor:
+    """The matrix product (n, m) of (n, k) and (k, m) under `full_float32`, and so its gradients of any order.
+
+    Around a product of torch `full_float32` reaches the forward pass only.
+
+    Example:
+        >>> full_product(torch.ones(1, 2), torch.eye(2))
+        tensor([[1., 1.]])
+    """
+    return _FullProduct.apply(left, right)
+
+
+class _FullProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
+        ctx.save_for_backward(left, right)
+        with full_float32(left.device):
+            return left @ right
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        left, right = ctx.saved_tensors
+        wants_left, wants_right = ctx.needs_input_grad
+        return (
+            full_product(slope, right.T) if wants_left else None,
+            full_product(left.T, slope) if wants_right else None,
+        )

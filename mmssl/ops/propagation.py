@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mmssl.ops.precision import full_float32
+
 MAX_PAIRS = 2**22
 """Pairs of cells that are looked at together: 16 MB for every matrix of them in float32."""
 _FLOOR = 1e-6
@@ -48,7 +50,7 @@ def propagate(
         y_i = sum_j max(u_i . u_j, clamp)^gamma v_j          j over all cells, i included
 
     There is no division by the sum of the weights, and nothing is normalised here. Products and powers are
-    in float32 at least, also under autocast. The matrices of weights exist for some images at a time, and
+    in float32 at least, also under autocast and where the run allows TF32. The matrices of weights exist for some images at a time, and
     the backward pass computes them again, which with the symmetry of u_i . u_j costs no more products than
     keeping them.
 
@@ -112,7 +114,7 @@ class _Propagate(torch.autograd.Function):
         ctx.options = (gamma, clamp, max_pairs)
         num_images, _, num_cells = feats.shape
         out = torch.empty_like(values)
-        with torch.autocast(feats.device.type, enabled=False):
+        with full_float32(feats.device):
             for part in image_chunks(num_images, num_cells**2, max_pairs):
                 _, weights = _weights(feats[part], gamma, clamp)
                 torch.bmm(values[part], weights, out=out[part])  # the weights are symmetric
@@ -125,7 +127,7 @@ class _Propagate(torch.autograd.Function):
         gamma, clamp, max_pairs = ctx.options
         grad_feats, grad_values = torch.empty_like(feats), torch.empty_like(values)
         num_images, _, num_cells = feats.shape
-        with torch.autocast(feats.device.type, enabled=False):
+        with full_float32(feats.device):
             for part in image_chunks(num_images, num_cells**2, max_pairs):
                 similarity, weights = _weights(feats[part], gamma, clamp)
                 torch.bmm(grad[part], weights, out=grad_values[part])

@@ -15,7 +15,8 @@ class MomentumUpdateHook(Hook):
 
     before_train            a fresh twin copies its owner (after loading of weights)
     for each iteration
-        before_train_iter   twins `before_forward`, if the iteration before ended with a step   <-
+        before_train_iter   twins `before_forward`, if the iteration before ended with a step,
+                            and before the first one, unless a twin is still that copy      <-
         train_step          loss, backward, maybe optimizer step
         after_train_iter    twins `after_step`, if this iteration stepped                       <-
 
@@ -44,7 +45,7 @@ class MomentumUpdateHook(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """Move the twins whose method updates before the forward pass."""
-        if runner.iter > 0 and runner.optim_wrapper.should_update():
+        if runner.optim_wrapper.should_update():
             self._update(runner, "before_forward", step=-(-runner.iter // self.accumulation))
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
@@ -54,6 +55,8 @@ class MomentumUpdateHook(Hook):
 
     def _update(self, runner, moment: str, step: int) -> None:
         for owner, twin in self.twins:
-            if twin.update_at == moment:
+            # at the start of a run a twin without updates equals its owner: nothing to move
+            still_equal = runner.iter == 0 and int(twin.num_updates) == 0
+            if twin.update_at == moment and not (moment == "before_forward" and still_equal):
                 momentum = twin.update(owner, step, self.total)
                 runner.message_hub.update_scalar("train/twin_momentum", momentum)

@@ -51,6 +51,9 @@ class DenseCL(BaseAlgorithm):
         max_logits: Logits of cells that are held at a time.
         data_preprocessor: Default `ViewPreprocessor()`.
         init_cfg: Weight initialisation of the mm family.
+
+    Raises:
+        ValueError: A temperature that is not positive.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class DenseCL(BaseAlgorithm):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
+        if temperature <= 0:
+            raise ValueError(f"DenseCL.temperature must be above 0, got {temperature}.")
         if isinstance(neck, dict):
             channels = self.backbone.out_channels[-1]
             neck = dict(type="mmssl.DenseCLNeck", in_channels=channels) | neck

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from mmssl.losses import cell_std, pixel_contrast, unit_norm
 from mmssl.models.momentum_twin import MomentumTwin
+from mmssl.models.necks import cell_projector, project_levels
 from mmssl.ops.collectives import reduce_mean
+from mmssl.ops.propagation import MAX_PAIRS
 from mmssl.ops.schedules import Cosine, Schedule
 from mmssl.registry import MODELS, build_module
 from mmssl.structures import ViewBatch
@@ -50,12 +52,13 @@ class PixContrast(BaseAlgorithm):
         empty: `zero` counts an image without a positive pair as 0, `skip` averages over the others, those
             of all ranks.
         directions: `mean` or `sum` of the two directions.
+        max_pairs: Pairs of cells that the loss looks at together.
         momentum: Momentum of the twin, a number or a schedule; default cosine 0.99 -> 1.
         data_preprocessor: Default `ViewPreprocessor()`.
         init_cfg: Weight initialisation of the mm family.
 
     Raises:
-        ValueError: An unknown `empty` or `directions`.
+        ValueError: An unknown `empty` or `directions`, or a temperature or ratio that nothing can learn with.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class PixContrast(BaseAlgorithm):
         neg_ratio: float | None = None,
         empty: Literal["zero", "skip"] = "zero",
         directions: Literal["mean", "sum"] = "mean",
+        max_pairs: int = MAX_PAIRS,
         momentum: Schedule | dict | float = MOMENTUM,
         data_preprocessor: nn.Module | dict | None = None,
         init_cfg: dict | list[dict] | None = None,
@@ -80,15 +84,16 @@ class PixContrast(BaseAlgorithm):
         ):
             if value not in known:
                 raise ValueError(f"PixContrast.{name} must be one of {known}, got {value!r}.")
+        _check_ratios(temperature, pos_ratio, neg_ratio)
         self.pyramid = None if pyramid is None else build_module(MODELS, pyramid)
-        if isinstance(neck, dict):
-            source = self.backbone if self.pyramid is None else self.pyramid
-            defaults = dict(in_channels=source.out_channels[-1], norm_cfg=dict(type="BN"))
-            neck = dict(type="ConvMLPNeck") | defaults | neck
-        self.neck = build_module(MODELS, neck)
-        self.options = dict(pos_ratio=pos_ratio, temperature=temperature, neg_ratio=neg_ratio)
+        source = self.backbone if self.pyramid is None else self.pyramid
+        self.neck = cell_projector(neck, source.out_channels[-1])
+        self.temperature = temperature
+        self.pos_ratio = pos_ratio
+        self.neg_ratio = neg_ratio
         self.empty = empty
         self.directions = directions
+        self.max_pairs = max_pairs
         self.twin = MomentumTwin(
             self,
             ["backbone", "pyramid", "neck"],
@@ -98,9 +103,7 @@ class PixContrast(BaseAlgorithm):
 
     def project(self, net: nn.Module, images: Tensor) -> list[Tensor]:
         """Unit embeddings (B, D, H, W) of the cells of all levels, by `self` or by `self.twin`."""
-        maps = net.backbone(images)
-        levels = maps[-1:] if self.pyramid is None else net.pyramid(maps)
-        return [unit_norm(net.neck(level)) for level in levels]
+        return [unit_norm(maps) for maps in project_levels(net, images)[0]]
 
     def loss(self, views: ViewBatch) -> dict[str, Tensor]:
         """The contrastive loss, and diagnostics.
@@ -112,8 +115,14 @@ class PixContrast(BaseAlgorithm):
         queries = [self.project(self, view) for view in images]
         with torch.no_grad():
             keys = [self.project(self.twin, view) for view in images]
+        options = dict(
+            pos_ratio=self.pos_ratio,
+            temperature=self.temperature,
+            neg_ratio=self.neg_ratio,
+            max_pairs=self.max_pairs,
+        )
         terms = [
-            pixel_contrast(query, key, boxes, **self.options)
+            pixel_contrast(query, key, boxes, **options)
             for query, key in zip(zip(*queries, strict=True), zip(*keys, strict=True), strict=True)
         ]
         positives = torch.stack([term.num_positives for term in terms])  # (levels, B)
@@ -129,4 +138,18 @@ class PixContrast(BaseAlgorithm):
             num_positives=positives.mean(),
             overlap=overlap.mean(),
             embedding_std=cell_std(queries[0][-1]),
+        )
+
+
+def _check_ratios(temperature: float, pos_ratio: float, neg_ratio: float | None) -> None:
+    if temperature <= 0:
+        raise ValueError(f"PixContrast.temperature must be above 0, got {temperature}.")
+    if pos_ratio <= 0:
+        raise ValueError(
+            f"PixContrast.pos_ratio must be above 0, or no pair of cells is positive; got {pos_ratio}."
+        )
+    if neg_ratio is not None and neg_ratio < pos_ratio:
+        raise ValueError(
+            f"PixContrast.neg_ratio must not be below pos_ratio={pos_ratio}, or pairs would be positive "
+            f"and negative at once; got {neg_ratio}."
         )

@@ -142,9 +142,7 @@ class PixPro(BaseAlgorithm):
             twin = [project_levels(self.twin, view) for view in images]
             keys = [[unit_norm(x) for x in levels] for levels, _ in twin]
         terms = [
-            pixel_consistency(
-                query, key, boxes, pos_ratio=self.pos_ratio, max_pairs=self.max_pairs
-            )
+            pixel_consistency(query, key, boxes, pos_ratio=self.pos_ratio, max_pairs=self.max_pairs)
             for query, key in zip(zip(*queries, strict=True), zip(*keys, strict=True), strict=True)
         ]
         cosine = torch.stack([term.first.mean() + term.second.mean() for term in terms]).mean()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmssl.losses import unit_norm
 from mmssl.models.layers import ConvMLP
-from mmssl.ops.propagation import propagate
+from mmssl.ops.propagation import MAX_PAIRS, propagate
 from mmssl.registry import MODELS
 
 
@@ -33,6 +33,7 @@ class PixelPropagation(BaseModule):
             released code, whose g is left out when the rest is synchronised. `dict(type='SyncBN')`
             synchronises it too.
         eps: Smallest length that is divided by.
+        max_pairs: Pairs of cells that are looked at together, see `propagate`.
         init_cfg: Weight initialisation of the mm family.
 
     Raises:
@@ -55,6 +56,7 @@ class PixelPropagation(BaseModule):
         normalize_value: bool = True,
         norm_cfg: dict | None = None,
         eps: float = 1e-12,
+        max_pairs: int = MAX_PAIRS,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -69,6 +71,7 @@ class PixelPropagation(BaseModule):
         self.clamp = clamp
         self.normalize_value = normalize_value
         self.eps = eps
+        self.max_pairs = max_pairs
         self.value_transform: ConvMLP | None = None
         if num_layers:
             self.value_transform = ConvMLP(
@@ -94,5 +97,7 @@ class PixelPropagation(BaseModule):
             values = unit_norm(values, eps=self.eps) if self.normalize_value else values
         else:
             values = unit if self.normalize_value else feats.flatten(2)
-        smooth = propagate(unit, values, gamma=self.gamma, clamp=self.clamp)
+        smooth = propagate(
+            unit, values, gamma=self.gamma, clamp=self.clamp, max_pairs=self.max_pairs
+        )
         return smooth.unflatten(2, feats.shape[2:])
