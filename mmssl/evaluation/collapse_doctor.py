@@ -276,9 +276,7 @@ class CollapseDoctor:
             return []
         if now.spread < self.min_spread or (now.spread < low and not rising):
             patience = 2 if now.spread < self.min_spread else 3
-            text = (
-                f"all {now.kind} look the same, spread {now.spread:.2g} (healthy: near 1, constant: 0)"
-            )
+            text = f"all {now.kind} look the same, spread {now.spread:.2g} (healthy: near 1, constant: 0)"
             return [_Sign("constant embedding", name, text, patience)]
         # A handful of rows spans few dimensions by itself.
         if now.rows >= 8 and now.rank < self.min_rank:

@@ -104,13 +104,20 @@ class Gratings(Dataset):
     """Labelled images: a grating whose direction is the class, with phase, colour and noise drawn.
 
     Item (epoch, index) or index; views differ by a shift, the brightness and the noise, and come
-    again every fourth epoch.
+    again every fourth epoch. With `apart` they have boxes: of the whole image, but of places far from each
+    other in every `apart`-th image (0: in none).
     """
 
     def __init__(
-        self, num: int = 64, size: int = 16, classes: int = 4, views: int = 2, labelled: bool = True
+        self,
+        num: int = 64,
+        size: int = 16,
+        classes: int = 4,
+        views: int = 2,
+        labelled: bool = True,
+        apart: int | None = None,
     ) -> None:
-        self.num, self.size, self.num_views = num, size, views
+        self.num, self.size, self.num_views, self.apart = num, size, views, apart
         self._drawn: dict[tuple[int, int], list[Tensor]] = {}
         self.classes = [f"class{label}" for label in range(classes)] if labelled else None
         self.labels = [index % classes if labelled else -1 for index in range(num)]
@@ -128,11 +135,19 @@ class Gratings(Dataset):
             inputs=ViewBatch(
                 images=self._drawn[address],
                 index=torch.tensor(index),
-                boxes=[],
+                boxes=self._boxes(index),
                 label=torch.tensor(self.labels[index]),
                 photometric=[],
             )
         )
+
+    def _boxes(self, index: int) -> list[Tensor]:
+        if self.apart is None:
+            return []
+        far = bool(self.apart) and index % self.apart == 0
+        return [
+            torch.tensor([0.0, 0.0, 1.0, 1.0]) + 5 * far * view for view in range(self.num_views)
+        ]
 
     def _draw(self, epoch: int, index: int) -> list[Tensor]:
         own = np.random.default_rng((7, index))

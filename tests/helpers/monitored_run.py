@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 
 from mmssl.engine.runner import Runner
+from mmssl.models.algorithms.base import BaseAlgorithm
 from tests.helpers.monitored import Fault, Gratings, MonitoredByol
 
 
@@ -23,11 +24,12 @@ def monitored_runner(
     dataset: Gratings | None = None,
     resume: bool = False,
     checkpoints: bool = True,
+    model: BaseAlgorithm | None = None,
 ) -> Runner:
-    """A runner over 2 iterations of 32 images per epoch; not started yet."""
+    """A runner over 2 iterations of 32 images per epoch; not started yet. `model` replaces the small BYOL."""
     torch.manual_seed(seed)
     return Runner(
-        model=MonitoredByol(fault),
+        model=model or MonitoredByol(fault),
         work_dir=str(work_dir),
         experiment_name=f"{work_dir}-{fault}-{seed}-{resume}",
         train_dataloader=dict(
