@@ -23,8 +23,8 @@ Implementation = Literal["chunked", "reference"]
 def best_cells(queries: Tensor, keys: Tensor) -> Tensor:
     """The key cell of greatest cosine for every query cell of the same image; of equal ones the first.
 
-    Products are in float32 at least, also under autocast and where the run allows TF32: in less precision near
-    ties change the choice. No gradient.
+    Products are in float32 at least, also under autocast and where the run allows TF32: in less precision
+    near ties change the choice. No gradient.
 
     Args:
         queries: (N, C, P) features of the P cells of a view.

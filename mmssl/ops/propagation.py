@@ -50,9 +50,9 @@ def propagate(
         y_i = sum_j max(u_i . u_j, clamp)^gamma v_j          j over all cells, i included
 
     There is no division by the sum of the weights, and nothing is normalised here. Products and powers are
-    in float32 at least, also under autocast and where the run allows TF32. The matrices of weights exist for some images at a time, and
-    the backward pass computes them again, which with the symmetry of u_i . u_j costs no more products than
-    keeping them.
+    in float32 at least, also under autocast and where the run allows TF32. The matrices of weights exist for
+    some images at a time, and the backward pass computes them again, which with the symmetry of u_i . u_j
+    costs no more products than keeping them.
 
     Args:
         feats: (N, C, P) unit features u of the cells; they learn.

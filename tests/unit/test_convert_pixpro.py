@@ -24,10 +24,11 @@ from mmssl.convert.official.pixpro import (
     said_by_file,
     to_official,
 )
+from mmssl.engine.config import load_config
 from mmssl.models.algorithms import BaseAlgorithm
 from mmssl.models.backbones import ResNet
 from mmssl.registry import MODELS
-from tests.helpers.goldens import official_keys
+from tests.helpers.goldens import Golden, official_keys
 
 R18 = dict(type="ResNet", depth=18, out_indices=(3,))
 MLP = dict(type="ConvMLPNeck", hid_channels=12, out_channels=8, norm_cfg=dict(type="BN"))
@@ -41,6 +42,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "simclr_star": dict(PIXPRO, instance_neck=MLP, instance_loss="simclr_star"),
     "pixcontrast": dict(type="PixContrast", backbone=R18, neck=MLP),
 }
+CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs/pixpro"
+# Of their recipe on 8 processes: what the length of the momentum follows from.
+NUMBERS = dict(num_instances=1281167, batch_size=128, epochs=100, base_learning_rate=1.0)
+OPTIMIZER = dict(param_groups=[dict(params=[0], initial_lr=4.0), dict(params=[1], initial_lr=4.0)])
 LISTED = {
     "pixpro_resnet50": (50, 1, False),
     "pixpro_resnet101": (101, 1, False),
@@ -152,22 +157,70 @@ def test_values_arguments_in_the_file(as_dict: bool, tmp_path: Path) -> None:
     """`opt` of a run of their program, read without trusting the pickle."""
     given = dict(
         arch="resnet18", pixpro_p=1.0, pixpro_clamp_value=-1.0, pixpro_pos_ratio=0.5,
-        pixpro_momentum=0.98, pixpro_ins_loss_weight=0.3, pixpro_transform_layer=1,
+        pixpro_momentum=0.98, pixpro_ins_loss_weight=0.3, pixpro_transform_layer=1, **NUMBERS,
     )  # fmt: skip
     opt = given if as_dict else argparse.Namespace(**given)
-    file = official_file("instance", tmp_path, opt=opt, epoch=100)
+    file = official_file("instance", tmp_path, opt=opt, optimizer=OPTIMIZER, epoch=100)
     lines = convert_file(file, tmp_path / "ours.pth")
     assert "epoch 100" in lines[0] and not any("guessed" in line for line in lines)
     config = read_config_text((tmp_path / "ours.py").read_text())["model"]
     assert (config["head"]["gamma"], config["head"]["clamp"]) == (1.0, -1.0)
     assert (config["pos_ratio"], config["instance_weight"]) == (0.5, 0.3)
-    assert config["momentum"] == dict(type="Cosine", start=0.98, end=1.0)
+    assert config["momentum"] == dict(type="Cosine", start=0.98, end=1.0, length=125113)
+
+
+def test_values_length_of_the_momentum_is_guessed_without_its_numbers(tmp_path: Path) -> None:
+    """The start is an argument; the length needs the number of processes, which a learning rate tells."""
+    opt = dict(pixpro_p=2.0, pixpro_clamp_value=0.0, pixpro_pos_ratio=0.7, pixpro_momentum=0.98)
+    (guessed,) = [
+        line
+        for line in convert_file(official_file("plain", tmp_path, opt=opt), tmp_path / "ours.pth")
+        if "guessed" in line
+    ]
+    assert "momentum.length=None" in guessed and "momentum.start" not in guessed
+    assert (
+        read_config_text((tmp_path / "ours.py").read_text())["model"]["momentum"]["start"] == 0.98
+    )
+    numbers = dict(opt=dict(opt, **NUMBERS))
+    for optimizer in (None, {}, dict(param_groups=[]), dict(param_groups=[dict(lr=0.1)]),
+                      dict(param_groups=[dict(initial_lr=4.3)])):  # fmt: skip
+        assert "momentum.length" not in said_by_file(dict(numbers, optimizer=optimizer))
+    for missing in NUMBERS:
+        less = {name: value for name, value in numbers["opt"].items() if name != missing}
+        assert "momentum.length" not in said_by_file(dict(opt=less, optimizer=OPTIMIZER))
+
+
+@pytest.mark.parametrize("case", ["pixpro_momentum", "pixpro_momentum_2"])
+def test_values_length_of_the_momentum_is_theirs(case: str) -> None:
+    golden = Golden("pixpro", case)
+    for name, about in golden.entry["options"].items():
+        given = dict(
+            num_instances=about["N"], batch_size=about["bs"], epochs=about["epochs"],
+            base_learning_rate=0.3, pixpro_momentum=about["base"],
+        )  # fmt: skip
+        groups = [dict(initial_lr=about["bs"] * about["world"] / 256 * 0.3)] * 2
+        said = said_by_file(dict(opt=given, optimizer=dict(param_groups=groups)))
+        length = int(golden.arrays[f"{name}_K"])
+        assert said == {"momentum.start": about["base"], "momentum.length": length}
+    assert NUMBERS["num_instances"] == 1281167
+
+
+@pytest.mark.parametrize("name", ["", "_instance"])
+def test_values_length_in_the_recipes_is_theirs(name: str) -> None:
+    config = load_config(
+        CONFIG_FOLDER / f"pixpro_resnet50{name}_8xb128-coslr-100e_in1k_official.py"
+    )
+    golden = Golden("pixpro", "pixpro_momentum")
+    assert config.model.momentum.length == golden.arrays["ep100_K"]
 
 
 def test_values_of_single_arguments() -> None:
     assert said_by_file(dict(opt=dict(pixpro_p=3, pixpro_ins_loss_weight=0.0))) == {"head.gamma": 3}
     assert said_by_file(dict(opt=None)) == said_by_file({}) == {}
-    assert guessed_options({}) == ["head.gamma", "head.clamp", "pos_ratio", "momentum"]
+    assert guessed_options({}) == [
+        "head.gamma", "head.clamp", "pos_ratio", "momentum.start",
+        "momentum.length",
+    ]  # fmt: skip
 
 
 def test_values_methods_are_recognised() -> None:

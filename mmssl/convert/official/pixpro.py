@@ -41,7 +41,10 @@ _ARGUMENTS = {
     "pixpro_clamp_value": "head.clamp",
     "pixpro_pos_ratio": "pos_ratio",
     "pixpro_ins_loss_weight": "instance_weight",
+    "pixpro_momentum": "momentum.start",
 }
+_BASE_BATCH = 256
+"""Images of the batch that their `base_learning_rate` is for."""
 
 
 def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[str, Tensor]:
@@ -152,12 +155,15 @@ def guessed_options(state: Mapping[str, Tensor]) -> list[str]:
     Args:
         state: Keys of `PixPro`, e.g. from `from_official`.
     """
-    names = ["head.gamma", "head.clamp", "pos_ratio", "momentum"]
+    names = ["head.gamma", "head.clamp", "pos_ratio", "momentum.start", "momentum.length"]
     return names + (["instance_weight"] if "instance_neck.layers.0.weight" in state else [])
 
 
 def said_by_file(file: Mapping[str, Any]) -> dict[str, Any]:
     """Values by dotted name in the model config that the arguments (`opt`) of their program fix.
+
+    The length of their momentum schedule counts processes, which are no argument: the optimizer's learning
+    rate tells their number.
 
     Args:
         file: The content of their file; the released ones have no arguments.
@@ -172,6 +178,20 @@ def said_by_file(file: Mapping[str, Any]) -> dict[str, Any]:
     }
     if not said.get("instance_weight", 1.0):
         del said["instance_weight"]  # 0: there is no such branch
-    if "pixpro_momentum" in given:
-        said["momentum"] = dict(type="Cosine", start=float(given["pixpro_momentum"]), end=1.0)
-    return said
+    length = _momentum_length(given, file.get("optimizer"))
+    return said if length is None else said | {"momentum.length": length}
+
+
+def _momentum_length(given: Mapping[str, Any], optimizer: Any) -> int | None:
+    """Steps of their momentum schedule, int(images / processes / batch * epochs), if the file tells."""
+    names = ("num_instances", "batch_size", "epochs", "base_learning_rate")
+    if not all(given.get(name) for name in names) or not isinstance(optimizer, Mapping):
+        return None
+    images, batch, epochs, base_rate = (given[name] for name in names)
+    rates = {group.get("initial_lr") for group in optimizer.get("param_groups", ())}
+    rate = rates.pop() if len(rates) == 1 else None
+    processes = 0.0 if rate is None else rate * _BASE_BATCH / (batch * base_rate)
+    # a rate that was set by other means gives no whole number
+    if round(processes) < 1 or abs(processes - round(processes)) > 1e-3:
+        return None
+    return int(images / round(processes) / batch * epochs)
