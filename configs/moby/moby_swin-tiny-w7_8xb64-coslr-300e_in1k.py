@@ -26,14 +26,14 @@ model = dict(
     data_preprocessor=_base_.data_preprocessor,
 )
 train_dataloader = dict(batch_size=64, dataset=dict(views=_base_.moby_views))
-# 1e-3 x batch / 512, as are both ends of the schedule
+# 1e-3 x batch / 512; both ends of the schedule, 5e-7 and 5e-6, follow it
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=5.0))
 param_scheduler = [
     dict(
         type="WarmupCosineLR",
         warmup=5,
-        start_value=5e-7,
-        eta_min=5e-6,
+        start_ratio=5e-4,
+        eta_min_ratio=5e-3,
         cosine_from_start=True,
         convert_to_iter_based=True,
     )

@@ -10,7 +10,7 @@ _base_ = "pic_resnet50_4xb64-coslr-200e_in1k.py"
 
 param_scheduler = [
     dict(
-        type="WarmupCosineLR", warmup=40, start_value=3e-4, eta_min=1e-6, convert_to_iter_based=True
+        type="WarmupCosineLR", warmup=40, start_ratio=0.01, eta_min=1e-6, convert_to_iter_based=True
     )
 ]
 train_cfg = dict(max_epochs=1600)

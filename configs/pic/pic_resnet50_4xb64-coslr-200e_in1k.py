@@ -31,7 +31,7 @@ train_dataloader = dict(
 optim_wrapper = dict(optimizer=dict(lr=0.03, weight_decay=1e-4))
 param_scheduler = [
     dict(
-        type="WarmupCosineLR", warmup=5, start_value=3e-4, eta_min=1e-6, convert_to_iter_based=True
+        type="WarmupCosineLR", warmup=5, start_ratio=0.01, eta_min=1e-6, convert_to_iter_based=True
     )
 ]
 train_cfg = dict(type="WindowLoop", max_epochs=200)

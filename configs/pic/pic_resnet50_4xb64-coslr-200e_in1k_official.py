@@ -2,8 +2,8 @@
 
 tools/dist_train.sh configs/pic/pic_resnet50_4xb64-coslr-200e_in1k_official.py 4
 
-Seven windows of eight are a fresh random tenth of the images, the eighth repeats the one before. The published
-checkpoints come from this program. `train_dataloader.sampler.mode=mod` is the same code as it was meant.
+Seven windows of eight are a fresh random tenth of the images, the eighth repeats the one before. Whether the
+published checkpoints were trained with this revision of the program is not known. `train_dataloader.sampler.mode=mod` is the same code as it was meant.
 """
 
 _base_ = "pic_resnet50_4xb64-coslr-200e_in1k.py"

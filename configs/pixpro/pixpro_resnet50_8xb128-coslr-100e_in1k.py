@@ -34,7 +34,7 @@ param_scheduler = [
     dict(
         type="WarmupCosineLR",
         warmup=5,
-        start_value=0.04,
+        start_ratio=0.01,
         eta_min=1e-6,
         convert_to_iter_based=True,
     )

@@ -11,4 +11,5 @@ _base_ = "simclr_resnet50_32xb128-coslr-100e_in1k.py"
 model = dict(neck=dict(num_layers=3))
 # 0.1 x sqrt(batch)
 optim_wrapper = dict(optimizer=dict(lr=6.4, weight_decay=1e-4))
+auto_scale_lr = dict(rule="sqrt")
 train_cfg = dict(max_epochs=800)

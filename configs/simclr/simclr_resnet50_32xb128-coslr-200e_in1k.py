@@ -1,4 +1,4 @@
-"""SimCLR v1, ResNet-50, 200 epochs. Published: 68.3 top-1 in linear evaluation, as SimSiam's authors repeat it (arXiv 2011.10566).
+"""SimCLR v1, ResNet-50, 200 epochs, of which no figure is published (SimSiam's 68.3 is of another recipe: README.md).
 
 NNODES=4 tools/dist_train.sh configs/simclr/simclr_resnet50_32xb128-coslr-200e_in1k.py 8
 """

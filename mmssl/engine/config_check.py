@@ -53,7 +53,7 @@ _TOP_LEVEL = set(inspect.signature(Runner.__init__).parameters) | {
 # Keys of the dicts that no class stands for.
 _UNTYPED = {
     "env_cfg": {"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"},
-    "auto_scale_lr": {"enable", "base_batch_size"},
+    "auto_scale_lr": {"enable", "base_batch_size", "rule"},
     "randomness": {"seed", "deterministic", "diff_rank_seed"},
 }
 _CLIP_TYPES = ("norm", "value", "per_tensor")

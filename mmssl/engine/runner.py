@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper, revert_sync_batchnorm
+from mmengine.model import convert_sync_batchnorm, is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as _Runner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model as load_checkpoint_to_model
@@ -29,6 +29,7 @@ from mmssl.engine.hooks.resume_state_hook import (
 from mmssl.engine.loops import EpochLoop, WindowLoop
 from mmssl.engine.worker_start import start_worker
 from mmssl.models.algorithms.base import BaseAlgorithm
+from mmssl.models.layers import make_norms_local, synchronise_norms
 from mmssl.registry import RUNNERS
 
 PARTIAL = ".partial"
@@ -80,13 +81,10 @@ class Runner(_Runner):
         layout = getattr(getattr(model, "data_preprocessor", None), "memory_format", None)
         if layout is torch.channels_last:
             model.to(memory_format=layout)  # else convolutions convert them at every call
-        synchronised = any(isinstance(layer, torch.nn.SyncBatchNorm) for layer in model.modules())
-        if synchronised and self.distributed and not torch.cuda.is_available():
-            self.logger.warning(
-                "torch synchronises BatchNorm on GPUs only: SyncBN became BatchNorm with the "
-                "statistics of each process."
-            )
-            model = revert_sync_batchnorm(model)
+        sync_bn = self.cfg.pop(
+            "sync_bn", None
+        )  # mmengine's way fails for a BatchNorm without shift
+        model = self._with_norms(model, sync_bn)
         model._ddp_params_and_buffers_to_ignore = _memories(model)
         if self.distributed and not torch.cuda.is_available():
             default = dict(
@@ -96,7 +94,63 @@ class Runner(_Runner):
             )
             # of the config or not: mmengine would name a GPU
             model_wrapper_cfg = dict(model_wrapper_cfg or default, device_ids=None)
-        return super().wrap_model(model_wrapper_cfg, model)
+        wrapped = super().wrap_model(model_wrapper_cfg, model)
+        if sync_bn is not None:
+            self.cfg.sync_bn = sync_bn
+        return wrapped
+
+    def _with_norms(self, model: torch.nn.Module, sync_bn: str | None) -> torch.nn.Module:
+        """The model whose BatchNorm is local or of all processes, as the device and `sync_bn` say."""
+        if sync_bn not in (None, "torch", "mmcv"):
+            raise ValueError(f"sync_bn must be 'torch' or 'mmcv', got {sync_bn!r}.")
+        if self.distributed and torch.cuda.is_available():
+            if sync_bn == "mmcv":
+                return convert_sync_batchnorm(model, sync_bn)
+            if sync_bn == "torch":
+                synchronise_norms(model)
+            return model
+        changed = make_norms_local(model)
+        if self.distributed and (changed or sync_bn):
+            self.logger.warning(
+                "torch synchronises BatchNorm on GPUs only: SyncBN became BatchNorm with the "
+                "statistics of each process."
+            )
+        return revert_sync_batchnorm(model)  # mmcv's layers
+
+    def build_optim_wrapper(self, optim_wrapper):
+        """mmengine's; says what accumulation does not do for a method whose negatives are the batch's."""
+        wrapper = super().build_optim_wrapper(optim_wrapper)
+        batches = getattr(wrapper, "_accumulative_counts", 1)
+        if batches > 1 and getattr(self._bare_model, "negatives_in_batch", False):
+            self.logger.warning(
+                f"{type(self._bare_model).__name__} takes its negatives from one forward pass: accumulating "
+                f"{batches} batches averages their gradients, but adds no negatives. For as many as the "
+                "recipe has, use its batch size over more GPUs."
+            )
+        return wrapper
+
+    def scale_lr(self, optim_wrapper, auto_scale_lr=None) -> None:
+        """Scale learning rates with the batch: linearly as mmengine does, or with its root (`rule='sqrt'`).
+
+        Raises:
+            ValueError: Another rule.
+        """
+        options = dict(auto_scale_lr or {})
+        rule = options.pop("rule", "linear")
+        if rule not in ("linear", "sqrt"):
+            raise ValueError(f"auto_scale_lr.rule must be 'linear' or 'sqrt', got {rule!r}.")
+        if rule == "linear" or not options.get("enable"):
+            super().scale_lr(optim_wrapper, options)
+            return
+        base = options["base_batch_size"]
+        batch = self.world_size * self.train_dataloader.batch_size
+        factor = (batch / base) ** 0.5
+        self.logger.info(
+            f"The learning rate is for batches of {base}, these are of {batch}: it is multiplied by the "
+            f"root of their ratio, {factor:.6g}."
+        )
+        for group in optim_wrapper.optimizer.param_groups:
+            group["lr"] *= factor
 
     def _build_param_scheduler(self, scheduler, optim_wrapper):
         """mmengine's; for a loop that walks in windows, epochs become windows."""

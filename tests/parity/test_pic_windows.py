@@ -102,7 +102,7 @@ def test_values_recipes(leaf: str, case: str, batch: int) -> None:
         warmup_cosine(
             step,
             peak=scale * config.optim_wrapper.optimizer.lr,
-            start=scale * schedule.start_value,
+            start=scale * config.optim_wrapper.optimizer.lr * schedule.start_ratio,
             end=schedule.eta_min,
             warmup=warmup * length,
             total=windows * length,

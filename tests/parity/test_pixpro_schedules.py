@@ -71,7 +71,7 @@ def test_values_learning_rate_of_the_recipe(config: str) -> None:
 
 def test_values_learning_rate_of_a_small_run() -> None:
     entry = dict(
-        type="WarmupCosineLR", warmup=2, start_value=0.01, eta_min=1e-6, convert_to_iter_based=True
+        type="WarmupCosineLR", warmup=2, start_ratio=0.01, eta_min=1e-6, convert_to_iter_based=True
     )
     check("small", rates([entry], 1.0, 9, 7))
 

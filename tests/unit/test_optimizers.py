@@ -159,6 +159,23 @@ def test_values_scheduler_equals_the_formula(wrapped):
     assert sgd.param_groups[0]["lr"] > 0
 
 
+def test_values_ends_as_shares_of_each_group():
+    sgd = torch.optim.SGD(
+        [dict(params=[nn.Parameter(torch.ones(1))], lr=lr) for lr in (0.3, 0.02)], lr=1.0
+    )
+    schedule = WarmupCosineLR(
+        sgd, warmup=4, end=10, start_ratio=0.01, eta_min_ratio=0.5, by_epoch=False
+    )
+    for step in range(11):
+        for group, peak in zip(sgd.param_groups, (0.3, 0.02)):
+            expected = warmup_cosine(
+                step, peak=peak, start=0.01 * peak, end=0.5 * peak, warmup=4, total=10
+            )
+            assert group["lr"] == pytest.approx(expected, rel=1e-12), step
+        sgd.step()
+        schedule.step()
+
+
 def test_state_scheduler_resumes():
     def build():
         sgd = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.2)
@@ -183,6 +200,10 @@ def test_raises_scheduler():
         WarmupCosineLR(sgd, warmup=1)
     with pytest.raises(ValueError, match="shorter than the run"):
         WarmupCosineLR(sgd, warmup=10, end=10)
+    with pytest.raises(ValueError, match="got start_ratio=0.01 and start_value=0.1; give one"):
+        WarmupCosineLR(sgd, end=10, start_ratio=0.01, start_value=0.1)
+    with pytest.raises(ValueError, match="eta_min_ratio must be at least 0"):
+        WarmupCosineLR(sgd, end=10, eta_min_ratio=-0.1)
     with pytest.raises(ValueError, match="known length"):
         WarmupCosineLR.build_iter_from_epoch(sgd, end=10)
 

@@ -25,7 +25,9 @@ model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=Tru
 train_dataloader = dict(batch_size=32)
 optim_wrapper = dict(optimizer=dict(lr=30.0, weight_decay=0.0))
 param_scheduler = [
-    dict(type="WarmupCosineLR", warmup=5, start_value=0.3, eta_min=1e-6, convert_to_iter_based=True)
+    dict(
+        type="WarmupCosineLR", warmup=5, start_ratio=0.01, eta_min=1e-6, convert_to_iter_based=True
+    )
 ]
 train_cfg = dict(max_epochs=100)
 default_hooks = dict(best_epoch=dict(protocol="linear-pic"))

@@ -78,15 +78,19 @@ class WarmupCosineLR(_ParamScheduler):
 
     The total is epochs times the length of the loader. BYOL's own total is floor(epochs * images / batch),
     which differs by the images that `drop_last` leaves out; to have it, train in iterations and give `end`.
-    Groups with other learning rates keep their ratio to the base group, except for `start_value`. Other
-    entries of the groups can be scheduled as well: DINO's weight decay is `param_name='weight_decay'`
-    with `eta_min=0.4`; groups where the entry is 0 keep it.
+    Groups with other learning rates keep their ratio to the base group, except for `start_value` and
+    `eta_min`; `start_ratio` and `eta_min_ratio` are shares of each group's learning rate, which
+    `--auto-scale-lr` scales with it: a warm-up from a hundredth has `start_ratio=0.01`. Other entries of the
+    groups can be scheduled as well: DINO's weight decay is `param_name='weight_decay'` with `eta_min=0.4`;
+    groups where the entry is 0 keep it.
 
     Args:
         optimizer: Optimizer or optim wrapper.
         warmup: Length of the warm-up, in iterations (in epochs with `convert_to_iter_based`).
         start_value: Value of the first step of the warm-up.
         eta_min: Value at the end.
+        start_ratio: The first value as a share of the group's, in place of `start_value`.
+        eta_min_ratio: The last value as a share of the group's, in place of `eta_min`.
         peak_twice: See `warmup_cosine`.
         cosine_from_start: See `warmup_cosine`.
         param_name: The scheduled entry of the parameter groups.
@@ -97,7 +101,8 @@ class WarmupCosineLR(_ParamScheduler):
         verbose: Print each value.
 
     Raises:
-        ValueError: A warm-up that is negative or not shorter than the run, or an unknown end.
+        ValueError: A warm-up that is negative or not shorter than the run, an unknown end, an end both as
+            a value and as a ratio, or a negative ratio.
     """
 
     def __init__(
@@ -107,6 +112,8 @@ class WarmupCosineLR(_ParamScheduler):
         warmup: int = 0,
         start_value: float = 0.0,
         eta_min: float = 0.0,
+        start_ratio: float | None = None,
+        eta_min_ratio: float | None = None,
         peak_twice: bool = False,
         cosine_from_start: bool = False,
         param_name: str = "lr",
@@ -125,9 +132,13 @@ class WarmupCosineLR(_ParamScheduler):
                 f"warmup must be at least 0 and shorter than the run, got warmup={warmup} of "
                 f"{end - begin} {'epochs' if by_epoch else 'iterations'}."
             )
+        _check_end("start_value", start_value, "start_ratio", start_ratio)
+        _check_end("eta_min", eta_min, "eta_min_ratio", eta_min_ratio)
         self.warmup = warmup
         self.start_value = start_value
         self.eta_min = eta_min
+        self.start_ratio = start_ratio
+        self.eta_min_ratio = eta_min_ratio
         self.peak_twice = peak_twice
         self.cosine_from_start = cosine_from_start
         self.total = end - begin
@@ -183,8 +194,8 @@ class WarmupCosineLR(_ParamScheduler):
             warmup_cosine(
                 self.last_step,
                 peak=base,
-                start=self.start_value,
-                end=self.eta_min,
+                start=self.start_value if self.start_ratio is None else base * self.start_ratio,
+                end=self.eta_min if self.eta_min_ratio is None else base * self.eta_min_ratio,
                 warmup=self.warmup,
                 total=self.total,
                 peak_twice=self.peak_twice,
@@ -194,3 +205,11 @@ class WarmupCosineLR(_ParamScheduler):
             else 0.0
             for base in self.base_values
         ]
+
+
+def _check_end(name: str, value: float, ratio_name: str, ratio: float | None) -> None:
+    if ratio is not None and (value or ratio < 0):
+        raise ValueError(
+            f"{ratio_name} must be at least 0 and takes the place of {name}, got {ratio_name}={ratio} "
+            f"and {name}={value}; give one of them."
+        )

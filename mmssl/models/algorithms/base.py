@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
@@ -24,8 +24,13 @@ class BaseAlgorithm(BaseModel):
         backbone: Returns a tuple of feature maps (B, C, H, W).
         data_preprocessor: Moves and normalises a `ViewBatch`; default `ViewPreprocessor()`.
         init_cfg: Weight initialisation of the mm family, for the whole algorithm.
+
+    Attributes:
+        negatives_in_batch: Whether what an image is told from are the other images of its forward pass, of
+            which accumulated gradients have fewer.
     """
 
+    negatives_in_batch: ClassVar[bool] = False
     twin: MomentumTwin | None
 
     def __init__(

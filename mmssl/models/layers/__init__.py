@@ -16,6 +16,7 @@ from .position_encoding import (
     position_encoding,
 )
 from .self_attention import SelfAttention
+from .sync_norm import make_norms_local, synchronise_norms
 from .weight_norm_linear import WeightNormLinear
 from .window_attention import WindowAttention
 
@@ -36,6 +37,8 @@ __all__ = [
     "SinCosPosition",
     "WeightNormLinear",
     "WindowAttention",
+    "make_norms_local",
     "norm_layer",
     "position_encoding",
+    "synchronise_norms",
 ]
