@@ -32,7 +32,9 @@ def make_norms_local(model: nn.Module) -> int:
           (0): LocalBatchNorm(4, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
         ))
     """
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.SyncBatchNorm)]
+    layers: list[nn.Module] = [
+        layer for layer in model.modules() if isinstance(layer, nn.SyncBatchNorm)
+    ]
     for layer in layers:
         layer.__class__ = LocalBatchNorm
     return len(layers)
@@ -49,12 +51,12 @@ def synchronise_norms(model: nn.Module) -> int:
     Returns:
         The number of layers that changed.
     """
-    layers = [
+    layers: list[nn.Module] = [
         layer
         for layer in model.modules()
         if isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm)
     ]
     for layer in layers:
         layer.__class__ = nn.SyncBatchNorm
-        layer.process_group = None  # all processes
+        vars(layer)["process_group"] = None  # all processes
     return len(layers)
