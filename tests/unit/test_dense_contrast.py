@@ -141,8 +141,30 @@ def test_equivalence_float32_under_autocast_and_no_work_without_gradient() -> No
     assert half.dtype == torch.float32 and not found.requires_grad
 
 
+@pytest.mark.parametrize("implementation", ["chunked", "reference"])
+def test_values_empty_queue(implementation) -> None:
+    """Nothing to be told from: loss and gradients are 0."""
+    q, k = (unit(6, 4, seed=seed).requires_grad_() for seed in (1, 2))
+    loss = chunked_info_nce(
+        q, k, unit(9, 4)[:0], temperature=0.2, max_logits=2, implementation=implementation
+    )
+    loss.backward()
+    assert loss == 0 and not q.grad.any() and not k.grad.any()
+
+
+def test_equivalence_without_queries() -> None:
+    q, queue = unit(6, 4)[:0].requires_grad_(), unit(9, 4)
+    for implementation in ("chunked", "reference"):
+        loss = chunked_info_nce(q, q, queue, temperature=0.2, implementation=implementation)
+        loss.backward()
+        assert loss.isnan() and q.grad.shape == (0, 4)
+
+
 def test_raises_for_what_does_not_fit() -> None:
     q, queue = unit(6, 4), unit(9, 4)
+    for implementation in ("chunked", "reference"):
+        with pytest.raises(ValueError, match="must be positive, got 0"):
+            chunked_info_nce(q, q, queue, temperature=0, implementation=implementation)
     with pytest.raises(ValueError, match=r"\(6, 4\), \(5, 4\) and \(9, 4\)"):
         chunked_info_nce(q, q[:5], queue, temperature=0.2)
     with pytest.raises(ValueError, match=r"\(9, 3\)"):

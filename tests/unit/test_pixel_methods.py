@@ -9,12 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmssl.losses import pixel as pixel_losses
+from mmssl.models.necks import ConvMLPNeck
+from mmssl.ops import propagation
 from mmssl.ops.boxes import cells_near
+from mmssl.ops.propagation import image_chunks
 from mmssl.registry import MODELS
 from mmssl.structures import Progress, ViewBatch
 from tests.helpers.tiny import (
     TinyBackbone,
     TinyPyramid,
+    tiny_densecl,
     tiny_model,
     tiny_pixcontrast,
     tiny_pixpro,
@@ -22,6 +27,7 @@ from tests.helpers.tiny import (
 )
 
 INSTANCE = dict(hid_channels=16, out_channels=8)
+WHOLE_BRANCH = dict(instance_neck=INSTANCE, instance_head=dict(hid_channels=16))
 methods = pytest.mark.parametrize("build", [tiny_pixpro, tiny_pixcontrast])
 
 
@@ -164,7 +170,8 @@ def test_values_levels_are_averaged(build):
     model = ready(build(backbone=TinyBackbone(), pyramid=TinyPyramid()))
     views = tiny_views(size=6)
     assert model.neck.in_channels == 4 and "pyramid" in model.twin.names
-    total, alone = copy.deepcopy(model)(views, mode="loss"), []
+    whole, alone = copy.deepcopy(model), []
+    total = whole(views, mode="loss")
     name = next(key for key in total if "loss" in key)
 
     class Level(TinyPyramid):
@@ -178,10 +185,8 @@ def test_values_levels_are_averaged(build):
         alone.append(part(views, mode="loss")[name])
     torch.testing.assert_close(total[name], torch.stack(alone).mean())
     total[name].backward()
-    unused = [
-        n for n, p in model.named_parameters() if p.grad is None and not n.startswith("twin.")
-    ]
-    assert unused == [n for n, p in model.named_parameters() if not n.startswith("twin.")]
+    unused = [n for n, p in whole.named_parameters() if p.requires_grad and p.grad is None]
+    assert unused == []
 
 
 def test_values_contrast_options():
@@ -247,11 +252,63 @@ def test_equivalence_compiled_as_one_graph(name):
             "no instance_head",
         ),
         (dict(instance_loss="simclr"), "must be 'byol' or 'simclr_star'"),
+        # a network's own description would fill a page
+        (
+            dict(instance_head=ConvMLPNeck(4, 4, 4)),
+            "got None as instance_neck and a ConvMLPNeck as instance_head.$",
+        ),
+        (dict(pos_ratio=0.0), "PixPro.pos_ratio must be above 0, got 0.0"),
+        (dict(loss_scale=-1.0), "PixPro.loss_scale must be above 0, got -1.0"),
+        (dict(WHOLE_BRANCH, instance_weight=0.0), "instance_weight .*leave out instance_neck"),
+        (dict(WHOLE_BRANCH, instance_temperature=0.0), "PixPro.instance_temperature must be above"),
     ],
 )
 def test_raises_on_parts_that_do_not_fit(options, message):
     with pytest.raises(ValueError, match=message):
         tiny_pixpro(**options)
+    if "instance_neck" not in options:  # nothing is asked of a branch that is not there
+        tiny_pixpro(instance_weight=0.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(pos_ratio=0.0), "PixContrast.pos_ratio must be above 0, .*; got 0.0"),
+        (dict(temperature=0.0), "PixContrast.temperature must be above 0, got 0.0"),
+        (dict(neg_ratio=0.5), "neg_ratio must not be below pos_ratio=0.7, .*; got 0.5"),
+    ],
+)
+def test_raises_on_a_contrast_that_cannot_learn(options, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_pixcontrast(**options)
+
+
+def test_raises_on_densecl_without_a_temperature():
+    with pytest.raises(ValueError, match="DenseCL.temperature must be above 0, got 0"):
+        tiny_densecl(temperature=0)
+
+
+@methods
+def test_equivalence_chunks_of_the_config(build, monkeypatch):
+    """`max_pairs` of the method and of the head reach what splits the batch, and change no number."""
+    given = []
+    for module in (pixel_losses, propagation):
+
+        def chunks(num_images, num_pairs, max_pairs, *, name=module.__name__):
+            given.append((name.rsplit(".")[-1], max_pairs))
+            return image_chunks(num_images, num_pairs, max_pairs)
+
+        monkeypatch.setattr(module, "image_chunks", chunks)
+    views, expected = tiny_views(size=6), None
+    head = dict(head=dict(max_pairs=17)) if build is tiny_pixpro else {}
+    for options in ({}, dict(max_pairs=33, **head)):
+        torch.manual_seed(0)
+        given.clear()
+        found = ready(build(**options))(views, mode="loss")
+        expected = expected or found
+        for key, value in found.items():
+            torch.testing.assert_close(value, expected[key], msg=key)
+    assert set(given) == {("pixel", 33)} | ({("propagation", 17)} if head else set())
 
 
 @pytest.mark.parametrize("name", ["empty", "directions"])
