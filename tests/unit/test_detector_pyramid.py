@@ -6,6 +6,7 @@ import importlib.util
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmssl.models.necks import DenseTowers, DetectorPyramid
 from mmssl.registry import MODELS
@@ -79,6 +80,30 @@ def test_values_default_levels_are_p3_to_p6(settings, levels, left_out):
     pyramid = DetectorPyramid(fpn(**settings))
     assert pyramid.levels == levels
     assert {".".join(name.split(".")[:2]) for name in pyramid.left_out} == left_out
+
+
+class NewMaps(TorchDispatchMode):
+    """Collects the heights of the maps that are computed; views of others are not."""
+
+    def __init__(self):
+        super().__init__()
+        self.heights = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        is_view = any(result.alias_info for result in function._schema.returns)
+        if isinstance(out, torch.Tensor) and out.ndim == 4 and not is_view:
+            self.heights.append(out.shape[2])
+        return out
+
+
+@pytest.mark.parametrize(("levels", "height"), [((2, 3), 32), ((3, 4), 16), ((4, 5), 8), ((5,), 4)])
+@pytest.mark.parametrize("settings", [FASTER, SMALL], ids=["faster", "small"])
+def test_values_no_map_is_finer_than_the_chosen(settings, levels, height):
+    pyramid, maps = DetectorPyramid(fpn(**settings), levels=levels), trunk_maps()
+    with torch.no_grad(), NewMaps() as seen:
+        pyramid(maps)
+    assert max(seen.heights) == height
 
 
 def test_equivalence_towers_are_fcos_heads():

@@ -26,8 +26,11 @@ class _Absent(nn.Module):
     """Stands for a convolution that no chosen level needs: no weights, next to no work."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """One channel (B, 1, H, W) of `x`: the FPN goes on, and nobody looks at the result."""
-        return x[:, :1]
+        """One number (B, 1, 1, 1) of `x`: the FPN goes on, and nobody looks at the result.
+
+        Not a whole map: the FPN resizes the next coarser map to the size of this one and adds it.
+        """
+        return x[:, :1, :1, :1]
 
 
 def _needed(neck: Any, chosen: Sequence[int]) -> tuple[set[int], set[int]]:
