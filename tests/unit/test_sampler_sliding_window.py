@@ -192,7 +192,11 @@ def test_values_a_long_walk_shows_a_bar(capsys) -> None:
 
 def test_state_settings_tell_other_orders_apart() -> None:
     settings = sampler_of().settings()
-    assert settings == dict(window=20, stride=5, mode="stream", reshuffle=True, world_size=1)
+    assert settings == dict(
+        images=60, window=20, stride=5, mode="stream", reshuffle=True, world_size=1
+    )
+    # the windows are as long, and hold other images
+    assert sampler_of(num_images=61).settings() != settings
 
 
 @pytest.mark.parametrize(

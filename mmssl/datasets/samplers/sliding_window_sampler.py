@@ -146,7 +146,7 @@ class SlidingWindowSampler(KeyedSampler):
     def settings(self) -> dict[str, Any]:
         """What the order of the images depends on besides the seed and the window's number."""
         names = ("window", "stride", "mode", "reshuffle", "world_size")
-        return {name: getattr(self, name) for name in names}
+        return {"images": self.length, **{name: getattr(self, name) for name in names}}
 
     def keys(self, epoch: int, start: int) -> tuple[np.ndarray, np.ndarray]:
         """The number of the window, and its images in their order."""
