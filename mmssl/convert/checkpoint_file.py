@@ -6,6 +6,8 @@ import argparse
 import hashlib
 import pickle
 import warnings
+import zipfile
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +64,14 @@ def _is_refused(error: pickle.UnpicklingError) -> bool:
     return any(sign in str(error) for sign in signs)
 
 
-def _load_pickle(path: Path, trust_pickle: bool) -> Any:
+def _load_pickle(path: Path, trust_pickle: bool, mapped: bool) -> Any:
     # Plain data that files of mmengine, DINO, EsViT and PixPro carry beside the tensors.
     allowed = [*get_torch_safe_globals(), argparse.Namespace]
-    reader: dict[str, Any] = dict(weights_only=True)
+    # files of torch < 1.6 are no archives and cannot be mapped
+    mapped = mapped and zipfile.is_zipfile(path)
+    reader: dict[str, Any] = dict(weights_only=True, mmap=mapped)
     if trust_pickle:
-        reader = dict(weights_only=False, pickle_module=absent_classes)
+        reader = dict(weights_only=False, pickle_module=absent_classes, mmap=mapped)
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
             # the code of a module's class may have changed since; its tensors are what counts
@@ -91,13 +95,18 @@ def _load_pickle(path: Path, trust_pickle: bool) -> Any:
         ) from error
 
 
-def load_weights_file(path: str | Path, *, trust_pickle: bool = False) -> dict[str, Any]:
+def load_weights_file(
+    path: str | Path, *, trust_pickle: bool = False, mapped: bool = False
+) -> dict[str, Any]:
     """Read a `.pth`/`.pt`/`.tar` or `.safetensors` file into main memory.
 
     Args:
         path: A local file, an http(s) URL or `torchvision://name` (its first ImageNet weights).
         trust_pickle: Allow a pickle to run code. Only for files whose source you trust. Objects whose
             classes are not installed are read as `AbsentObject`, with their attributes alone.
+        mapped: Tensors of `state_dict` (all, in a file of weights alone) are read when they are used,
+            and not held in memory: for those who copy what they need. The file must stay as it is so
+            long; removing it, or renaming another to its place, does no harm.
 
     Returns:
         What the file holds; for safetensors `dict(state_dict=..., meta=...)`.
@@ -123,12 +132,14 @@ def load_weights_file(path: str | Path, *, trust_pickle: bool = False) -> dict[s
         )
     if file.suffix == ".safetensors":
         return _load_safetensors(file)
-    loaded = _load_pickle(file, trust_pickle)
+    loaded = _load_pickle(file, trust_pickle, mapped)
     if not isinstance(loaded, dict):
         raise ValueError(
             f"{file} holds a {type(loaded).__name__}, expected a dictionary of weights (a state dict or "
             "a checkpoint that contains one). For a saved module: torch.save(module.state_dict(), file)."
         )
+    if mapped and "state_dict" in loaded:
+        loaded |= deepcopy({key: item for key, item in loaded.items() if key != "state_dict"})
     return loaded
 
 

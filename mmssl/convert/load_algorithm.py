@@ -77,7 +77,7 @@ def carried_config(content: dict[str, Any], source: str | Path) -> dict[str, Any
     if "custom_imports" in config:
         import_modules_from_strings(**config["custom_imports"])
     load_plugins()
-    return {**config, "model": _without_pretrained(config["model"])}
+    return {**config, "model": _without_files(_without_pretrained(config["model"]))}
 
 
 def _without_pretrained(model: dict[str, Any]) -> dict[str, Any]:
@@ -87,3 +87,11 @@ def _without_pretrained(model: dict[str, Any]) -> dict[str, Any]:
         return model
     kept = {key: value for key, value in backbone.items() if key not in ("init_cfg", "pretrained")}
     return {**model, "backbone": kept}
+
+
+def _without_files(model: dict[str, Any]) -> dict[str, Any]:
+    """Class weights that training kept in files of its machine lie in main memory."""
+    head = model.get("head")
+    if not isinstance(head, dict) or head.get("folder") is None:
+        return model
+    return {**model, "head": {**head, "folder": None}}

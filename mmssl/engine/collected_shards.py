@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from torch import nn
 
@@ -11,11 +12,12 @@ from mmssl.models.heads import InstanceClassifier
 
 
 @contextmanager
-def collected_shards(model: nn.Module) -> Iterator[None]:
+def collected_shards(model: nn.Module, folder: str | Path) -> Iterator[None]:
     """Inside of it `model.state_dict()` of rank 0 is complete; every rank has to enter.
 
     Args:
         model: The module without wrapper.
+        folder: Where rank 0 may map a file of rows that are many: the checkpoint's.
     """
     held = [
         part.rows
@@ -23,7 +25,7 @@ def collected_shards(model: nn.Module) -> Iterator[None]:
         if isinstance(part, InstanceClassifier) and part.rows is not None and part.save_classifier
     ]
     for rows in held:
-        rows.collect()
+        rows.collect(folder)
     try:
         yield
     finally:

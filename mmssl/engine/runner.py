@@ -180,7 +180,7 @@ class Runner(_Runner):
         self.pending_gradients = pending_gradients(
             self._bare_model, self.optim_wrapper.should_update()
         )
-        with collected_shards(self._bare_model):
+        with collected_shards(self._bare_model, out_dir):
             super().save_checkpoint(out_dir, filename + PARTIAL, *args, **kwargs)
         self.pending_gradients = {}
         if is_main_process():
@@ -250,7 +250,8 @@ class Runner(_Runner):
             ValueError: A file of another layout; resuming a pretraining run of another length, inside an
                 epoch whose length has changed, or with images in another order.
         """
-        checkpoint = load_weights_file(filename, trust_pickle=self.cfg.get("trust_pickle", False))
+        trusted = self.cfg.get("trust_pickle", False)
+        checkpoint = load_weights_file(filename, trust_pickle=trusted, mapped=True)
         if self._resume:
             self._check_resumable(checkpoint, filename)
         state = checkpoint.get("state_dict", checkpoint)

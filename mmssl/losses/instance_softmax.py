@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmssl.ops.collectives import gather_cat, max_over_ranks, rank, sum_over_ranks, world_size
+from mmssl.ops.collectives import (
+    gather_cat,
+    max_over_ranks,
+    sum_over_ranks,
+    sum_to_own_rows,
+    world_size,
+)
+from mmssl.ops.precision import full_float32
 
 _LOGITS = 1 << 24
 
@@ -30,7 +37,7 @@ class InstanceSoftmax(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """Unit features of all ranks, and what each rank needs to find its own."""
+    """Unit features of all ranks, those that the classes learn from first."""
 
     features: Tensor
     target: Tensor
@@ -53,8 +60,9 @@ def instance_softmax(
         mean_i [ log sum_c exp(f_i . w_c / t) - f_i . w_own / t ]
 
     Weights learn from the large crops only; small crops see them as constants. Lengths are taken out inside
-    of the graph, so gradients are tangential. Everything is float32 at least, under autocast too. No more
-    than `max_logits` logits exist at a time: the backward pass computes them once more.
+    of the graph, so gradients are tangential. Everything is float32 at least, with all its bits, whatever
+    autocast or TF32 would make of it, forward and backward. No more than `max_logits` logits exist at a time:
+    the backward pass computes them once more.
 
     With `sharded` each rank holds some of the classes, and the loss is that of the batch of all G ranks, the
     same on each. The weights get its gradient; the features of each rank get G times theirs, for DDP's mean
@@ -90,7 +98,7 @@ def instance_softmax(
                 f"{num_images} images and weights of that size, got {tuple(part.shape)}."
             )
     dtype = torch.promote_types(large.dtype, torch.float32)
-    with torch.autocast(large.device.type, enabled=False):
+    with full_float32(large.device):
         features = F.normalize(torch.cat([large.to(dtype), small.to(dtype)]), dim=1)
         classes = F.normalize(weight.to(dtype), dim=1)
         loss, correct = _BlockedSoftmax.apply(
@@ -123,7 +131,7 @@ class _BlockedSoftmax(torch.autograd.Function):
             largest = everywhere
         log_sum = largest + total.log()
         ctx.save_for_backward(rows.features, classes, rows.target, log_sum)
-        ctx.options = (rows.num_learning, num_large, len(features), temperature, sharded, block)
+        ctx.options = (rows.num_learning, temperature, sharded, block)
         correct = own >= largest
         ctx.mark_non_differentiable(correct)
         return (log_sum - own).mean(), correct
@@ -132,26 +140,29 @@ class _BlockedSoftmax(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         features, classes, target, log_sum = ctx.saved_tensors
-        num_learning, num_large, num_own, temperature, sharded, block = ctx.options
+        num_learning, temperature, sharded, block = ctx.options
         scale = upstream / (len(features) * temperature)
         feature_slope, class_slope = torch.zeros_like(features), torch.empty_like(classes)
-        for start in range(0, len(classes), block):
-            part = classes[start : start + block]
-            slope = (features @ part.T).div_(temperature).sub_(log_sum[:, None]).exp_()
-            inside, column = _columns(target, start, len(part))
-            slope.scatter_add_(1, column, -inside[:, None].to(slope.dtype))
-            slope.mul_(scale)
-            feature_slope.addmm_(slope, part)
-            torch.mm(
-                slope[:num_learning].T,
-                features[:num_learning],
-                out=class_slope[start : start + block],
-            )
+        # the backward pass may be called from anywhere, also inside of autocast
+        with full_float32(features.device):
+            for start in range(0, len(classes), block):
+                part = classes[start : start + block]
+                slope = (features @ part.T).div_(temperature).sub_(log_sum[:, None]).exp_()
+                inside, column = _columns(target, start, len(part))
+                slope.scatter_add_(1, column, -inside[:, None].to(slope.dtype))
+                slope.mul_(scale)
+                feature_slope.addmm_(slope, part)
+                torch.mm(
+                    slope[:num_learning].T,
+                    features[:num_learning],
+                    out=class_slope[start : start + block],
+                )
         if sharded:
             # each rank has the classes of its own: their sum is the slope of the loss, and DDP's mean over
             # the G ranks needs G times that
-            whole = sum_over_ranks(feature_slope) * world_size()
-            feature_slope = _own_rows(whole, num_learning, num_large, num_own)
+            parts = (feature_slope[:num_learning], feature_slope[num_learning:])
+            own = [sum_to_own_rows(part) for part in parts if len(part)]
+            feature_slope = torch.cat(own) * world_size()
         return feature_slope, class_slope, None, None, None, None, None
 
 
@@ -167,14 +178,6 @@ def _all_rows(features: Tensor, target: Tensor, num_large: int, sharded: bool) -
             parts.append(gather_cat(part))
             targets.append(target.view(ranks, 1, -1).expand(-1, crops, -1).flatten())
     return _Rows(torch.cat(parts), torch.cat(targets), num_large * ranks)
-
-
-def _own_rows(rows: Tensor, num_learning: int, num_large: int, num_own: int) -> Tensor:
-    """The rows of this rank, out of those of `_all_rows`."""
-    place, num_small = rank(), num_own - num_large
-    large = rows[:num_learning][place * num_large : (place + 1) * num_large]
-    small = rows[num_learning:][place * num_small : (place + 1) * num_small]
-    return torch.cat([large, small])
 
 
 def _columns(target: Tensor, start: int, size: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmssl.ops.precision import full_product
+
 
 def nt_xent(
     first: Tensor,
@@ -27,7 +29,8 @@ def nt_xent(
         loss = scale / 2 * ( mean_i l(first, second)_i + mean_i l(second, first)_i )
 
     A and B are the rows of all processes, of which those of this one begin at `offset`. Nothing is
-    normalised, gathered or detached here; products and softmax are in float32 at least, also under autocast.
+    normalised, gathered or detached here; products and softmax are in float32 at least, with all its bits,
+    whatever autocast or TF32 would make of them, forward and backward.
 
     | rows                              | value at scale 1 |
     |-----------------------------------|------------------|
@@ -97,9 +100,8 @@ def view_logits(
         (n, 2N) float32 or float64; a row with itself is -inf, its partner stands in column offset + row.
     """
     dtype = torch.promote_types(rows.dtype, torch.float32)
-    with torch.autocast(rows.device.type, enabled=False):
-        everything = torch.cat([other_view, same_view]).to(dtype)
-        logits = rows.to(dtype) @ everything.T / temperature
+    everything = torch.cat([other_view.to(dtype), same_view.to(dtype)])
+    logits = full_product(rows.to(dtype), everything.T) / temperature
     itself = torch.zeros_like(logits, dtype=torch.bool)
     itself.diagonal(len(other_view) + offset).fill_(True)
     return logits.masked_fill(itself, -torch.inf)

@@ -57,14 +57,11 @@ class _GatherWithGrad(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        ctx.num_rows = len(tensor)
         return gather_cat(tensor)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Tensor:
-        total = grad_output.contiguous().clone()
-        dist.all_reduce(total)
-        return total.narrow(0, rank() * ctx.num_rows, ctx.num_rows)
+        return sum_to_own_rows(grad_output)
 
 
 def gather_cat_with_grad(tensor: Tensor, *, others: bool = True) -> Tensor:
@@ -146,6 +143,22 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     total = tensor.detach().to(wire_device(), copy=True)
     dist.all_reduce(total)
     return total.to(tensor.device)
+
+
+@torch.no_grad()
+def sum_to_own_rows(tensor: Tensor) -> Tensor:
+    """Of the sum of `tensor` (R * B, ...) over the ranks the B rows that are this rank's; no gradient.
+
+    The rows of rank 0 come first, as `gather_cat` has them.
+    """
+    if world_size() == 1:
+        return tensor.detach()
+    share = len(tensor) // world_size()
+    if dist.get_backend() == "nccl":  # each row goes to one rank only
+        own = tensor.new_empty(share, *tensor.shape[1:])
+        dist.reduce_scatter_tensor(own, tensor.detach().contiguous())
+        return own
+    return sum_over_ranks(tensor).narrow(0, rank() * share, share)
 
 
 @torch.no_grad()

@@ -25,7 +25,9 @@ def idle_operator(lr: float, *, momentum: float, weight_decay: float) -> Tensor:
         [[0.5, -0.25], [1.0, 0.5]]
     """
     return torch.tensor(
-        [[1 - lr * weight_decay, -lr * momentum], [weight_decay, momentum]], dtype=torch.float64
+        [[1 - lr * weight_decay, -lr * momentum], [weight_decay, momentum]],
+        dtype=torch.float64,
+        device="cpu",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -11,7 +12,7 @@ def check_instances(index: Tensor, num_rows: int) -> None:
     Raises:
         ValueError: An instance outside 0..N-1.
     """
-    lowest, highest = (int(bound) for bound in index.aminmax())
+    lowest, highest = torch.stack(index.aminmax()).tolist()  # one question to a GPU, not two
     if lowest < 0 or highest >= num_rows:
         raise ValueError(
             f"The classifier has {num_rows} rows, one for each training image, but the batch holds the "

@@ -38,7 +38,9 @@ def gather_rows(local: Tensor, total: int) -> Tensor:
     return parts.transpose(0, 1).flatten(0, 1)[:total]
 
 
-def gather_rows_in_chunks(local: Tensor, total: int, *, chunk: int = 1 << 16) -> Tensor:
+def gather_rows_in_chunks(
+    local: Tensor, total: int, *, chunk: int = 1 << 16, into: Tensor | None = None
+) -> Tensor:
     """(total, ...) all rows in their global order, on the host of rank 0; (0, ...) on the others.
 
     Only rank 0 ever holds more than `chunk` rows of each rank.
@@ -47,8 +49,11 @@ def gather_rows_in_chunks(local: Tensor, total: int, *, chunk: int = 1 << 16) ->
         local: (n_local, ...) each rank's own rows, of any type, on any device.
         total: Rows of all ranks.
         chunk: Rows of each rank that are sent at a time.
+        into: (total, ...) on rank 0: where they go, and what is returned.
     """
-    whole = torch.empty(total if rank() == 0 else 0, *local.shape[1:], dtype=local.dtype)
+    whole = into
+    if whole is None:
+        whole = torch.empty(total if rank() == 0 else 0, *local.shape[1:], dtype=local.dtype)
     longest = -(-total // world_size())
     for start in range(0, longest, chunk):
         rows = min(chunk, longest - start)

@@ -16,6 +16,8 @@ from mmssl.engine.runner import Runner
 from mmssl.evaluation.features import bare_model
 from mmssl.losses import instance_softmax
 from mmssl.models.heads import InstanceClassifier
+from mmssl.models.memories import shard_state
+from mmssl.ops.collectives import sum_to_own_rows
 from mmssl.ops.sharded_rows import gather_rows_in_chunks
 from tests.helpers.killed import Killed
 from tests.helpers.pic_runs import NUM_IMAGES, pic_config
@@ -125,6 +127,9 @@ def train(rank: int, folder: str) -> None:
     found["even"] = even_images(shard=True)
     own = torch.arange(14).view(7, 2)[rank::2]
     found["in_chunks"] = gather_rows_in_chunks(own, 7, chunk=2)
+    found["own_sum"] = sum_to_own_rows(torch.arange(8).view(4, 2) * (1 + 9 * rank))
+    shard_state.IN_MEMORY = 0
+    found["mapped"] = outcome(Path(folder) / "mapped", 4, "sharded", **TWO)
     torch.save(found, f"{folder}/{rank}.pth")
     dist.destroy_process_group()
 
@@ -240,6 +245,22 @@ def test_equivalence_sharded_softmax_on_given_features(ranks) -> None:
 def test_equivalence_a_rank_without_classes(ranks) -> None:
     for found, expected in zip(ranks[0]["even"], even_images(shard=False), strict=True):
         torch.testing.assert_close(found, expected)
+
+
+def test_values_a_sum_goes_to_the_rank_of_its_rows(ranks) -> None:
+    whole = 11 * torch.arange(8).view(4, 2)
+    assert torch.equal(torch.cat([found["own_sum"] for found in ranks]), whole)
+
+
+def test_state_shards_that_are_many_come_together_in_a_file(folder) -> None:
+    """It is gone afterwards, and the checkpoint is the same."""
+    files = [
+        torch.load(folder / case / "iter_8.pth", weights_only=True)
+        for case in ("mapped", "sharded")
+    ]
+    for key, value in files[1]["state_dict"].items():
+        assert torch.equal(files[0]["state_dict"][key], value), key
+    assert not list((folder / "mapped").rglob("*.bin"))
 
 
 def test_values_rows_come_together_in_chunks(ranks) -> None:

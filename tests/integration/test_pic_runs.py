@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -104,3 +106,73 @@ def test_state_a_loss_that_is_not_finite_skips_the_rows_too(tmp_path, accumulate
     assert rows.num_steps == 6 // accumulate - 1
     assert len(rows.gradient) == len(rows.batch) == 0
     assert all(torch.isfinite(part).all() for part in rows.all_rows())
+
+
+@HOOKS.register_module()
+class FirstRowsHook(Hook):
+    """Keeps what the rows are when a run begins."""
+
+    priority = "VERY_LOW"
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == 0:
+            self.rows = copy.deepcopy(runner.model.head.rows)
+
+
+def test_state_weights_of_a_run_begin_another(tmp_path):
+    """`load_from` a file from inside of an accumulation: no gradient, momentum or image of it stays."""
+    options = {"optim_wrapper.accumulative_counts": 3}
+    head = dict(SAMPLED, init_recent="all")
+    train(pic_config(tmp_path / "a", head, **options))
+    file = tmp_path / "a" / "iter_4.pth"
+    saved = torch.load(file, weights_only=True)["state_dict"]
+    assert len(saved["head.rows.gradient"]) and saved["head.rows.momentum"].any()
+    hooks = [dict(type="InstanceRowsHook"), dict(type="FirstRowsHook")]
+    runner = train(pic_config(tmp_path / "b", head, load_from=str(file), custom_hooks=hooks))
+    rows = next(hook.rows for hook in runner.hooks if isinstance(hook, FirstRowsHook))
+    assert (rows.num_steps, len(rows.gradient), len(rows.batch)) == (0, 0, 0)
+    assert rows.recent.known.tolist() == list(range(19, 24))
+    assert not rows.all_rows()[1].any()
+    assert torch.equal(rows.all_rows()[0], saved["head.rows.weight"])
+
+
+def test_state_a_run_of_a_parameter_begins_one_of_sampled_rows(tmp_path):
+    first = train(pic_config(tmp_path / "a", {}, custom_hooks=[]))
+    file = str(tmp_path / "a" / "iter_8.pth")
+    config = pic_config(tmp_path / "b", SAMPLED, load_from=file)
+    runner = Runner.from_cfg(config)
+    runner.load_or_resume()
+    saved = torch.load(file, weights_only=True)["state_dict"]["head.weight"]
+    assert torch.equal(runner.model.head.class_weights(), saved)
+    assert train(config).iter == first.iter
+    with pytest.raises(ValueError, match="takes them out of the optimizer.*load_from"):
+        train(pic_config(tmp_path / "a", SAMPLED, resume=True))
+
+
+def test_raises_on_a_classifier_that_nobody_leaves_out(tmp_path):
+    with pytest.raises(RuntimeError, match="save_classifier=False has no effect here"):
+        train(pic_config(tmp_path, dict(save_classifier=False), custom_hooks=[]))
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_state_files_without_the_classifier_lack_its_momentum_too(tmp_path, accumulate):
+    """Nothing in them is as large as the rows."""
+    head, rows = dict(num_instances=24, save_classifier=False), (24, 6)
+    options = {
+        "optim_wrapper.optimizer.momentum": 0.9,
+        "optim_wrapper.accumulative_counts": accumulate,
+    }
+    config = pic_config(tmp_path, head, **options)
+    train(config)
+    sizes = {}
+    for name in ("iter_4", "iter_8"):
+        file = torch.load(tmp_path / f"{name}.pth", weights_only=True)
+        state = file["optimizer"]["state"].values()
+        tensors = [*file["state_dict"].values(), *file["gradients"].values()]
+        tensors += [item for items in state for item in items.values() if torch.is_tensor(item)]
+        assert len(tensors) > 5 and all(tuple(tensor.shape) != rows for tensor in tensors)
+        sizes[name] = (tmp_path / f"{name}.pth").stat().st_size
+    train(pic_config(tmp_path / "whole", {}, **options))
+    numbers = 4 * rows[0] * rows[1]
+    for name, size in sizes.items():
+        assert (tmp_path / "whole" / f"{name}.pth").stat().st_size - size > 2 * numbers

@@ -170,3 +170,16 @@ def test_state_fill_goes_through_the_converter() -> None:
     model = MODELS.build(config_of())
     model.load_state_dict(from_official(filled))
     assert torch.equal(model.head.weight, filled["sim_matrix"])
+
+
+def test_state_files_of_the_training_machine_are_not_made_again(tmp_path: Path) -> None:
+    """Rows that lay in files come into memory, and nothing is written where the config says."""
+    folder = tmp_path / "rows"
+    config = config_of(num_negatives=4, storage="host", folder=str(folder))
+    model = MODELS.build(config)
+    folder.rmdir()
+    text = f"model = {config!r}\n"
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(cfg=text)), tmp_path / "ours.pth")
+    again = load_algorithm(tmp_path / "ours.pth")
+    assert torch.equal(again.head.class_weights(), model.head.class_weights())
+    assert again.head.rows.store.storage == "host" and not folder.exists()

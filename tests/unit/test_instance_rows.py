@@ -346,7 +346,98 @@ def test_raises_on_images_without_a_row(num_negatives):
 def test_raises_on_options_that_do_not_fit():
     with pytest.raises(ValueError, match="num_instances >= 1"):
         InstanceClassifier(8, 0)
-    with pytest.raises(ValueError, match="without num_negatives every step reads all rows"):
+    with pytest.raises(
+        ValueError, match="storage of an InstanceClassifier is for a sampled softmax"
+    ):
         InstanceClassifier(8, 5, storage="host")
+    for options in (
+        dict(init_recent="bogus"),
+        dict(correction="bogus"),
+        dict(correction="none", shard=True),
+        dict(folder="/nowhere"),
+    ):
+        with pytest.raises(
+            ValueError, match=f"{next(iter(options))} of an InstanceClassifier is for"
+        ):
+            InstanceClassifier(8, 5, **options)
+    with pytest.raises(ValueError, match="correction must be one of"):
+        InstanceClassifier(8, 5, num_negatives=2, correction="bogus")
     with pytest.raises(ValueError, match="init_recent must be"):
         InstanceClassifier(8, 5, num_negatives=2, init_recent="some")
+
+
+@pytest.mark.parametrize("theirs", ["closed_form", "none"])
+def test_raises_on_rows_that_another_correction_kept(theirs):
+    """Its file does not hold what the rows owe in the way of the other."""
+    head, other = head_of(5), head_of(5, correction=theirs)
+    run(other, range(15))
+    before = copy.deepcopy(head.state_dict())
+    with pytest.raises(
+        RuntimeError, match=f"correction is '{theirs}' in the file and 'exact' here"
+    ):
+        head.load_state_dict(other.state_dict())
+    assert torch.equal(head.state_dict()["rows.weight"], before["rows.weight"])
+
+
+def test_state_looked_at_between_forward_and_backward():
+    """A state dict in between takes no gradient away."""
+    plain, looked = head_of(5), head_of(5)
+    for step in range(6):
+        for head in (plain, looked):
+            features, index = batch_of(step)
+            loss = loss_of(head, features, index)
+            if head is looked:
+                head.state_dict()
+            loss.backward()
+            head.rows.step(warm_up(step), **SGD)
+    assert torch.equal(plain.rows.all_rows()[1], looked.rows.all_rows()[1])
+
+
+@pytest.mark.parametrize("options", [dict(), dict(init_recent="all"), dict(storage="host")])
+def test_state_a_new_run_begins_with_the_weights_alone(options):
+    """No momentum, no step that is owed, no half of an accumulation, no recent image."""
+    head, other = head_of(5, **options), head_of(5, **options)
+    run(head, range(15))
+    loss_of(head, *batch_of(15)).backward()
+    head.rows.keep_gradient()
+    weight = copy.deepcopy(head).rows.all_rows()[0]
+    head.rows.restart()
+    assert (head.rows.num_steps, len(head.rows.gradient), len(head.rows.batch)) == (0, 0, 0)
+    other.rows.store.weight.copy_(weight)
+    assert deviation(run(head, range(20, 30))[0], run(other, range(20, 30))[0]) == 0
+    for mine, theirs in zip(head.rows.all_rows(), other.rows.all_rows()):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("options", [dict(num_negatives=5), dict(num_negatives=None, shard=True)])
+def test_state_a_parameter_is_a_start_of_other_rows(options):
+    plain, head = head_of(None), head_of(options.pop("num_negatives"), **options)
+    with torch.no_grad():
+        plain.weight.mul_(2)
+    run(head, range(9))  # whatever it did before is forgotten
+    head.load_state_dict(plain.state_dict())
+    weight, momentum = head.rows.all_rows()
+    assert torch.equal(weight, plain.weight) and not momentum.any()
+    fresh = head_of(head.rows.recent and 5, **options)
+    fresh.rows.store.weight.mul_(2)
+    assert deviation(run(head, range(12))[0], run(fresh, range(12))[0]) == 0
+    larger = InstanceClassifier(D, N + 1)
+    with pytest.raises(RuntimeError, match="a row for each of 31 images of 6 numbers in the file"):
+        head.load_state_dict(larger.state_dict())
+
+
+def test_raises_on_files_of_other_options():
+    five, seven = head_of(5), head_of(7)
+    with pytest.raises(RuntimeError, match=r"is 7 here, 5 in the file. Set num_negatives=5"):
+        seven.load_state_dict(five.state_dict())
+    with pytest.raises(RuntimeError, match="rows of a sampled or sharded classifier.*Set num_neg"):
+        head_of(None).load_state_dict(five.state_dict())
+
+
+def test_state_what_is_owed_is_not_rounded_with_the_model():
+    head = head_of(5, dtype=torch.float32)
+    run(head, range(10))
+    before = head.rows.cohorts.operators.clone()
+    head.half().float()
+    assert before.dtype == torch.float64 and len(before) > 2
+    assert torch.equal(head.rows.cohorts.operators, before)

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from mmssl.losses import instance_softmax
+from tests.helpers.product_precision import product_precisions
 
 B, D, C = 4, 6, 11
 
@@ -116,3 +117,26 @@ def test_raises_on_shapes_that_do_not_fit():
     for wrong in ((large[:, :4], small), (large[:3], small), (large, small[:5])):
         with pytest.raises(ValueError, match="crop by crop, for 4 images"):
             instance_softmax(*wrong, weight, target, temperature=0.2)
+
+
+def test_values_products_keep_all_bits_of_float32():
+    """Forward and backward, whatever the run allows elsewhere."""
+    large, small, weight, target = inputs(torch.float32)
+
+    def loss():
+        return instance_softmax(large, small, weight, target, temperature=0.2).loss
+
+    for found in product_precisions(loss):
+        assert found == {("highest", torch.float32)}
+
+
+def test_equivalence_backward_inside_of_autocast():
+    """It may be called from there; gradients are the same."""
+    slopes = []
+    for inside in (False, True):
+        large, small, weight, target = inputs(torch.float32)
+        loss = instance_softmax(large, small, weight, target, temperature=0.2).loss
+        with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+            slopes.append(torch.autograd.grad(loss, (large, small, weight)))
+    for mine, theirs in zip(*slopes):
+        assert torch.equal(mine, theirs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,3 +113,21 @@ def test_values_url_is_downloaded_once(tmp_path, monkeypatch):
 def test_values_sha256(tmp_path):
     (tmp_path / "f").write_bytes(b"abc")
     assert file_sha256(tmp_path / "f").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
+def test_state_mapped_weights_are_read_when_they_are_used(tmp_path):
+    """The state dict alone: other parts, and files of old torch, are read at once."""
+    content = dict(state_dict=dict(weight=torch.arange(9.0)), optimizer=dict(state=torch.ones(5)))
+    file, old = tmp_path / "new.pth", tmp_path / "old.pth"
+    torch.save(content, file)
+    torch.save(content, old, _use_new_zipfile_serialization=False)
+    for path, is_mapped in ((file, True), (old, False)):
+        loaded = load_weights_file(path, mapped=True)
+        maps = Path("/proc/self/maps")
+        if maps.exists():
+            assert (str(path) in maps.read_text()) == is_mapped
+        path.unlink()
+        assert torch.equal(loaded["state_dict"]["weight"], torch.arange(9.0))
+        del loaded["state_dict"]
+        assert torch.equal(loaded["optimizer"]["state"], torch.ones(5))
+        assert not maps.exists() or str(path) not in maps.read_text()

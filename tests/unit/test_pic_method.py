@@ -118,7 +118,9 @@ def test_values_one_layer_and_rows_for_every_image():
 def stand_in(model: nn.Module, optimizer, **wrapper) -> SimpleNamespace:
     """What the hook needs of a runner."""
     options = dict(optimizer=optimizer, clip_grad_kwargs=None, should_update=lambda: True)
-    return SimpleNamespace(model=model, optim_wrapper=SimpleNamespace(**(options | wrapper)))
+    return SimpleNamespace(
+        iter=0, model=model, optim_wrapper=SimpleNamespace(**(options | wrapper))
+    )
 
 
 def hooked(**wrapper) -> tuple[PIC, torch.optim.SGD, InstanceRowsHook, SimpleNamespace]:
@@ -247,3 +249,13 @@ def test_state_views_of_any_number_share_the_target():
     """tiny_views: two crops of one size are two large ones."""
     model = ready(tiny_pic())
     assert model._count_large(tiny_views().images) == 2
+
+
+def test_raises_on_fused_steps_under_a_loss_scale():
+    """torch tells of a fused step that was skipped as of one that was made."""
+    model = ready(PIC(TinyBackbone((3,)), Same(16), dict(num_instances=12, num_negatives=4)))
+    fused = torch.optim.SGD(model.parameters(), lr=0.1, fused=True)
+    scaler = torch.amp.GradScaler("cpu")
+    with pytest.raises(ValueError, match="Leave out fused"):
+        InstanceRowsHook().before_train(stand_in(model, fused, loss_scaler=scaler))
+    InstanceRowsHook().before_train(stand_in(model, fused))

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from mmssl.losses import nt_xent, view_logits
 from mmssl.models.layers import norm_layer
 from mmssl.registry import MODELS
+from tests.helpers.product_precision import product_precisions
 from tests.helpers.tiny import tiny_model, tiny_simclr, tiny_views
 from tests.helpers.tolerance import FLOAT64
 
@@ -173,3 +174,20 @@ def test_raises_for_what_does_not_fit() -> None:
         nt_xent(one, one, one, one, temperature=0.2, offset=1)
     with pytest.raises(ValueError, match="batch of one image over all processes"):
         tiny_model("simclr")(tiny_views(size=1), mode="loss")
+
+
+def test_values_products_keep_all_bits_of_float32() -> None:
+    """Forward and backward, whatever the run allows elsewhere."""
+    one, two = (unit(4, 6, seed=seed).float().requires_grad_() for seed in (0, 1))
+    for found in product_precisions(lambda: nt_xent(one, two, one, two, temperature=0.5)):
+        assert found == {("highest", torch.float32)}
+    assert one.grad is not None and two.grad is not None
+
+
+def test_gradcheck_of_the_second_order() -> None:
+    one, two = (unit(3, 4, seed=seed).requires_grad_() for seed in (0, 1))
+
+    def loss(one: Tensor, two: Tensor) -> Tensor:
+        return nt_xent(one, two, one, two, temperature=0.5)
+
+    assert torch.autograd.gradgradcheck(loss, (one, two))

@@ -91,7 +91,7 @@ class Step:
 
     def __init__(self, name: str, images: int, args: argparse.Namespace) -> None:
         torch.manual_seed(0)
-        self.plain = name == "plain"
+        self.plain, self.device = name == "plain", torch.device(args.device)
         sampled = dict(num_negatives=args.negatives, init_recent="all") if name == "sampled" else {}
         in_files = name == "sampled" and args.law and images >= args.mapped and args.folder
         where = dict(storage="host", folder=args.folder) if in_files else {}
@@ -131,10 +131,9 @@ class Step:
         )
         return loss.detach()
 
-    @staticmethod
-    def clock() -> float:
+    def clock(self) -> float:
         """Now, with nothing left to do on a GPU; on a CPU the time that this process has had."""
-        if not torch.cuda.is_available():
+        if self.device.type != "cuda":
             return time.process_time()
         torch.cuda.synchronize()
         return time.perf_counter()

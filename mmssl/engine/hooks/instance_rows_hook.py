@@ -20,11 +20,12 @@ class InstanceRowsHook(Hook):
 
     after_load_checkpoint   refuse to resume without the rows; leave them as they are if a file of weights has
                             none and `save_classifier=False`                                     <-
-    before_train            find the rows and the settings of the optimizer that apply to them; from now on:
+    before_train            a new run begins with the weights of the rows alone; find the settings of the
+                            optimizer that apply to them; from now on:                          <-
         optimizer.step()        the rows that were in the softmax take the same step of SGD      <-
     after_train_iter        no step: keep the gradients (accumulation), or drop them with the batch (a loss
                             that was not finite, a step that the scaler of float16 skipped)      <-
-    before_save_checkpoint  leave classifiers out that are not to be saved                       <-
+    before_save_checkpoint  leave classifiers out that are not to be saved, and their momenta    <-
     after_train             leave the optimizer as it was
 
     The settings are those of the group that the first weight of the backbone is in, at the moment of the
@@ -41,7 +42,8 @@ class InstanceRowsHook(Hook):
         """Register with the optimizer.
 
         Raises:
-            ValueError: No `InstanceClassifier`, or rows to step and an optimizer other than plain SGD.
+            ValueError: No `InstanceClassifier`; rows to step and an optimizer other than plain SGD, or a
+                fused one under a loss scale.
         """
         self._handle = None
         heads = list(_heads(runner).values())
@@ -51,6 +53,11 @@ class InstanceRowsHook(Hook):
             )
         self.rows = [head.rows for head in heads if head.rows is not None]
         self.stepped = False
+        if (
+            runner.iter == 0
+        ):  # of a file that was only loaded; its other momenta are not taken over either
+            for rows in self.rows:
+                rows.restart()
         if self.rows:
             self._register(runner)
 
@@ -58,6 +65,12 @@ class InstanceRowsHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self.wrapper = runner.optim_wrapper
         self.group = _group_of(self.wrapper.optimizer, model.backbone)
+        if self.group.get("fused") and getattr(self.wrapper, "loss_scaler", None) is not None:
+            raise ValueError(
+                "With optimizer=dict(fused=True) and a loss scale (float16) nobody is told of steps that are "
+                "skipped, and the rows of the classifier would run ahead. Leave out fused, or train in "
+                "bfloat16 without loss scale."
+            )
         if self.wrapper.clip_grad_kwargs:
             print_log(
                 "clip_grad clips the gradients of the network, not those of the classifier's rows, which are "
@@ -88,21 +101,34 @@ class InstanceRowsHook(Hook):
         self.stepped = False
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Take the rows of classifiers with `save_classifier=False` out."""
+        """Take the rows of classifiers with `save_classifier=False` out, with momenta and gradients."""
         for name, head in _heads(runner).items():
-            if not head.save_classifier:
-                state = checkpoint["state_dict"]
+            if head.save_classifier:
+                continue
+            for state in (checkpoint["state_dict"], runner.pending_gradients):
                 for key in [key for key in state if key.startswith(f"{name}.")]:
                     del state[key]
+            groups = runner.optim_wrapper.optimizer.param_groups
+            trained = [parameter for group in groups for parameter in group["params"]]
+            for place, parameter in enumerate(trained):
+                if parameter is head.weight and "optimizer" in checkpoint:
+                    checkpoint["optimizer"]["state"].pop(place, None)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Deal with files that were written with `save_classifier=False`.
+        """Deal with files that were written with `save_classifier=False`, or with another kind of classifier.
 
         Raises:
-            ValueError: Resuming without the rows.
+            ValueError: Resuming without the rows, or with rows that were a parameter and are none now.
         """
         state = checkpoint.get("state_dict", checkpoint)
         for name, head in _heads(runner).items():
+            if runner._resume and head.rows is not None and f"{name}.weight" in state:
+                raise ValueError(
+                    f"The class weights of the checkpoint are a parameter ({name}.weight), here "
+                    "num_negatives or shard takes them out of the optimizer: training cannot go on where it "
+                    "stopped. Resume with the options of the file, or start a new run from its weights "
+                    "with load_from."
+                )
             if any(key.removeprefix("module.").startswith(f"{name}.") for key in state):
                 continue
             if runner._resume:

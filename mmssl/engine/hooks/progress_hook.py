@@ -7,6 +7,7 @@ from mmengine.model import is_model_wrapper
 
 from mmssl.engine.hooks.momentum_update_hook import MomentumUpdateHook
 from mmssl.models.algorithms.base import BaseAlgorithm
+from mmssl.models.heads import InstanceClassifier
 from mmssl.models.memories import InstanceRows, Prototypes
 from mmssl.models.momentum_twin import MomentumTwin
 from mmssl.registry import HOOKS
@@ -33,8 +34,8 @@ class ProgressHook(Hook):
 
         Raises:
             RuntimeError: The model holds a `MomentumTwin` but the run has no `MomentumUpdateHook`, or
-                `Prototypes` but no hook with `fills_prototypes = True`, or `InstanceRows` but no hook with
-                `steps_instance_rows = True`.
+                `Prototypes` but no hook with `fills_prototypes = True`, or `InstanceRows` or a classifier
+                that is not to be saved but no hook with `steps_instance_rows = True`.
             ValueError: The method keeps something for every image, but for another number of them.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -60,6 +61,18 @@ class ProgressHook(Hook):
             raise RuntimeError(
                 f"The class weights of {type(model).__name__} are no parameters, and no hook steps them. Add "
                 "dict(type='InstanceRowsHook') to custom_hooks."
+            )
+
+        left_out = any(
+            isinstance(part, InstanceClassifier) and not part.save_classifier
+            for part in model.modules()
+        )
+        if left_out and not any(
+            getattr(hook, "steps_instance_rows", False) for hook in runner.hooks
+        ):
+            raise RuntimeError(
+                "save_classifier=False has no effect here: no hook leaves the class weights out of "
+                "checkpoints. Add dict(type='InstanceRowsHook') to custom_hooks."
             )
 
         rows, images = (

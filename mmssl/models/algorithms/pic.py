@@ -103,9 +103,10 @@ class PIC(BaseAlgorithm):
             ValueError: No view, large crops that do not come first, or an image without a row.
         """
         num_large, num_images = self._count_large(views.images), len(views.index)
-        classes = self.head(views.index)
         # a pass for each crop, for each has batch statistics of its own; rows are crop-major
         features = torch.cat([self.embed(crop) for crop in views.images])
+        # behind the network, which a GPU works at while the rows are looked for
+        classes = self.head(views.index)
         large, small = features.split(
             [num_large * num_images, (len(views.images) - num_large) * num_images]
         )

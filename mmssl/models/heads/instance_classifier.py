@@ -5,15 +5,19 @@ Parametric Instance Classification for Unsupervised Visual Feature Learning (PIC
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmssl.models.memories.idle_cohorts import Correction
 from mmssl.models.memories.instance_rows import InstanceRows
+from mmssl.models.memories.shard_state import fresh_state
+from mmssl.ops.collectives import world_size
 from mmssl.ops.instance_index import check_instances
 from mmssl.registry import MODELS
 
@@ -43,6 +47,8 @@ class InstanceClassifier(BaseModule):
     | None            | True    | row i on rank i mod G, all in every softmax | `InstanceRowsHook` |
     | K               | any     | softmax over the batch and the K last images | `InstanceRowsHook` |
 
+    The weights of the first are a start of the others: a checkpoint of it loads into them, as a new run.
+
     In the last two the rows are no parameters: DDP sends nothing of them, and the hook repeats the step of
     the run's SGD on them, with its learning rate, momentum and weight decay. With K neither time nor memory
     on the device grows with the data set, but for the shard where `storage='device'`.
@@ -67,7 +73,7 @@ class InstanceClassifier(BaseModule):
         rows: `InstanceRows`, or `None`.
 
     Raises:
-        ValueError: Options that do not fit together.
+        ValueError: Options that do not fit together, or that have no effect together.
     """
 
     weight: nn.Parameter | None
@@ -97,11 +103,19 @@ class InstanceClassifier(BaseModule):
             )
         self.in_channels, self.num_instances = in_channels, num_instances
         self.temperature, self.save_classifier = temperature, save_classifier
-        if num_negatives is None and not shard and storage == "device":
+        _check_effect(num_negatives, init_recent, correction, storage, folder)
+        if num_negatives is None and not shard:
             self.weight = nn.Parameter(torch.empty(num_instances, in_channels))
             nn.init.normal_(self.weight, std=init_std)
             self.rows = None
             return
+        if storage == "host" and not shard and world_size() > 1:
+            print_log(
+                "Every rank keeps all rows of the classifier in the memory of its host, and rank 0 sends "
+                "them to the others at the start: storage='host' on several ranks wants shard=True.",
+                logger="current",
+                level=logging.WARNING,
+            )
         self.register_parameter("weight", None)
         self.rows = InstanceRows(
             num_instances,
@@ -115,6 +129,26 @@ class InstanceClassifier(BaseModule):
             init_std=init_std,
         )
         self.rows.may_be_absent = not save_classifier
+
+    def _load_from_state_dict(
+        self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+    ) -> None:
+        own, sampled = prefix + "weight", prefix + "rows.weight"
+        if self.rows is not None and own in state_dict and sampled not in state_dict:
+            recent = None if self.rows.recent is None else self.rows.recent.start()
+            started = fresh_state(state_dict.pop(own), self.rows.cohorts.correction, recent)
+            state_dict.update({f"{prefix}rows.{name}": value for name, value in started.items()})
+        elif self.rows is None and own not in state_dict and sampled in state_dict:
+            error_msgs.append(
+                f"The file has the rows of a sampled or sharded classifier ({prefix}rows.*), which may owe "
+                "steps of the optimizer; here they are a parameter. Set num_negatives (or shard=True) as in "
+                "the file, or have tools/convert_checkpoint.py bring them up to date (--to official, and "
+                "back)."
+            )
+            return
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
     def forward(self, index: Tensor) -> InstanceClasses:
         """The classes for a batch.
@@ -139,3 +173,27 @@ class InstanceClassifier(BaseModule):
         if self.rows is None:
             return self.weight.detach().cpu()
         return self.rows.all_rows()[0]
+
+
+def _check_effect(
+    num_negatives: int | None,
+    init_recent: str,
+    correction: str,
+    storage: str,
+    folder: str | Path | None,
+) -> None:
+    """Complain about options of a sampled softmax where there is none."""
+    if num_negatives is not None:
+        return
+    given = dict(
+        init_recent=init_recent != "none",
+        correction=correction != "exact",
+        storage=storage != "device",
+        folder=folder is not None,
+    )
+    without = [name for name, is_given in given.items() if is_given]
+    if without:
+        raise ValueError(
+            f"{', '.join(without)} of an InstanceClassifier is for a sampled softmax: without num_negatives "
+            "every step reads all rows. Set num_negatives, or leave it out."
+        )

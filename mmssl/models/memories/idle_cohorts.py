@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmssl.ops.idle_sgd import compose, idle_operator, idle_power
 
@@ -17,12 +17,15 @@ Correction = Literal["exact", "closed_form", "none"]
 CORRECTIONS = ("exact", "closed_form", "none")
 
 
-class IdleCohorts(nn.Module):
+class IdleCohorts:
     """One operator for all rows that stopped at the same step; a cohort goes when its last row does.
 
     `exact` multiplies the operator of every step into every cohort, so any change of the learning rate,
     momentum or weight decay is followed. `closed_form` raises the operator of the newest settings to the
     number of idle steps, which is exact for constant settings only. `none` does nothing.
+
+    The tables are small and stay on the CPU, whatever becomes of the model: each change of their length
+    would otherwise stop a GPU, and a change of the model's type would round the operators.
 
     Args:
         num_rows: Rows that are idle from step 0 on.
@@ -38,25 +41,13 @@ class IdleCohorts(nn.Module):
         ValueError: An unknown correction.
     """
 
-    births: Tensor
-    operators: Tensor
-    counts: Tensor
-
     def __init__(self, num_rows: int, correction: Correction = "exact") -> None:
-        super().__init__()
         if correction not in CORRECTIONS:
             raise ValueError(f"correction must be one of {CORRECTIONS}, got {correction!r}.")
         self.correction = correction
-        eye = torch.eye(2, dtype=torch.float64)[None]
-        self.register_buffer("births", torch.zeros(1, dtype=torch.long), persistent=False)
-        self.register_buffer("operators", eye, persistent=False)
-        self.register_buffer("counts", torch.full((1,), num_rows), persistent=False)
-
-    def _apply(self, fn, recurse=True):
-        """The device follows the model; the operators stay float64."""
-        super()._apply(fn, recurse)
-        self.operators = self.operators.double()
-        return self
+        self.births = torch.zeros(1, dtype=torch.long, device="cpu")
+        self.operators = _identity()
+        self.counts = torch.full((1,), num_rows, device="cpu")
 
     def join(self, birth: int, num_rows: int) -> None:
         """Rows become idle after `birth` finished steps, the newest cohort or a newer one."""
@@ -65,21 +56,20 @@ class IdleCohorts(nn.Module):
         if len(self.births) and int(self.births[-1]) == birth:
             self.counts[-1] += num_rows
             return
-        eye = torch.eye(2).to(self.operators)[None]
         self.births = torch.cat([self.births, self.births.new_tensor([birth])])
-        self.operators = torch.cat([self.operators, eye])
+        self.operators = torch.cat([self.operators, _identity()])
         self.counts = torch.cat([self.counts, self.counts.new_tensor([num_rows])])
 
     def owed(self, cohort: Tensor, now: int, settings: tuple[float, float, float]) -> Tensor:
         """The operator that brings rows up to date.
 
         Args:
-            cohort: (n,) birth of the cohort of each row.
+            cohort: (n,) birth of the cohort of each row, on the CPU.
             now: Finished steps.
             settings: Learning rate, momentum and weight decay of the last step (`closed_form`).
 
         Returns:
-            (n, 2, 2) float64.
+            (n, 2, 2) float64, on the CPU.
         """
         place = torch.searchsorted(self.births, cohort.to(self.births))
         if self.correction == "closed_form":
@@ -89,7 +79,7 @@ class IdleCohorts(nn.Module):
         return self.operators[place]
 
     def leave(self, cohort: Tensor) -> None:
-        """Rows whose cohorts have these births, (n,), are idle no more."""
+        """Rows whose cohorts have these births, (n,) on the CPU, are idle no more."""
         place = torch.searchsorted(self.births, cohort.to(self.births))
         left = self.counts - torch.bincount(place, minlength=len(self.births))
         alive = left > 0
@@ -100,13 +90,13 @@ class IdleCohorts(nn.Module):
         """A step of the optimizer that none of the rows took part in."""
         if self.correction == "exact":
             step = idle_operator(lr, momentum=momentum, weight_decay=weight_decay)
-            self.operators = compose(step.to(self.operators.device), self.operators)
+            self.operators = compose(step, self.operators)
 
     def restart(self, birth: int) -> None:
         """All rows are up to date after `birth` finished steps."""
         total = self.counts.sum(0, keepdim=True)
         self.births = self.births.new_tensor([birth])
-        self.operators = torch.eye(2).to(self.operators)[None]
+        self.operators = _identity()
         self.counts = total
 
     def load(self, births: Tensor, operators: Tensor, cohort: Tensor) -> None:
@@ -117,10 +107,14 @@ class IdleCohorts(nn.Module):
             operators: (T, 2, 2).
             cohort: (n,) birth of the cohort of each idle row of this rank.
         """
-        device = self.births.device
-        place = torch.searchsorted(births.to(cohort), cohort)
-        counts = torch.bincount(place, minlength=len(births)).to(device)
+        births = births.to("cpu", torch.long)
+        place = torch.searchsorted(births, cohort.to("cpu", torch.long))
+        counts = torch.bincount(place, minlength=len(births))
         alive = counts > 0
-        self.births = births.to(device, torch.long)[alive]
-        self.operators = operators.to(device, torch.float64)[alive]
-        self.counts = counts[alive]
+        self.births, self.counts = births[alive], counts[alive]
+        self.operators = operators.to("cpu", torch.float64)[alive]
+
+
+def _identity() -> Tensor:
+    """(1, 2, 2): nothing is owed."""
+    return torch.eye(2, dtype=torch.float64, device="cpu")[None]

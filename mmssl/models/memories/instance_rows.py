@@ -17,12 +17,12 @@ from mmssl.ops.collectives import gather_cat, gather_objects, rank, reduce_mean,
 from mmssl.ops.idle_sgd import moved
 from mmssl.ops.instance_index import check_instances
 from mmssl.ops.progress_bar import progress_bar
-from mmssl.ops.sharded_rows import gather_rows_in_chunks
 
-from .idle_cohorts import Correction, IdleCohorts
+from .idle_cohorts import CORRECTIONS, Correction, IdleCohorts
+from .member_change import member_change
 from .recent_instances import RecentInstances
 from .row_store import ACTIVE, MANY, RowStore
-from .shard_state import merged_shards
+from .shard_state import gathered, merged_shards, misfit
 
 
 class InstanceRows(nn.Module):
@@ -87,10 +87,6 @@ class InstanceRows(nn.Module):
         super().__init__()
         if init_recent not in ("none", "all"):
             raise ValueError(f"init_recent must be 'none' or 'all', got {init_recent!r}.")
-        if num_negatives is None and storage == "host":
-            raise ValueError(
-                "storage='host' is for a sampled softmax: without num_negatives every step reads all rows."
-            )
         self.num_rows, self.shard = num_rows, shard
         self.num_shards, self.place = (world_size(), rank()) if shard else (1, 0)
         self.recent: RecentInstances | None = None
@@ -145,9 +141,9 @@ class InstanceRows(nn.Module):
         """(C,) own rows that the step needs, ascending."""
         if self.recent is None:
             return torch.arange(len(self.store), device=everyone.device)
-        instances = torch.cat([self.recent.known, self.batch, everyone])
-        own = instances[instances % self.num_shards == self.place]
-        return own.unique() // self.num_shards
+        instances = torch.cat([self.recent.index, self.batch, everyone])
+        is_own = (instances >= 0) & (instances % self.num_shards == self.place)
+        return instances[is_own].unique() // self.num_shards
 
     def _places(self, instances: Tensor) -> Tensor:
         place = torch.searchsorted(self.members, instances // self.num_shards)
@@ -155,18 +151,13 @@ class InstanceRows(nn.Module):
 
     def _change(self, wanted: Tensor) -> None:
         """Make `wanted` the members."""
-        if torch.equal(wanted, self.members):
+        if len(wanted) == len(self.members) == len(self.store):  # everything, as before
             return
-        if len(wanted):
-            place = torch.searchsorted(wanted, self.members).clamp_(max=len(wanted) - 1)
-            stays = wanted[place] == self.members
-        else:
-            place, stays = self.members, torch.zeros_like(self.members, dtype=torch.bool)
-        kept = place[stays]
-        self._retire(~stays)
-        is_new = torch.ones(len(wanted), dtype=torch.bool, device=wanted.device)
-        is_new[kept] = False
-        weight, momentum = self._enter(wanted[is_new])
+        change = member_change(self.members, wanted)
+        if not len(change.leave) + len(change.enter):
+            return
+        self._retire(change.leave)
+        weight, momentum = self._enter(wanted[change.enter])
         if not len(self.members) and len(wanted) == len(self.store):
             self._take_everything(weight, momentum)
             return
@@ -175,9 +166,9 @@ class InstanceRows(nn.Module):
             if fresh is None and not len(before):  # no gradient waits
                 continue
             after = before.new_zeros(len(wanted), before.shape[1])
-            after[kept] = before[stays]
+            after[change.kept] = before[change.stay]
             if fresh is not None:
-                after[is_new] = fresh
+                after[change.enter] = fresh
             setattr(self, name, after)
         self.members = wanted
 
@@ -191,7 +182,7 @@ class InstanceRows(nn.Module):
         self.weight, self.momentum = self.store.weight, self.store.momentum
 
     def _retire(self, leaving: Tensor) -> None:
-        """Write members (C,) bool back; they are idle from now on."""
+        """Write members back, of which these are the places (m,); they are idle from now on."""
         rows = self.members[leaving]
         self.store.write(rows, self.weight[leaving], self.momentum[leaving])
         self.store.mark(rows, self.num_steps)
@@ -202,7 +193,7 @@ class InstanceRows(nn.Module):
         weight, momentum, cohort = self.store.read(rows)
         if self.cohorts.correction != "none":
             operators = self.cohorts.owed(cohort, self.num_steps, self.settings)
-            weight, momentum = moved(operators, weight, momentum)
+            weight, momentum = moved(operators.to(weight.device), weight, momentum)
         self.cohorts.leave(cohort)
         self.store.mark(rows, ACTIVE)
         return weight, momentum
@@ -210,9 +201,10 @@ class InstanceRows(nn.Module):
     @torch.no_grad()
     def keep_gradient(self) -> None:
         """Add the gradient of the last backward pass to the one that waits for a step."""
-        if self._leaf is not None and self._leaf.grad is not None:
-            waits = len(self.gradient) == len(self._leaf) and len(self._leaf) > 0
-            self.gradient = self.gradient + self._leaf.grad if waits else self._leaf.grad
+        if self._leaf is None or self._leaf.grad is None:
+            return  # its backward pass may be still to come
+        waits = len(self.gradient) == len(self._leaf) and len(self._leaf) > 0
+        self.gradient = self.gradient + self._leaf.grad if waits else self._leaf.grad
         self._leaf = None
 
     def discard(self) -> None:
@@ -252,6 +244,24 @@ class InstanceRows(nn.Module):
         self.settings = (lr, momentum, weight_decay)
         self.discard()
 
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Begin a new run from the weights alone: up to date, without momenta, batches or recent instances.
+
+        Of rows that never took a step nothing changes.
+        """
+        self.discard()
+        if not self.num_steps and not len(self.members):
+            return
+        self._change(self.members[:0])
+        self.flush()
+        self.store.momentum.zero_()
+        self.store.cohort.zero_()
+        self.num_steps, self.settings = 0, (0.0, 0.0, 0.0)
+        self.cohorts.restart(0)
+        if self.recent is not None:
+            self.recent.restart()
+
     # ---- all rows
 
     @torch.no_grad()
@@ -285,37 +295,38 @@ class InstanceRows(nn.Module):
         Ranks other than the first get nothing of other shards: (0, D).
         """
         self.flush()
-        return self._gathered(self.store.weight), self._gathered(self.store.momentum)
-
-    def _gathered(self, own: Tensor) -> Tensor:
-        if self.num_shards == 1:
-            return own.cpu()
-        return gather_rows_in_chunks(own, self.num_rows)
+        rows = (self.store.weight, self.store.momentum)
+        weight, momentum = (gathered(own, self.num_rows, self.num_shards) for own in rows)
+        return weight, momentum
 
     # ---- checkpoints
 
     def _own_state(self) -> dict[str, Tensor]:
         """Everything but the rows."""
-        births, operators = self.cohorts.births, self.cohorts.operators
         return dict(
-            births=births,
-            operators=operators,
+            births=self.cohorts.births,
+            operators=self.cohorts.operators,
             gradient=self.gradient,
             batch=self.batch,
             num_steps=torch.tensor(self.num_steps),
+            correction=torch.tensor(CORRECTIONS.index(self.cohorts.correction)),
             settings=torch.tensor(self.settings, dtype=torch.float64),
         )
 
     @torch.no_grad()
-    def collect(self) -> None:
-        """Bring the shards together on rank 0, where `state_dict` has them until `release`. Collective."""
+    def collect(self, folder: str | Path | None = None) -> None:
+        """Bring the shards together on rank 0, where `state_dict` has them until `release`. Collective.
+
+        Args:
+            folder: Where rank 0 may put them, if they are many; see `gathered`.
+        """
         self.keep_gradient()
         if self.num_shards == 1:
             self._collected = dict(gradient=reduce_mean(self.gradient))
             return
         self._write_back()
         parts = {
-            name: self._gathered(getattr(self.store, name))
+            name: gathered(getattr(self.store, name), self.num_rows, self.num_shards, folder)
             for name in ("weight", "momentum", "cohort")
         }
         own: dict[str, Any] = {name: value.cpu() for name, value in self._own_state().items()}
@@ -349,21 +360,18 @@ class InstanceRows(nn.Module):
         )
         names = ("weight", "momentum", "cohort", *self._own_state())
         mine = {name: state_dict[prefix + name] for name in names if prefix + name in state_dict}
-        unexpected_keys[:] = [
-            key for key in unexpected_keys if key not in {prefix + name for name in names}
-        ]
+        known = {prefix + name for name in names}
+        unexpected_keys[:] = [key for key in unexpected_keys if key not in known]
         absent = [prefix + name for name in names if name not in mine]
         if not mine and self.may_be_absent:
             return
         if absent:
             missing_keys += absent
             return
-        expected = (self.num_rows, self.weight.shape[1])
-        if tuple(mine["weight"].shape) != expected:
-            error_msgs.append(
-                f"size mismatch for {prefix}weight: a row for each of {len(mine['weight'])} images of "
-                f"{mine['weight'].shape[1]} numbers in the file, {expected} here."
-            )
+        shape = (self.num_rows, self.weight.shape[1])
+        wrong = misfit(mine, shape, self.cohorts.correction, prefix)
+        if wrong:
+            error_msgs.append(wrong)
             return
         self._take(mine)
 

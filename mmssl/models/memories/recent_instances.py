@@ -43,13 +43,23 @@ class RecentInstances(nn.Module):
             raise ValueError(
                 f"A list of recent instances needs a length of at least 1, got {length}."
             )
-        length = min(length, num_instances)
-        start = torch.arange(num_instances - length, num_instances)
-        self.register_buffer("index", start if everything else torch.full((length,), -1))
+        self.num_instances, self.everything = num_instances, everything
+        self.length = min(length, num_instances)
+        self.register_buffer("index", self.start())
 
     def extra_repr(self) -> str:
         """Its length, for `print`."""
         return f"length={len(self.index)}"
+
+    def start(self) -> Tensor:
+        """(min(K, N),) the list before the first batch."""
+        if self.everything:
+            return torch.arange(self.num_instances - self.length, self.num_instances)
+        return torch.full((self.length,), -1)
+
+    def restart(self) -> None:
+        """Forget all visits."""
+        self.index.copy_(self.start())
 
     @property
     def known(self) -> Tensor:
@@ -67,3 +77,17 @@ class RecentInstances(nn.Module):
         last = torch.zeros_like(distinct).scatter_reduce_(0, place, order, "amax")
         older = self.index[~torch.isin(self.index, distinct)]
         self.index = torch.cat([older, index[last.sort().values]])[-len(self.index) :]
+
+    def _load_from_state_dict(
+        self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+    ) -> None:
+        saved = state_dict.get(prefix + "index")
+        if saved is not None and len(saved) != self.length:
+            error_msgs.append(
+                f"size mismatch for {prefix}index: num_negatives (at most the number of images) is "
+                f"{self.length} here, {len(saved)} in the file. Set num_negatives={len(saved)}."
+            )
+            return
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )

@@ -100,10 +100,10 @@ class RowStore(nn.Module):
                 advance(_CHUNK)
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights (m, D), momenta (m, D) and cohorts (m,) of rows (m,) int64, on the device of `rows`."""
+        """Weights (m, D) and momenta (m, D) of rows (m,) int64 on their device; cohorts (m,) on the CPU."""
         here = rows.to(self.weight.device)
-        parts = (self.weight[here], self.momentum[here], self.cohort[here])
-        return tuple(part.to(rows.device) for part in parts)  # type: ignore[return-value]
+        weight, momentum = (_sent(part[here], rows.device) for part in (self.weight, self.momentum))
+        return weight, momentum, self.cohort[here].cpu()
 
     def write(self, rows: Tensor, weight: Tensor, momentum: Tensor) -> None:
         """Put weights and momenta (m, D) of rows (m,) back; their cohorts stay."""
@@ -123,3 +123,10 @@ class RowStore(nn.Module):
         """Rows that are not in use, some ten thousand at a time."""
         for start in range(0, len(self), _CHUNK):
             yield start + (self.cohort[start : start + _CHUNK] != ACTIVE).nonzero().flatten()
+
+
+def _sent(rows: Tensor, device: torch.device) -> Tensor:
+    """`rows` on a device; to a GPU through pinned memory, without waiting for it."""
+    if device.type == "cuda" and rows.device.type == "cpu":
+        return rows.pin_memory().to(device, non_blocking=True)
+    return rows.to(device)
