@@ -30,7 +30,8 @@ from mmssl.registry import MODELS
 State = dict[str, Tensor]
 _NUM_UPDATES = "twin.num_updates"
 # Names that no official file has.
-_OURS_ALONE = {_NUM_UPDATES, "center.mean", "bank.features", "head.weight", "head.rows.weight"}
+_OURS_ALONE = {_NUM_UPDATES, "center.mean", "bank.features", "head.rows.weight"}
+_OURS_WITH_BACKBONE = "head.weight"  # alone it is the classifier of timm and DeiT
 _IN_META = "meta."
 
 
@@ -89,11 +90,16 @@ def convert_file(
     origin = dict(source=Path(source).name, sha256=file_sha256(source))
     if to == "official":
         return _to_official(file, target, method, given or _carried(file, source), origin)
-    if _OURS_ALONE & tensors_of(file, "state_dict").keys():
+    if _is_ours(tensors_of(file, "state_dict")):
         raise ValueError(
             f"{source} is a checkpoint of mmssl already; --to official converts it the other way."
         )
     return _to_ours(file, target, method, given, origin, iters_per_epoch)
+
+
+def _is_ours(state: Mapping[str, Tensor]) -> bool:
+    with_backbone = any(key.startswith("backbone.") for key in state)
+    return bool(_OURS_ALONE & state.keys()) or (with_backbone and _OURS_WITH_BACKBONE in state)
 
 
 def _to_official(

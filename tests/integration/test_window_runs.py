@@ -98,7 +98,9 @@ def test_values_epochs_of_the_config_are_windows(tmp_path: Path) -> None:
         "6 windows are the 2 epochs of the config." in log.read_text()
     )
     meta = torch.load(latest_checkpoint(tmp_path), weights_only=True)["meta"]
-    assert meta["sampler"] == dict(window=9, stride=3, mode="stream", reshuffle=True, world_size=1)
+    assert meta["sampler"] == dict(
+        images=24, window=9, stride=3, mode="stream", reshuffle=True, world_size=1
+    )
 
 
 @pytest.mark.parametrize("mode", ["stream", "mod"])
@@ -135,6 +137,13 @@ def test_raises_resume_with_another_order(tmp_path: Path, changes: dict, message
     sampler = window_options()["train_dataloader.sampler"] | changes
     with pytest.raises(ValueError, match=message):
         run(tmp_path, resume=True, **{"train_dataloader.sampler": sampler})
+
+
+def test_raises_resume_with_more_images(tmp_path: Path) -> None:
+    """As many windows of as many batches, but of other images."""
+    run(tmp_path, (dict(type="KillHook", at=7),))
+    with pytest.raises(ValueError, match=r"another order: images=24 \(now 25\)"):
+        run(tmp_path, resume=True, **{"train_dataloader.dataset.length": IMAGES + 1})
 
 
 def test_raises_window_loop_without_windows(tmp_path: Path) -> None:

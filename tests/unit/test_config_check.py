@@ -14,6 +14,29 @@ LEAF = ROOT / "configs/care/care_resnet50_8xb128-coslr-100e_in1k.py"
 CLUSTERS = dict(type="ClusterHook", views=None)
 
 
+PIC = ROOT / "configs/pic/pic_resnet50_4xb64-coslr-200e_in1k_sampled.py"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"model.head.num_negative": 5}, ["model.head.num_negative:", "'num_negatives'"]),
+        ({"model.head.num_instance": 5}, ["InstanceClassifier takes no", "'num_instances'"]),
+        ({"train_dataloader.sampler.strid": 5}, ["train_dataloader.sampler.strid:", "'stride'"]),
+        ({"train_dataloader.sampler.mod": "mod"}, ["SlidingWindowSampler takes no", "'mode'"]),
+        ({"train_cfg.max_epoch": 5}, ["WindowLoop takes no 'max_epoch'", "'max_epochs'"]),
+        ({"param_scheduler.0.start_rate": 0.1}, ["param_scheduler[0].start_rate", "'start_ratio'"]),
+        ({"auto_scale_lr.rul": "sqrt"}, ["auto_scale_lr.rul", "'rule'"]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_raises_and_names_the_nearest_of_pic(overrides, words):
+    with pytest.raises(ConfigError) as error:
+        load_config(PIC, overrides)
+    for word in words:
+        assert word in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

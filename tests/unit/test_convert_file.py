@@ -274,7 +274,15 @@ def dino_run(folder: Path) -> Path:
     return run_checkpoint(CONFIGS["dino"], folder)
 
 
+def classifier_file(folder: Path) -> Path:
+    """A ViT with the classifier of timm and DeiT, which no algorithm of ours is."""
+    names = ("cls_token", "blocks.0.attn.qkv.weight", "norm.weight", "head.weight", "head.bias")
+    torch.save({name: torch.zeros(2, 2) for name in names}, folder / "vit.pth")
+    return folder / "vit.pth"
+
+
 CASES = [
+    (classifier_file, [], f"of none of {', '.join(METHOD_FILES)}"),
     (backbone_file, [], "PretrainedBackbone.*load_backbone"),
     (backbone_file, ["--method", "dino"], "PretrainedBackbone.*load_backbone"),
     (backbone_file, ["--method", "moby"], "PretrainedBackbone.*load_backbone"),

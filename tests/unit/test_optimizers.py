@@ -166,7 +166,7 @@ def test_values_ends_as_shares_of_each_group():
     schedule = WarmupCosineLR(
         sgd, warmup=4, end=10, start_ratio=0.01, eta_min_ratio=0.5, by_epoch=False
     )
-    for step in range(11):
+    for step in range(10):
         for group, peak in zip(sgd.param_groups, (0.3, 0.02)):
             expected = warmup_cosine(
                 step, peak=peak, start=0.01 * peak, end=0.5 * peak, warmup=4, total=10

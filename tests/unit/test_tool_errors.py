@@ -51,6 +51,20 @@ def toy(tmp_path: Path) -> Callable[..., list[object]]:
     return arguments
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("model.head.num_negative=5", "takes no 'num_negative'. Did you mean 'num_negatives'"),
+        ("train_dataloader.sampler.strid=5", "takes no 'strid'. Did you mean 'stride'"),
+    ],
+)
+def test_raises_for_keys_of_head_and_sampler(
+    option: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaf = ROOT / "configs/pic/pic_resnet50_4xb64-coslr-200e_in1k.py"
+    assert words in message(monkeypatch, "train.py", leaf, "--cfg-options", option)
+
+
 @pytest.mark.parametrize("tool", ["train.py", "test.py"])
 def test_raises_one_line_for_a_config(
     tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
