@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import nn
 
-from mmssl.convert.load_algorithm import load_algorithm
+from mmssl.convert.checkpoint_file import load_weights_file
+from mmssl.convert.load_algorithm import carried_config, load_algorithm
 from mmssl.engine.config import load_config
 from mmssl.evaluation.evaluate import build_backbone
 from mmssl.registry import MODELS, TRANSFORMS
@@ -30,9 +31,10 @@ from mmssl.visualization.pixel_similarity import (
     view_features,
 )
 from mmssl.visualization.pixel_similarity_sheet import ImageSimilarity, similarity_sheet
-from mmssl.visualization.view_sheet import find_rows
+from mmssl.visualization.view_sheet import find_rows, find_views
 
-POS_RATIO = 0.7
+# As released, for a network whose config names neither.
+POS_RATIO, BOXES = 0.7, "unit"
 
 
 def parse_args() -> argparse.Namespace:
@@ -68,38 +70,51 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def load_network(args: argparse.Namespace) -> tuple[nn.Module, nn.Module]:
-    """An algorithm, or the backbone of weights from elsewhere; and its preprocessor."""
+def load_network(args: argparse.Namespace) -> tuple[nn.Module, nn.Module, dict[str, Any]]:
+    """An algorithm, or the backbone of weights from elsewhere; its preprocessor and its config."""
     if args.config is None and args.checkpoint == "none":
         raise ValueError("A random start needs --config, which names the network.")
     if args.config is None:
         model = load_algorithm(args.checkpoint)
-        return model, model.data_preprocessor
-    config: Config = load_config(args.config, None)
+        config = carried_config(load_weights_file(args.checkpoint), args.checkpoint)
+        return model, model.data_preprocessor, config
+    config = load_config(args.config, None)
     if args.checkpoint != "none":
-        return build_backbone(config, args.checkpoint, seed=args.seed)[:2]
+        return *build_backbone(config, args.checkpoint, seed=args.seed)[:2], config
     torch.manual_seed(args.seed)
     model = MODELS.build(config.model)
     model.init_weights()
-    return model, model.data_preprocessor
+    return model, model.data_preprocessor, config
 
 
-def read_pairs(args: argparse.Namespace) -> list[ViewPair]:
+def box_space(config: dict[str, Any]) -> str:
+    """The space in which the network's training measured how far cells are from each other."""
+    try:
+        return find_views(config).get("boxes") or BOXES
+    except ValueError:  # a config of the network alone
+        return BOXES
+
+
+def read_pairs(args: argparse.Namespace, config: dict[str, Any]) -> list[ViewPair]:
     """Each image whole, and a jittered part of it."""
-    views = TRANSFORMS.build(plot_views(args.size) | dict(boxes="unit"))
+    views = TRANSFORMS.build(plot_views(args.size) | dict(boxes=box_space(config)))
     rows = find_rows(args.images, num=args.num, index=args.index)
     return [read_pair(views, row, seed=args.seed) for row in rows]
 
 
 def maps_of(
-    args: argparse.Namespace, network: nn.Module, preprocessor: nn.Module, pair: ViewPair
+    args: argparse.Namespace,
+    network: nn.Module,
+    preprocessor: nn.Module,
+    pair: ViewPair,
+    pos_ratio: float,
 ) -> ImageSimilarity:
     """The maps of one image."""
     found = [
         view_features(network, preprocessor, view, level=args.level).features for view in pair.views
     ]
     grids = found[0].shape[1:], found[1].shape[1:]
-    mask = positive_pairs(pair, grids, getattr(network, "pos_ratio", POS_RATIO))
+    mask = positive_pairs(pair, grids, pos_ratio)
     mask = mask.unflatten(0, grids[0]).unflatten(2, grids[1])
     queries = [(row, column) for row, column in args.query or ()]
     if not queries:
@@ -114,9 +129,14 @@ def main() -> None:
     args = parse_args()
     MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
     try:
-        network, preprocessor = load_network(args)
+        network, preprocessor, config = load_network(args)
         network, preprocessor = network.to(args.device), preprocessor.to(args.device)
-        images = [maps_of(args, network, preprocessor, pair) for pair in read_pairs(args)]
+        # an algorithm knows its default; of a backbone only the config can tell
+        pos_ratio = getattr(network, "pos_ratio", config["model"].get("pos_ratio", POS_RATIO))
+        images = [
+            maps_of(args, network, preprocessor, pair, pos_ratio)
+            for pair in read_pairs(args, config)
+        ]
         similarity_sheet(images).save(args.out)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

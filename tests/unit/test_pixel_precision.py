@@ -28,7 +28,7 @@ def test_equivalence_scaled_loss(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_equivalence_fp16_with_scaler(name: str) -> None:
-    """Gradients behind the scaler are those without one, and of float32 but for what half precision rounds."""
+    """Gradients behind the scaler are those without one, and of float32 up to half precision."""
     loss, found = scaled_step(name, "cpu")
     assert loss.dtype == torch.float32
     half, exact = plain_step(name, "cpu", half=True)[1], plain_step(name, "cpu")[1]

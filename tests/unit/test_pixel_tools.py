@@ -107,6 +107,58 @@ def test_values_similarity(place: Path, monkeypatch: pytest.MonkeyPatch) -> None
             assert sheet.width == 20 + columns * 150 - 6
 
 
+@pytest.mark.parametrize("named_by", ["checkpoint", "config", "config_of_a_backbone"])
+def test_values_similarity_pairs_are_those_of_the_loss(
+    named_by: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ratio and space of the boxes are the run's: PixContrast in pixels here, PixPro in fractions."""
+    monkeypatch.chdir(place)
+    text = CONFIG.replace('"PixPro"', '"PixContrast"').replace("    head=dict(),\n", "")
+    text = text.replace("BOXES", '"pixel"').replace("pos_ratio=1.1", "pos_ratio=0.9")
+    (tmp_path / "contrast.py").write_text(text)
+    config = Config.fromfile(str(tmp_path / "contrast.py"))
+    state = MODELS.build(config.model).state_dict()
+    torch.save(dict(state_dict=state, meta=dict(cfg=config.pretty_text)), tmp_path / "run.pth")
+    asked = {
+        "checkpoint": [str(tmp_path / "run.pth")],
+        "config": ["none", "--config", str(tmp_path / "contrast.py")],
+        "config_of_a_backbone": ["bare.pth", "--config", str(tmp_path / "contrast.py")],
+    }
+    found = []
+
+    def recorded(pair, grids, radius):
+        found.append((radius, bool(pair.boxes.max() > 2)))
+        return positive_pairs(pair, grids, radius)
+
+    monkeypatch.setattr("mmssl.visualization.pixel_pairs.positive_pairs", recorded)
+    common = ["--images", "photos", "--size", "32", "--device", "cpu", "--num", "1"]
+    out = str(tmp_path / "out.png")
+    run(monkeypatch, "pixel_similarity.py", *asked[named_by], *common, "--out", out)
+    run(monkeypatch, "pixel_similarity.py", "run.pth", *common, "--out", out)
+    assert found == [(0.9, True), (1.1, False)]
+
+
+def test_values_similarity_without_views_in_the_config(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A converted file carries the network alone: as released."""
+    config = Config.fromfile(str(place / "config.py"))
+    state = torch.load(place / "run.pth", weights_only=True)["state_dict"]
+    meta = dict(cfg=f"model = {config.model.to_dict()!r}\n")
+    torch.save(dict(state_dict=state, meta=meta), tmp_path / "converted.pth")
+    spaces = []
+
+    def recorded(views, *arguments, **options):
+        spaces.append(views.boxes)
+        return read_pair(views, *arguments, **options)
+
+    monkeypatch.setattr("mmssl.visualization.pixel_pairs.read_pair", recorded)
+    image, out = str(place / "photos/001.jpg"), str(tmp_path / "out.png")
+    run(monkeypatch, "pixel_similarity.py", str(tmp_path / "converted.pth"), "--device", "cpu",
+        "--images", image, "--size", "32", "--out", out)  # fmt: skip
+    assert spaces == ["unit"]
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "message"),
     [
