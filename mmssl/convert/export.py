@@ -107,12 +107,16 @@ def _backbone_config(config: dict[str, Any]) -> dict[str, Any]:
 def _build_backbone(
     config: dict[str, Any], to: Library
 ) -> tuple[nn.Module, dict[str, Any], list[int]]:
-    """The backbone with up to four maps, its config, and which of them pretraining read."""
+    """The backbone with up to four maps, none dilated, its config, and which of them pretraining read."""
     config = {
         **config,
         "type": config["type"] if "." in config["type"] else f"mmssl.{config['type']}",
     }
     backbone = MODELS.build({**config})
+    if isinstance(backbone, ResNet) and backbone.output_stride is not None:
+        # how densely pretraining looked is no property of the weights; other libraries look at stride 32
+        del config["output_stride"]
+        backbone = MODELS.build({**config})
     read = list(range(len(backbone.out_channels)))
     if isinstance(backbone, (ResNet, Swin, TimmBackbone)):
         pretrained = tuple(backbone.out_indices)
@@ -240,21 +244,85 @@ def _check_difference(what: str, difference: float, largest: float, tolerance: f
         )
 
 
-@torch.no_grad()
-def _pyramid_proof(
-    pyramid: PretrainedPyramid,
-    weights: dict[str, Tensor],
-    backbone: nn.Module,
-    target: Target,
-    read: list[int],
-    image_size: tuple[int, int],
-) -> tuple[float, float]:
-    """`pyramid_difference` on the image of `feature_difference`, each pyramid on its own trunk."""
-    image = torch.randn(1, 3, *image_size, generator=torch.Generator().manual_seed(0))
-    ours, theirs = tuple(backbone(image)), tuple(target.features(image))
-    return pyramid_difference(
-        pyramid, weights, ours=[ours[i] for i in read], theirs=[theirs[i] for i in read]
-    )
+class _Proof(NamedTuple):
+    """The pretrained networks and the target that has to equal them.
+
+    Attributes:
+        backbone: The pretrained one.
+        target: That of the other library.
+        pyramid: The pretrained FPN and towers, if they are exported.
+        read: Which maps of the trunk the pyramid reads.
+        image_size: (height, width) of the compared image.
+        tolerance: Largest accepted difference, as a share of the largest feature (at least 1).
+    """
+
+    backbone: nn.Module
+    target: Target
+    pyramid: PretrainedPyramid | None
+    read: list[int]
+    image_size: tuple[int, int]
+    tolerance: float
+
+    def run(self, written: dict[str, Tensor]) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """Load a file's tensors into the target and compare; the names that it lacks, and the outcome.
+
+        Raises:
+            ValueError: The tensors do not fit, or other features.
+        """
+        trunk, detector = written, dict[str, Tensor]()
+        if self.pyramid:
+            detector = {n: w for n, w in written.items() if n.split(".")[0] in PARTS[1:]}
+            trunk = {n: w for n, w in written.items() if n not in detector}
+        left_out = _load_strictly(self.target, trunk)
+        difference, largest = feature_difference(self.backbone, self.target, self.image_size)
+        fault = (
+            f"{self.target.build} with the exported weights gives other features than pretrained"
+        )
+        _check_difference(fault, difference, largest, self.tolerance)
+        told = dict[str, Any](
+            max_difference=difference,
+            max_feature=largest,
+            image_size=list(self.image_size),
+            verified_with=self.target.verified_with,
+            verified_as=self.target.note or None,
+        )
+        if self.pyramid:
+            proof = self.compare_pyramids(self.pyramid, detector)
+            fault = "mmdet's FPN and towers give other maps than the pretrained ones"
+            _check_difference(fault, *proof, self.tolerance)
+            told |= dict(max_pyramid_difference=proof[0], max_pyramid_feature=proof[1])
+        return left_out, told
+
+    @torch.no_grad()
+    def compare_pyramids(
+        self, pyramid: PretrainedPyramid, weights: dict[str, Tensor]
+    ) -> tuple[float, float]:
+        """`pyramid_difference` on the image of `feature_difference`, each pyramid on its own trunk."""
+        image = torch.randn(1, 3, *self.image_size, generator=torch.Generator().manual_seed(0))
+        ours, theirs = tuple(self.backbone(image)), tuple(self.target.features(image))
+        return pyramid_difference(
+            pyramid,
+            weights,
+            ours=[ours[i] for i in self.read],
+            theirs=[theirs[i] for i in self.read],
+        )
+
+
+def _write_proven(
+    out: Path, state_dict: dict[str, Tensor], metadata: dict[str, Any], proof: _Proof
+) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Write the file, prove it, and only then give it its name; names left out, the whole metadata."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.stem}.partial{out.suffix}")
+    try:
+        _write(partial, state_dict, metadata, out.suffix)
+        left_out, told = proof.run(load_weights_file(partial)["state_dict"])
+        metadata = metadata | told
+        _write(partial, state_dict, metadata, out.suffix)
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return left_out, metadata
 
 
 def export_backbone(
@@ -275,7 +343,8 @@ def export_backbone(
 
     Args:
         checkpoint: A checkpoint of a run, or an official one: of a ResNet (MoCo, PCL, HCSC, CARE, ...) as it
-            is, of other networks together with `from_config`.
+            is, of other networks together with `from_config`. A ResNet that was dilated (`output_stride`)
+            is exported as the plain one of these weights, with stride 32.
         out: `.pth` (a dict of `state_dict` and `meta`, loadable with `weights_only=True`) or
             `.safetensors` (metadata as texts). Names carry the prefix `backbone.` for mmdet and mmseg,
             none for torchvision and timm, whose classifier is not in the file. A Swin for mmdet and
@@ -317,34 +386,9 @@ def export_backbone(
     if pyramid:
         metadata["parts"] = pyramid.metadata()
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.stem}.partial{out.suffix}")
-    try:
-        _write(partial, state_dict, metadata, out.suffix)
-        written = load_weights_file(partial)["state_dict"]
-        detector = {n: w for n, w in written.items() if pyramid and n.split(".")[0] in PARTS[1:]}
-        left_out = _load_strictly(target, {n: w for n, w in written.items() if n not in detector})
-        size = image_size or _input_size(backbone)
-        difference, largest = feature_difference(backbone, target, size)
-        fault = f"{target.build} with the exported weights gives other features than the pretrained backbone"
-        _check_difference(fault, difference, largest, tolerance)
-        metadata |= dict(
-            max_difference=difference,
-            max_feature=largest,
-            image_size=list(size),
-            verified_with=target.verified_with,
-            verified_as=target.note or None,
-        )
-        if pyramid:
-            proof = _pyramid_proof(pyramid, detector, backbone, target, read, size)
-            _check_difference(
-                "mmdet's FPN and towers give other maps than the pretrained ones", *proof, tolerance
-            )
-            metadata |= dict(max_pyramid_difference=proof[0], max_pyramid_feature=proof[1])
-        _write(partial, state_dict, metadata, out.suffix)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+    size = image_size or _input_size(backbone)
+    proof = _Proof(backbone, target, pyramid, read, size, tolerance)
+    left_out, metadata = _write_proven(out, state_dict, metadata, proof)
     more = tuple(part for part in pyramid_parts(config) if part not in parts)
     found = pyramid.report if pyramid else None
     return Export(out, metadata, backbone, report, left_out, more, found)

@@ -72,6 +72,25 @@ def test_values_torchvision_loads_the_file_and_equals(run):
     assert export.metadata["max_difference"] == 0
 
 
+@pytest.mark.parametrize("to", ["torchvision", "timm", "mmdet", "mmseg"])
+@pytest.mark.filterwarnings("ignore:mm... is not installed")
+def test_values_a_dilated_pretraining_is_exported_as_the_plain_network(tmp_path, to):
+    """As the recipes of Shapes pretrain: one map of stride 16."""
+    dilated = dict(type="mmssl.ResNet", depth=18, out_indices=(3,), output_stride=16)
+    state = write_checkpoint(tmp_path / "run.pth", dilated)
+    export = export_backbone(tmp_path / "run.pth", tmp_path / "o.pth", to=to, image_size=SIZE)
+    prefix = "backbone." if to.startswith("mm") else ""
+    written = torch.load(tmp_path / "o.pth", weights_only=True)["state_dict"]
+    assert {name.removeprefix(prefix) for name in written} == set(state)
+    assert all(torch.equal(written[prefix + name], tensor) for name, tensor in state.items())
+    assert export.metadata["max_difference"] == 0
+    plain = ResNet(18, out_indices=(0, 1, 2, 3)).eval()
+    plain.load_state_dict(state)
+    images = torch.randn(1, 3, *SIZE)
+    for ours, theirs in zip(plain(images), export.backbone(images), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_values_metadata(run):
     checkpoint, out, _ = run
     export_backbone(checkpoint, out, to="timm", image_size=SIZE)
