@@ -441,3 +441,13 @@ def test_state_what_is_owed_is_not_rounded_with_the_model():
     head.half().float()
     assert before.dtype == torch.float64 and len(before) > 2
     assert torch.equal(head.rows.cohorts.operators, before)
+
+
+@pytest.mark.parametrize("shard", [False, True])
+def test_values_many_copies_in_host_memory_are_told(monkeypatch, shard):
+    told = []
+    module = "mmssl.models.heads.instance_classifier"
+    monkeypatch.setattr(f"{module}.world_size", lambda: 2)
+    monkeypatch.setattr(f"{module}.print_log", lambda text, **_: told.append(text))
+    head_of(5, storage="host", shard=shard)
+    assert ["wants shard=True" in text for text in told] == [True] * (not shard)
