@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmssl.models.necks import DetectorPyramid
 from mmssl.registry import MODELS, TRANSFORMS, load_plugins
 from mmssl.visualization.correspondence_plot import stacked
 from mmssl.visualization.pixel_pair_plot import pair_plot
@@ -46,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--stride",
         type=int,
-        help="pixels of a view per cell; default: that of the config's backbone, else 32",
+        help="pixels of a view per cell; default: the config's (of a pyramid the finest), else 32",
     )
     parser.add_argument(
         "--pos-ratio",
@@ -67,13 +68,26 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def stride_of(config: Config) -> int:
-    """Pixels per cell of the last map of the config's backbone; as published without one."""
-    backbone = config.get("model", {}).get("backbone")
-    if backbone is None:
-        return STRIDE
+def stride_of(config: Config) -> tuple[int, str]:
+    """Pixels per cell of the map whose cells are paired, and which map that is.
+
+    Of a pyramid the finest level; of a backbone the last map; as published without one.
+    """
+    model = config.get("model", {})
+    if model.get("backbone") is None:
+        return STRIDE, "as published"
     with torch.device("meta"):  # shapes only: no time, no memory, no weights to look for
-        return MODELS.build(backbone).strides[-1]
+        strides = MODELS.build(model["backbone"]).strides
+        pyramid = model.get("pyramid") and MODELS.build(model["pyramid"])
+    if not pyramid:
+        return strides[-1], "the backbone's last map"
+    if not isinstance(pyramid, DetectorPyramid):
+        return strides[-1], "the backbone's last map; give --stride for a level of the pyramid"
+    levels = pyramid.strides(strides)
+    others = ", ".join(
+        f"P{level} {stride}" for level, stride in zip(pyramid.levels, levels, strict=True)
+    )
+    return levels[0], f"the finest level; --stride draws another of {others}"
 
 
 def read_pairs(args: argparse.Namespace, config: Config) -> list[ViewPair]:
@@ -90,7 +104,7 @@ def main() -> None:
         config = Config.fromfile(args.config)
         load_plugins()
         init_default_scope(config.get("default_scope", "mmssl"))
-        stride = args.stride or stride_of(config)
+        stride, which = (args.stride, "as asked") if args.stride else stride_of(config)
         radius = args.pos_ratio or config.get("model", {}).get("pos_ratio", POS_RATIO)
         plots, counts = [], []
         for pair in read_pairs(args, config):
@@ -104,7 +118,7 @@ def main() -> None:
     without = sum(count == 0 for count in counts)
     print(
         f"{len(counts)} images, {sum(counts) / len(counts):.1f} positive pairs each, {without} without "
-        f"any (cells of {stride} px, pos_ratio {radius:g}): {args.out}"
+        f"any (cells of {stride} px: {which}; pos_ratio {radius:g}): {args.out}"
     )
 
 

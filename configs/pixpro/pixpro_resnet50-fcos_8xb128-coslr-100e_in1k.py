@@ -8,22 +8,16 @@ pretraining. The article's gain with FCOS is up to +1.2 AP on COCO; its settings
 Export: tools/export_backbone.py CHECKPOINT OUT --to mmdet --parts backbone neck bbox_head
 """
 
-_base_ = "pixpro_resnet50_8xb128-coslr-100e_in1k.py"
+_base_ = "pixpro_resnet50-fpn_8xb128-coslr-100e_in1k.py"
 
 model = dict(
-    backbone=dict(out_indices=(0, 1, 2, 3)),
     pyramid=dict(
-        type="DetectorPyramid",
         neck=dict(
-            type="mmdet.FPN",
-            in_channels=[256, 512, 1024, 2048],
-            out_channels=256,
             start_level=1,
-            num_outs=5,
+            norm_cfg=None,
             add_extra_convs="on_output",
             relu_before_extra_convs=True,
         ),
-        levels=(3, 4, 5, 6),
         towers=dict(stacked_convs=4, conv_bias=True),
     ),
 )

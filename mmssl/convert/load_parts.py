@@ -14,18 +14,25 @@ from mmssl.convert.load_report import LoadReport
 from mmssl.convert.part_settings import different_settings, neck_settings, tower_settings
 
 _EXPORT = "python tools/export_backbone.py CHECKPOINT OUT --to mmdet --parts backbone"
+_FPN = ["lateral_convs", "fpn_convs"]
 
 
-def check_is_export(content: Mapping[str, Any], path: str | Path) -> None:
+def check_is_export(model: nn.Module, content: Mapping[str, Any], path: str | Path) -> None:
     """Refuse a checkpoint of a run whose pretrained pyramid would silently stay behind.
 
+    A network without an FPN, such as a segmenter or a C4 detector, takes the trunk alone and loses nothing.
+
     Args:
+        model: The detector or segmenter.
         content: Of the file.
         path: The file.
 
     Raises:
-        ValueError: It holds a pyramid by the names of pretraining.
+        ValueError: It holds a pyramid by the names of pretraining, and the model has an FPN.
     """
+    neck = getattr(model, "neck", None)
+    if not all(hasattr(neck, name) for name in _FPN):
+        return
     state_dict = content.get("state_dict")
     names = state_dict if isinstance(state_dict, Mapping) else content
     if any(str(name).startswith("pyramid.") for name in names):
@@ -77,7 +84,7 @@ def load_parts(
     """
     reports = {}
     if "neck" in told:
-        neck = _place(model, path, "neck", ["lateral_convs", "fpn_convs"])
+        neck = _place(model, path, "neck", _FPN)
         left_out = set(told["neck"]["left_out"])
         _refuse(
             different_settings("neck", told["neck"]["settings"], neck_settings(neck)), path, "neck"

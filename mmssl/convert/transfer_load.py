@@ -126,7 +126,7 @@ def load_backbone_into(
             f"{type(model).__name__} has no `backbone` that {path} could be loaded into."
         )
     content = load_weights_file(path, trust_pickle=trust_pickle)
-    check_is_export(content, path)
+    check_is_export(model, content, path)
     meta = exported_meta(content)
     parts = {"backbone": load_backbone(backbone, content, source=path)}
     shared_head = getattr(getattr(model, "roi_head", None), "shared_head", None)

@@ -286,6 +286,18 @@ def test_raises_a_run_is_no_export(exported):
         load_backbone_into(fcos(), exported.with_name("run.pth"))
 
 
+def test_values_a_network_without_fpn_takes_the_trunk_of_a_run(exported):
+    """A segmenter, whose other parts mmdet's export could not serve anyway."""
+    segmenter = torch.nn.Module()
+    segmenter.backbone = ROOT_MODELS.build(dict(TRUNK))
+    segmenter.decode_head = torch.nn.Conv2d(512, 3, 1)
+    state = torch.load(exported.with_name("run.pth"))["state_dict"]
+    loaded = load_backbone_into(segmenter, exported.with_name("run.pth"))
+    assert len(loaded.parts["backbone"].matched) == 120
+    for name, tensor in segmenter.backbone.state_dict().items():
+        assert torch.equal(tensor, state[f"backbone.{name}"]), name
+
+
 def test_values_the_trunk_alone_is_the_default_and_says_what_is_left(tmp_path):
     write_run(tmp_path / "run.pth", EXTRA, towers=dict())
     export = export_backbone(

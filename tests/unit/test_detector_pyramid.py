@@ -106,6 +106,18 @@ def test_values_no_map_is_finer_than_the_chosen(settings, levels, height):
     assert max(seen.heights) == height
 
 
+@pytest.mark.parametrize("levels", [None, (3, 5), (4,)])
+@pytest.mark.parametrize("settings", KINDS, ids=NAMES)
+def test_values_strides_are_those_of_the_maps(settings, levels):
+    pyramid = DetectorPyramid(fpn(**settings), levels=levels)
+    sides = [x.shape[2] for x in pyramid(trunk_maps(64))]  # of 256 pixels at stride 4
+    assert pyramid.strides([4, 8, 16, 32]) == [256 // side for side in sides]
+    dilated = pyramid.strides([4, 8, 16, 16])
+    assert dilated == [min(s, 16) if level <= 5 else s // 2 for level, s in zip(
+        pyramid.levels, pyramid.strides([4, 8, 16, 32]), strict=True
+    )]  # fmt: skip
+
+
 def test_equivalence_towers_are_fcos_heads():
     towers = DenseTowers(16, 32, stacked_convs=2)
     head = MODELS.build(

@@ -74,14 +74,33 @@ def test_values_pairs(place: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> N
     assert sum(counts) > 20
     text = capsys.readouterr().out
     assert f"2 images, {sum(counts) / 2:.1f} positive pairs each" in text
-    assert "cells of 8 px, pos_ratio 1.1" in text
+    assert "cells of 8 px: the backbone's last map; pos_ratio 1.1" in text
     with Image.open("pairs.png") as sheet:
         width, height = sheet.size
     run(monkeypatch, "pixel_pairs.py", "config.py", "--images", "photos/001.jpg", "--stride", "16",
         "--pos-ratio", "0.5", "--out", "one.png", "--lines", "3")  # fmt: skip
-    assert "1 images" in (text := capsys.readouterr().out) and "16 px, pos_ratio 0.5" in text
+    assert (
+        "1 images" in (text := capsys.readouterr().out) and "16 px: as asked; pos_ratio 0.5" in text
+    )
     with Image.open("one.png") as sheet:
         assert sheet.size == (width, (height - 8) // 2)
+
+
+def test_values_pairs_of_a_pyramid_are_those_of_a_level(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """The loss of such a run never sees cells of the backbone's last map alone."""
+    pytest.importorskip("mmdet")
+    monkeypatch.chdir(place)
+    pyramid = """head=dict(),
+    pyramid=dict(type="DetectorPyramid", levels=(4, 5), neck=dict(
+        type="mmdet.FPN", in_channels=[8, 16], out_channels=8, num_outs=3)),"""
+    text = CONFIG.replace("BOXES", '"unit"').replace("head=dict(),", pyramid)
+    (tmp_path / "fpn.py").write_text(text)
+    out = str(tmp_path / "out.png")
+    run(monkeypatch, "pixel_pairs.py", str(tmp_path / "fpn.py"), "--num", "1", "--out", out)
+    text = capsys.readouterr().out
+    assert "cells of 4 px: the finest level; --stride draws another of P4 4, P5 8; pos_" in text
 
 
 def test_values_similarity(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

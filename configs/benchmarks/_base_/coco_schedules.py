@@ -18,3 +18,6 @@ coco_90k = [
     ),
 ]
 coco_90k_loop = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=90000, val_interval=10000)
+coco_90k_sampler = dict(type="InfiniteSampler")
+coco_90k_checkpoint = dict(by_epoch=False, interval=10000)
+coco_90k_log = dict(by_epoch=False)

@@ -11,6 +11,6 @@ _base_ = "./mask-rcnn_r50-fpn-4conv1fc_8xb2-1x_coco.py"
 
 train_cfg = _base_.coco_90k_loop
 param_scheduler = _base_.coco_90k
-train_dataloader = dict(sampler=dict(type="InfiniteSampler"))
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=10000))
-log_processor = dict(by_epoch=False)
+train_dataloader = dict(sampler=_base_.coco_90k_sampler)
+default_hooks = dict(checkpoint=_base_.coco_90k_checkpoint)
+log_processor = _base_.coco_90k_log

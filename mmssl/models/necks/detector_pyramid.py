@@ -157,3 +157,13 @@ class DetectorPyramid(BaseModule):
         outs = self.neck(tuple(maps))
         outs = tuple(outs[i] for i in self.indices)
         return outs if self.bbox_head is None else self.bbox_head(outs)
+
+    def strides(self, trunk: Sequence[int]) -> list[int]:
+        """Pixels per cell of each level of `levels`.
+
+        Args:
+            trunk: The same of the trunk's maps, one for each input of the FPN.
+        """
+        own = list(trunk[self.neck.start_level : self.neck.backbone_end_level])
+        extras = [own[-1] << i for i in range(1, self.neck.num_outs - len(own) + 1)]
+        return [(own + extras)[i] for i in self.indices]
