@@ -87,7 +87,6 @@ def test_state_cohorts_come_and_go():
     assert cohorts.births.tolist() == [0, 2] and cohorts.counts.tolist() == [4, 1]
     cohorts.restart(7)
     assert cohorts.births.tolist() == [7] and cohorts.counts.tolist() == [5]
-    assert cohorts.to(torch.float16).operators.dtype == torch.float64
 
 
 def test_raises_on_options_nobody_knows(tmp_path):
