@@ -390,7 +390,8 @@ class InstanceRows(nn.Module):
         else:
             self.weight, self.momentum = weight, momentum
         self.num_steps = int(state["num_steps"])
-        self.settings = tuple(state["settings"].tolist())  # type: ignore[assignment]
+        lr, momentum, weight_decay = state["settings"].tolist()
+        self.settings = (lr, momentum, weight_decay)
         self.discard()
         self.batch = state["batch"].to(device, copy=True)
         if len(state["gradient"]):
