@@ -1,4 +1,4 @@
-from .classification import class_cross_entropy, multi_label_cross_entropy
+from .classification import class_cross_entropy, mixed_targets, multi_label_cross_entropy
 from .contrastive import contrast_among, info_nce
 from .cosine import cosine_regression, unit_norm
 from .dense_contrast import best_cells, chunked_info_nce
@@ -34,6 +34,7 @@ __all__ = [
     "keep_probability",
     "matched_regression",
     "mixed_distillation",
+    "mixed_targets",
     "multi_label_cross_entropy",
     "noise_contrastive",
     "nt_xent",

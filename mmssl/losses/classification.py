@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def class_cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+def class_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    share: Tensor | None = None,
+) -> Tensor:
     """Cross-entropy of the class of each image, batch mean.
 
         mean_i - log softmax(logits_i)[label_i]
+
+    and of images mixed within the batch, with `targets` of `mixed_targets`,
+
+        mean_i - sum_c targets_ic log softmax(logits_i)[c]
 
     Args:
         logits: (B, C), carry the gradient; the softmax runs in float32 at least, under autocast too.
         labels: (B,) int64 classes.
         label_smoothing: Share of the target that is spread evenly over all classes.
+        share: (B, B) the part that each image (row) has of each labelled one (column), from `BatchMix`.
 
     Raises:
         ValueError: Labels of another form, or outside 0..C-1.
@@ -33,7 +45,37 @@ def class_cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: floa
             "without a label: put the images into one folder per class. More classes than the head "
             "has: set head.num_classes."
         )
-    return F.cross_entropy(_precise(logits), labels, label_smoothing=label_smoothing)
+    if share is None:
+        return F.cross_entropy(_precise(logits), labels, label_smoothing=label_smoothing)
+    targets = mixed_targets(labels, share, logits.shape[1], label_smoothing=label_smoothing)
+    return F.cross_entropy(_precise(logits), targets.to(_precise(logits).dtype))
+
+
+def mixed_targets(
+    labels: Tensor, share: Tensor, num_classes: int, *, label_smoothing: float = 0.0
+) -> Tensor:
+    """What images mixed within a batch show: smoothed classes, each with its part.
+
+        share @ (label_smoothing / C + (1 - label_smoothing) onehot(labels))
+
+    Args:
+        labels: (B,) int64 classes of the images before they were mixed.
+        share: (B, B) the part that each mixed image (row) has of each of them (column); rows sum to 1.
+        num_classes: C.
+        label_smoothing: Part of a target that is spread evenly over all classes.
+
+    Returns:
+        (B, C), rows sum to 1.
+
+    Example:
+        >>> mixed_targets(torch.tensor([0, 1]), torch.tensor([[0.75, 0.25], [0.25, 0.75]]), 2).tolist()
+        [[0.75, 0.25], [0.25, 0.75]]
+    """
+    rest = label_smoothing / num_classes
+    single = torch.full((len(labels), num_classes), rest, dtype=share.dtype, device=share.device)
+    single.scatter_(1, labels[:, None], 1 - label_smoothing + rest)
+    with torch.autocast(share.device.type, enabled=False):
+        return share @ single
 
 
 def multi_label_cross_entropy(

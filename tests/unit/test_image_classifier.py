@@ -116,7 +116,9 @@ def test_values_class_token_is_the_feature() -> None:
 def test_raises_on_contradictions() -> None:
     for options, message in (
         (dict(train_norms=True, frozen=False), "train_norms=True is for frozen=True"),
-        (dict(multi_label=True, label_smoothing=0.1), "label_smoothing is for images of one class"),
+        (dict(multi_label=True, label_smoothing=0.1), "are for images of one class"),
+        (dict(multi_label=True, batch_mix=dict(type="BatchMix")), "are for images of one class"),
+        (dict(momentum=0.9), "it is for frozen=False"),
         (dict(reduction="sum"), "are for multi_label=True"),
         (dict(leave_out_difficult=True), "are for multi_label=True"),
     ):

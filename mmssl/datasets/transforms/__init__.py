@@ -12,6 +12,7 @@ from .photometric import (
     RandomGrayscale,
     Solarize,
 )
+from .rand_augment import RandAugment
 from .view_random import ViewRandom, shuffled_positions
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "OneOf",
     "PackedTransform",
     "PhotometricTransform",
+    "RandAugment",
     "RandomCrop",
     "RandomGrayscale",
     "RandomResizedCrop",

@@ -13,6 +13,7 @@ from .frozen_check_hook import FrozenCheckHook
 from .instance_rows_hook import InstanceRowsHook
 from .knn_hook import KNNHook
 from .momentum_update_hook import MomentumUpdateHook
+from .norm_average_hook import NormAverageHook
 from .preemption_hook import Preempted, PreemptionHook
 from .progress_hook import ProgressHook
 from .report_hook import ReportHook
@@ -38,6 +39,7 @@ __all__ = [
     "KNNHook",
     "MomentumUpdateHook",
     "NonFiniteLossError",
+    "NormAverageHook",
     "Preempted",
     "PreemptionHook",
     "ProgressHook",

@@ -1,8 +1,8 @@
-"""ImageClassifier: a linear classifier on a pretrained backbone, which is frozen or fine-tuned.
+"""ImageClassifier: a linear classifier on a backbone, which is frozen, fine-tuned or trained from scratch.
 
-The evaluation protocols that train: linear classification (MoCo, arXiv 1911.05722, section 4.1),
-semi-supervised fine-tuning (SimCLR, arXiv 2002.05709, section B.5), VOC07 classification (HCSC, arXiv
-2202.00455; hirl-team/HCSC @cec852d). No method: it only judges one.
+The supervised baseline (CoTNet, arXiv 2107.12292; JDAI-CV/CoTNet) and the evaluation protocols that train:
+linear classification (MoCo, arXiv 1911.05722, section 4.1), semi-supervised fine-tuning (SimCLR, arXiv
+2002.05709, section B.5), VOC07 classification (HCSC, arXiv 2202.00455; hirl-team/HCSC @cec852d).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmssl.losses import class_cross_entropy, multi_label_cross_entropy
 from mmssl.models.backbones import view_and_map
+from mmssl.models.momentum_twin import MomentumTwin
+from mmssl.ops.schedules import Schedule
 from mmssl.registry import MODELS, build_module
 from mmssl.structures import Predictions, ViewBatch
 
@@ -30,6 +32,7 @@ class ImageClassifier(BaseAlgorithm):
     | linear classification           | True   | False       | in eval mode, bit-identical         |
     | HCSC's VOC07 classification     | True   | True        | parameters fixed, BatchNorm trains  |
     | semi-supervised, fine-tuning    | False  | False       | trained                             |
+    | supervised, from scratch        | False  | False       | trained                             |
 
     Start from pretrained weights with `backbone.init_cfg = dict(type='PretrainedBackbone',
     checkpoint=...)`.
@@ -42,13 +45,19 @@ class ImageClassifier(BaseAlgorithm):
             so that the backbone at the end is another one.
         multi_label: Labels are (B, num_classes) of 1, 0, -1 instead of (B,) classes.
         label_smoothing: See `class_cross_entropy`.
+        batch_mix: `BatchMix`: the classifier trains on images mixed within the batch. The accuracy of a
+            batch is not logged then.
+        momentum: m of averaged weights, theta' <- m theta' + (1 - m) theta after every optimizer step, of all
+            parameters and floating-point buffers (the statistics of BatchNorm) of backbone and head. What is
+            validated is the average, `twin`; None keeps none.
         reduction: See `multi_label_cross_entropy`.
         leave_out_difficult: See `multi_label_cross_entropy`.
         data_preprocessor: Default `ViewPreprocessor()`.
         init_cfg: Weight initialisation of the mm family.
 
     Raises:
-        ValueError: `train_norms` of a backbone that is not frozen, or options of the other kind of label.
+        ValueError: `train_norms` of a backbone that is not frozen, an average of one that is, or options of
+            the other kind of label.
     """
 
     def __init__(
@@ -60,6 +69,8 @@ class ImageClassifier(BaseAlgorithm):
         train_norms: bool = False,
         multi_label: bool = False,
         label_smoothing: float = 0.0,
+        batch_mix: nn.Module | dict | None = None,
+        momentum: Schedule | dict | float | None = None,
         reduction: Literal["mean", "sum"] = "mean",
         leave_out_difficult: bool = False,
         data_preprocessor: nn.Module | dict | None = None,
@@ -70,8 +81,14 @@ class ImageClassifier(BaseAlgorithm):
             raise ValueError(
                 "train_norms=True is for frozen=True: fine-tuning trains norms anyway."
             )
-        if multi_label and label_smoothing:
-            raise ValueError("label_smoothing is for images of one class; leave it out.")
+        if multi_label and (label_smoothing or batch_mix is not None):
+            raise ValueError(
+                "label_smoothing and batch_mix are for images of one class; leave them out."
+            )
+        if frozen and momentum is not None:
+            raise ValueError(
+                "momentum averages what is trained, backbone included; it is for frozen=False."
+            )
         if not multi_label and (reduction != "mean" or leave_out_difficult):
             raise ValueError("reduction and leave_out_difficult are for multi_label=True.")
         if isinstance(head, dict):
@@ -83,8 +100,17 @@ class ImageClassifier(BaseAlgorithm):
         self.label_smoothing = label_smoothing
         self.reduction: Literal["mean", "sum"] = reduction
         self.leave_out_difficult = leave_out_difficult
+        self.batch_mix = None if batch_mix is None else build_module(MODELS, batch_mix)
         if frozen:
             self.backbone.requires_grad_(False)
+        if momentum is not None:
+            self.twin = MomentumTwin(
+                self,
+                ["backbone", "head"],
+                momentum=momentum,
+                update_at="after_step",
+                average_buffers=True,
+            )
         self.train(self.training)
 
     def train(self, mode: bool = True) -> ImageClassifier:
@@ -98,14 +124,15 @@ class ImageClassifier(BaseAlgorithm):
                         module.train()
         return self
 
-    def logits(self, images: Tensor) -> Tensor:
-        """(B, num_classes) of normalised images (B, 3, H, W)."""
+    def logits(self, images: Tensor, *, averaged: bool = False) -> Tensor:
+        """(B, num_classes) of normalised images (B, 3, H, W), with the trained or the averaged weights."""
+        net = self.twin if averaged else self
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            feature = view_and_map(self.backbone, images)[0]
-        return self.head(feature)
+            feature = view_and_map(net.get_submodule("backbone"), images)[0]
+        return net.get_submodule("head")(feature)
 
     def loss(self, views: ViewBatch) -> dict[str, Tensor]:
-        """Cross-entropy of the first view and, for single classes, the share that is right.
+        """Cross-entropy of the first view and, for single classes of unmixed images, the share that is right.
 
         Raises:
             ValueError: Labels that do not suit the head, or several views.
@@ -115,7 +142,10 @@ class ImageClassifier(BaseAlgorithm):
                 f"A classifier trains on one view per image, got {len(views.images)}; use a view set "
                 "with one (see configs/benchmarks/_base_/classifier_data.py)."
             )
-        logits = self.logits(views.images[0])
+        images, share = views.images[0], None
+        if self.batch_mix is not None:
+            images, share = self.batch_mix(images)
+        logits = self.logits(images)
         if self.multi_label:
             return dict(
                 loss=multi_label_cross_entropy(
@@ -125,13 +155,23 @@ class ImageClassifier(BaseAlgorithm):
                     leave_out_difficult=self.leave_out_difficult,
                 )
             )
-        loss = class_cross_entropy(logits, views.label, label_smoothing=self.label_smoothing)
+        loss = class_cross_entropy(
+            logits, views.label, label_smoothing=self.label_smoothing, share=share
+        )
+        if share is not None:
+            return dict(loss=loss)
         right = (logits.detach().argmax(dim=1) == views.label).float().mean()
         return dict(loss=loss, accuracy=100 * right)
 
     def predict(self, views: ViewBatch) -> list[Predictions]:
-        """Scores of every image, the mean of the logits of its views; one entry for the whole batch."""
-        scores = torch.stack([self.logits(images).float() for images in views.images]).mean(dim=0)
+        """Scores of every image, the mean of the logits of its views; one entry for the whole batch.
+
+        With averaged weights these are theirs.
+        """
+        averaged = self.twin is not None
+        scores = torch.stack(
+            [self.logits(images, averaged=averaged).float() for images in views.images]
+        ).mean(dim=0)
         return [Predictions(views.index, views.label, scores)]
 
     def forward(

@@ -1,7 +1,8 @@
 """BatchMix: images of a batch blended with, or pasted into, one another.
 
 mixup (Zhang et al. 2018, arXiv 1710.09412) and CutMix (Yun et al. 2019, arXiv 1905.04899), one draw for the
-whole batch, partners in reverse order, as EsViT's unpublished option takes them from timm.
+whole batch, partners in reverse order, as EsViT's unpublished option and CoTNet's recipe (JDAI-CV/CoTNet)
+take them from timm.
 """
 
 from __future__ import annotations
@@ -54,18 +55,43 @@ class BatchMix(BaseModule):
         others = images.flip(0)
         if cut:
             height, width = images.shape[2:]
-            top, bottom = _side(height, math.sqrt(1 - share))
-            left, right = _side(width, math.sqrt(1 - share))
+            centre = (int(torch.randint(height, ())), int(torch.randint(width, ())))
+            rows, columns, share = cut_rectangle((height, width), share, centre)
             mixed = images.clone()
-            mixed[:, :, top:bottom, left:right] = others[:, :, top:bottom, left:right]
-            share = 1 - (bottom - top) * (right - left) / (height * width)
+            mixed[:, :, rows, columns] = others[:, :, rows, columns]
         else:
             mixed = share * images + (1 - share) * others
         same = torch.eye(len(images), device=images.device)
         return mixed, share * same + (1 - share) * same.flip(0)
 
 
-def _side(length: int, ratio: float) -> tuple[int, int]:
-    """Begin and end of `ratio` of a side around a random centre, cut at the border."""
-    centre, half = int(torch.randint(length, ())), int(length * ratio) // 2
-    return max(centre - half, 0), min(centre + half, length)
+def cut_rectangle(
+    size: tuple[int, int], share: float, centre: tuple[int, int]
+) -> tuple[slice, slice, float]:
+    """CutMix's rectangle around a drawn centre, and the share of the image that stays.
+
+    Sides are floor(sqrt(1 - share) * length); half of a side, rounded down, reaches from the centre either
+    way and ends at the border.
+
+    Args:
+        size: (height, width) of the image.
+        share: The part of the image that was drawn to stay.
+        centre: (row, column) of the rectangle.
+
+    Returns:
+        Rows, columns, and the share that does stay now that the border has cut the rectangle.
+
+    Example:
+        >>> cut_rectangle((8, 8), 0.75, (1, 4))
+        (slice(0, 3, None), slice(2, 6, None), 0.8125)
+    """
+    height, width = size
+    ratio = math.sqrt(1 - share)
+    rows, columns = _side(height, ratio, centre[0]), _side(width, ratio, centre[1])
+    area = (rows.stop - rows.start) * (columns.stop - columns.start)
+    return rows, columns, 1 - area / (height * width)
+
+
+def _side(length: int, ratio: float, centre: int) -> slice:
+    half = int(length * ratio) // 2
+    return slice(max(centre - half, 0), min(centre + half, length))
