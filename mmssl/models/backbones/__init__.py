@@ -1,3 +1,4 @@
+from .cotnet import CoTNet
 from .cvt import CvT
 from .multi_crop import CropFeatures, crop_features, sampled_regions
 from .resnet import ResNet
@@ -8,6 +9,7 @@ from .vision_longformer import ViL
 from .vision_transformer import VisionTransformer
 
 __all__ = [
+    "CoTNet",
     "CropFeatures",
     "CvT",
     "ResNet",

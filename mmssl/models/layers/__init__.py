@@ -4,6 +4,8 @@ from .bottleneck_attention import BottleneckAttention
 from .chunk_attention import ChunkAttention
 from .conv_mlp import ConvMLP
 from .conv_window_attention import ConvWindowAttention
+from .cot_layer import CoTLayer
+from .coxt_layer import CoXtLayer
 from .feed_forward import FeedForward
 from .grid_attention import GridAttention
 from .mlp import MLP
@@ -15,10 +17,12 @@ from .position_encoding import (
     SinCosPosition,
     position_encoding,
 )
+from .se_conv import SEConv
 from .self_attention import SelfAttention
 from .sync_norm import make_norms_local, synchronise_norms
 from .weight_norm_linear import WeightNormLinear
 from .window_attention import WindowAttention
+from .windowed_self_attention import WindowedSelfAttention
 
 __all__ = [
     "MLP",
@@ -27,16 +31,20 @@ __all__ = [
     "BatchMix",
     "BottleneckAttention",
     "ChunkAttention",
+    "CoTLayer",
+    "CoXtLayer",
     "ConvMLP",
     "ConvWindowAttention",
     "FeedForward",
     "GridAttention",
     "PositionTables",
     "RelativePosition",
+    "SEConv",
     "SelfAttention",
     "SinCosPosition",
     "WeightNormLinear",
     "WindowAttention",
+    "WindowedSelfAttention",
     "make_norms_local",
     "norm_layer",
     "position_encoding",

@@ -1,0 +1,49 @@
+"""recompute: a part of a network that keeps no activations and computes them again in the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+@contextmanager
+def _untracked_statistics(module: nn.Module) -> Iterator[None]:
+    """BatchNorm normalises as before, but does not update its running statistics."""
+    tracked = [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, _BatchNorm) and layer.track_running_stats
+    ]
+    kept = [(layer, layer.momentum, layer.num_batches_tracked) for layer in tracked]
+    # with momentum 0 the averages stay what they are; without them other tensors would be saved for
+    # the backward pass than in the forward pass
+    for layer in tracked:
+        layer.momentum, layer.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for layer, momentum, count in kept:
+            layer.momentum, layer.num_batches_tracked = momentum, count
+
+
+def recompute(module: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:
+    """`forward(*inputs)`, whose activations are dropped and computed again in the backward pass.
+
+    Results, gradients and running statistics are those of a plain call, also where no input needs a
+    gradient.
+
+    Args:
+        module: Holds all norms that `forward` runs through.
+        forward: The computation.
+        inputs: Its arguments.
+    """
+
+    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+        return nullcontext(), _untracked_statistics(module)
+
+    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts)
