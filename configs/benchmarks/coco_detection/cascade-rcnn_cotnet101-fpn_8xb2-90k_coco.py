@@ -1,0 +1,9 @@
+"""COCO Cascade R-CNN CoTNet-101 FPN, 90k iterations, as CoTNet's repository has it; box AP: 48.19.
+
+    tools/dist_train.sh configs/benchmarks/coco_detection/cascade-rcnn_cotnet101-fpn_8xb2-90k_coco.py 8 \
+        --cfg-options load_from=backbone.pth
+"""
+
+_base_ = "./cascade-rcnn_cotnet50-fpn_8xb2-90k_coco.py"
+
+model = dict(backbone=dict(arch="101"))

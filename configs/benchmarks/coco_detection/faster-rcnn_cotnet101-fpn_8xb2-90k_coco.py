@@ -1,0 +1,9 @@
+"""COCO Faster R-CNN CoTNet-101 FPN, 90k iterations, as CoTNet's repository has it; box AP: 45.35.
+
+    tools/dist_train.sh configs/benchmarks/coco_detection/faster-rcnn_cotnet101-fpn_8xb2-90k_coco.py 8 \
+        --cfg-options load_from=backbone.pth
+"""
+
+_base_ = "./faster-rcnn_cotnet50-fpn_8xb2-90k_coco.py"
+
+model = dict(backbone=dict(arch="101"))

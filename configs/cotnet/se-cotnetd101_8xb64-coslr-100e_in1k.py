@@ -1,0 +1,10 @@
+"""SE-CoTNetD-101 trained with labels on ImageNet-1k: CoTNet's default setup, 100 epochs.
+
+CoTNet (arXiv 2107.12292), published top-1: 80.5.
+
+    tools/dist_train.sh configs/cotnet/se-cotnetd101_8xb64-coslr-100e_in1k.py 8
+"""
+
+_base_ = "cotnet50_8xb64-coslr-100e_in1k.py"
+
+model = dict(backbone=dict(arch="d101"))
