@@ -1,0 +1,224 @@
+"""Local relation as operators of torch: compilers, exporters and autocast see one node.
+
+They take pairs, and a saliency of one channel for each group; what users call is in the package itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmssl.ops.local_relation.relation import Gradients, Relation, sum_type
+from mmssl.ops.local_relation.shifted import backward_shifted, forward_shifted
+
+_OPTIONS = (
+    "int[2] kernel_size, int groups, int[2] stride, int[2] dilation, float scale, float outside, "
+    "str similarity, str implementation"
+)
+_INPUTS = "Tensor query, Tensor key, Tensor value, Tensor position_weight, Tensor? saliency"
+
+
+def _relation(
+    kernel_size: Sequence[int],
+    groups: int,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    scale: float,
+    outside: float,
+    similarity: str,
+) -> Relation:
+    pairs = ((each[0], each[1]) for each in (kernel_size, stride, dilation))
+    kernel_size, stride, dilation = pairs
+    return Relation(kernel_size, groups, stride, dilation, scale, outside, similarity)
+
+
+def _empty_results(
+    query: Tensor, key: Tensor, value: Tensor, position_weight: Tensor, groups: int
+) -> tuple[Tensor, Tensor]:
+    """The result, channels last where the values are, and the log-sum-exp of every window."""
+    layout = torch.contiguous_format
+    if not value.is_contiguous() and value.is_contiguous(memory_format=torch.channels_last):
+        layout = torch.channels_last
+    size = (query.shape[2], query.shape[3])
+    out = torch.empty(
+        (value.shape[0], value.shape[1], *size),
+        dtype=value.dtype,
+        device=value.device,
+        memory_format=layout,
+    )
+    dtype = sum_type(query, key, value, position_weight)
+    return out, query.new_empty((query.shape[0], groups, *size), dtype=dtype)
+
+
+def _empty_gradients(
+    query: Tensor, key: Tensor, value: Tensor, position_weight: Tensor, saliency: Tensor | None
+) -> Gradients:
+    none = query.new_empty(0) if saliency is None else torch.empty_like(saliency)
+    query, key, value, position_weight = (
+        torch.empty_like(each) for each in (query, key, value, position_weight)
+    )
+    return Gradients(query, key, value, none, position_weight)
+
+
+@torch.library.custom_op(
+    "mmssl::local_relation", mutates_args=(), schema=f"({_INPUTS}, {_OPTIONS}) -> (Tensor, Tensor)"
+)
+def relate(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    position_weight: Tensor,
+    saliency: Tensor | None,
+    kernel_size: Sequence[int],
+    groups: int,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    scale: float,
+    outside: float,
+    similarity: str,
+    implementation: str,
+) -> tuple[Tensor, Tensor]:
+    """The result, and the log-sum-exp of every window, which the backward pass needs.
+
+    Args:
+        query: (N, G e, Ho, Wo).
+        key: (N, G e, H, W).
+        value: (N, G m, H, W).
+        position_weight: (G, kh, kw).
+        saliency: (N, G, H, W) what is added to the summed similarity of a tap, or None.
+        kernel_size: kh, kw.
+        groups: G.
+        stride: Vertical and horizontal.
+        dilation: Vertical and horizontal.
+        scale: Factor on the similarity.
+        outside: Logit of a tap outside of the map.
+        similarity: One of `SIMILARITIES`.
+        implementation: "shifted" or "triton".
+
+    Returns:
+        (N, G m, Ho, Wo) and (N, G, Ho, Wo).
+    """
+    relation = _relation(kernel_size, groups, stride, dilation, scale, outside, similarity)
+    out, log_total = _empty_results(query, key, value, position_weight, groups)
+    forward = forward_shifted
+    if implementation == "triton":
+        from mmssl.ops.local_relation.triton import forward_triton as forward
+    if out.numel():
+        forward(query, key, value, position_weight, saliency, relation, out, log_total)
+    return out, log_total
+
+
+@relate.register_fake
+def _(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    position_weight: Tensor,
+    saliency: Tensor | None,
+    kernel_size: Sequence[int],
+    groups: int,
+    *options: Any,
+) -> tuple[Tensor, Tensor]:
+    return _empty_results(query, key, value, position_weight, groups)
+
+
+@torch.library.custom_op(
+    "mmssl::local_relation_backward",
+    mutates_args=(),
+    schema=(
+        f"(Tensor grad, {_INPUTS}, Tensor out, Tensor log_total, {_OPTIONS}) -> "
+        "(Tensor, Tensor, Tensor, Tensor, Tensor)"
+    ),
+)
+def relate_backward(
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    position_weight: Tensor,
+    saliency: Tensor | None,
+    out: Tensor,
+    log_total: Tensor,
+    kernel_size: Sequence[int],
+    groups: int,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    scale: float,
+    outside: float,
+    similarity: str,
+    implementation: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of the inputs of `relate`, those of the saliency fourth; see there for the arguments.
+
+    Args:
+        grad: (N, G m, Ho, Wo) gradient of the result.
+        query: As for `relate`.
+        key: As for `relate`.
+        value: As for `relate`.
+        position_weight: As for `relate`.
+        saliency: As for `relate`.
+        out: (N, G m, Ho, Wo) its result.
+        log_total: (N, G, Ho, Wo) its log-sum-exp.
+        kernel_size: As for `relate`.
+        groups: As for `relate`.
+        stride: As for `relate`.
+        dilation: As for `relate`.
+        scale: As for `relate`.
+        outside: As for `relate`.
+        similarity: As for `relate`.
+        implementation: As for `relate`.
+
+    Returns:
+        Gradients in the shapes and types of the inputs; an empty tensor where there is no saliency.
+    """
+    relation = _relation(kernel_size, groups, stride, dilation, scale, outside, similarity)
+    into = _empty_gradients(query, key, value, position_weight, saliency)
+    backward = backward_shifted
+    if implementation == "triton":
+        from mmssl.ops.local_relation.triton import backward_triton as backward
+    if out.numel():
+        backward(grad, query, key, value, position_weight, saliency, out, log_total, relation, into)
+    else:
+        into.position_weight.zero_()
+    return into.query, into.key, into.value, into.saliency, into.position_weight
+
+
+@relate_backward.register_fake
+def _(
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    position_weight: Tensor,
+    saliency: Tensor | None,
+    *options: Any,
+) -> tuple[Tensor, ...]:
+    return tuple(_empty_gradients(query, key, value, position_weight, saliency))
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:5], *output)
+    ctx.mark_non_differentiable(output[1])
+    ctx.options = inputs[5:]
+
+
+def _differentiate(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    *inputs, out, log_total = ctx.saved_tensors
+    grads = Gradients(*relate_backward(grad, *inputs, out, log_total, *ctx.options))
+    saliency = None if inputs[4] is None else grads.saliency
+    first = (grads.query, grads.key, grads.value, grads.position_weight, saliency)
+    return (*first, *(None for _ in ctx.options))
+
+
+def _refuse(ctx: Any, *grads: Tensor) -> None:
+    raise NotImplementedError(
+        "local_relation has no second derivative in this implementation; "
+        'local_relation(..., implementation="reference") has.'
+    )
+
+
+relate.register_autograd(_differentiate, setup_context=_keep)
+relate_backward.register_autograd(_refuse)

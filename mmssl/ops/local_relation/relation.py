@@ -1,0 +1,122 @@
+"""What the implementations of the local relation operator share: options, checks, and the types of sums."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmssl.ops.local_relation.similarity import SIMILARITIES
+
+
+class Relation(NamedTuple):
+    """How windows lie and what their logits are; see `local_relation` for the meaning."""
+
+    kernel_size: tuple[int, int]
+    groups: int
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    scale: float
+    outside: float
+    similarity: str
+
+
+class Gradients(NamedTuple):
+    """Where a backward pass writes; each has the layout of the input of its name.
+
+    Attributes:
+        query: Of the queries.
+        key: Of the keys.
+        value: Of the values.
+        saliency: Of the saliency; without elements where there is none.
+        position_weight: Of the prior.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    saliency: Tensor
+    position_weight: Tensor
+
+
+def sum_type(*tensors: Tensor) -> torch.dtype:
+    """The type of sums over `tensors`: the widest of theirs, float32 at least."""
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype
+
+
+def check_relation(
+    query: Tensor, key: Tensor, value: Tensor, position_weight: Tensor, relation: Relation
+) -> None:
+    """Refuse what the operator is not defined for.
+
+    Args:
+        query: (N, Cq, Ho, Wo).
+        key: (N, Ck, H, W).
+        value: (N, Cv, H, W).
+        position_weight: (G, kh, kw).
+        relation: The options.
+
+    Raises:
+        TypeError: A tensor is not floating-point.
+        ValueError: Dimensions, channels, groups, sizes or devices do not fit, or an unknown similarity.
+    """
+    maps = (query, key, value)
+    if any(each.dim() != 4 for each in maps):
+        raise ValueError(
+            "local_relation takes queries, keys and values (N, C, H, W), got shapes "
+            f"{[tuple(each.shape) for each in maps]}."
+        )
+    if not all(each.is_floating_point() for each in (*maps, position_weight)):
+        raise TypeError(
+            "local_relation takes floating-point tensors, got "
+            f"{[str(each.dtype) for each in (*maps, position_weight)]}."
+        )
+    if len({each.device for each in (*maps, position_weight)}) > 1:
+        raise ValueError(
+            "queries, keys, values and position weights must be on one device, got "
+            f"{[str(each.device) for each in (*maps, position_weight)]}."
+        )
+    if relation.similarity not in SIMILARITIES:
+        raise ValueError(
+            f"similarity must be one of {list(SIMILARITIES)}, got {relation.similarity!r}."
+        )
+    _check_channels(query, key, value, relation.groups)
+    _check_sizes(query, key, value, relation)
+    expected = (relation.groups, *relation.kernel_size)
+    if tuple(position_weight.shape) != expected:
+        raise ValueError(
+            f"position_weight must have shape (groups, kernel height, kernel width) = {expected}, got "
+            f"{tuple(position_weight.shape)}."
+        )
+
+
+def _check_channels(query: Tensor, key: Tensor, value: Tensor, groups: int) -> None:
+    if groups < 1 or any(each.shape[1] % groups or not each.shape[1] for each in (query, value)):
+        raise ValueError(
+            f"groups={groups} must divide the {query.shape[1]} channels of the queries and the "
+            f"{value.shape[1]} channels of the values."
+        )
+    if key.shape[1] < query.shape[1]:
+        raise ValueError(
+            f"Keys need the {query.shape[1]} channels of the queries (more are a saliency), got "
+            f"{key.shape[1]}."
+        )
+
+
+def _check_sizes(query: Tensor, key: Tensor, value: Tensor, relation: Relation) -> None:
+    if not key.shape[0] == value.shape[0] == query.shape[0] or key.shape[2:] != value.shape[2:]:
+        raise ValueError(
+            "Queries, keys and values must be of the same images, keys and values of one size, got shapes "
+            f"{[tuple(each.shape) for each in (query, key, value)]}."
+        )
+    size = tuple(key.shape[2:])
+    expected = tuple(-(-size[axis] // relation.stride[axis]) for axis in (0, 1))
+    if min(size) < 1 or tuple(query.shape[2:]) != expected:
+        raise ValueError(
+            f"Queries must have the size of the output, {expected} for keys of {size} and stride "
+            f"{relation.stride}, got {tuple(query.shape[2:])}."
+        )

@@ -1,0 +1,239 @@
+"""The local relation operator: implementations agree, derivatives, torch's machinery, errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from mmssl.ops.local_relation import SIMILARITIES, local_relation, shifted
+from mmssl.ops.local_relation.operator import relate
+from tests.helpers.aggregation import laid_out
+from tests.helpers.relation import random_inputs, results
+from tests.helpers.tolerance import FLOAT64
+
+WINDOWS = {
+    "odd": dict(kernel_size=(3, 5), stride=(2, 1), dilation=(2, 3), size=(7, 9)),
+    "stride 2, dilation 2": dict(kernel_size=(7, 7), stride=(2, 2), dilation=(2, 2), size=(5, 6)),
+    "beyond the map": dict(kernel_size=(3, 3), stride=(1, 1), dilation=(4, 1), size=(3, 4)),
+    "even": dict(kernel_size=(2, 4), stride=(3, 2), dilation=(1, 1), size=(5, 7)),
+    "one tap": dict(kernel_size=(1, 1), stride=(2, 2), dilation=(1, 1), size=(4, 1)),
+}
+
+
+def case(window: str = "odd", similarity: str = "neg_squared", extra: int = 0, **changes):
+    """Inputs and options."""
+    sizes = dict(WINDOWS[window])
+    dilation = sizes.pop("dilation")
+    inputs = random_inputs(**sizes, extra=extra, **changes)
+    options = dict(
+        kernel_size=sizes["kernel_size"], groups=3, stride=sizes["stride"], dilation=dilation,
+        scale=0.7, outside=-3.0, similarity=similarity,
+    )  # fmt: skip
+    return inputs, options
+
+
+def compare(found, expected, **tolerance) -> None:
+    for key, value in expected.items():
+        torch.testing.assert_close(
+            found[key], value, **tolerance, msg=lambda text: f"{key}: {text}"
+        )
+
+
+@pytest.mark.parametrize("extra", [0, 1, 2, 5])
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("window", WINDOWS)
+def test_equivalence_shifted_is_the_formula(window, similarity, extra):
+    inputs, options = case(window, similarity, extra)
+    compare(
+        results(inputs, "shifted", **options), results(inputs, "reference", **options), **FLOAT64
+    )
+
+
+def test_values_by_hand():
+    """Two pixels, a window of three: logits -(q - k)^2 and the value beyond the border."""
+    query = torch.tensor([[[[0.0, 1.0]]]])
+    key = torch.tensor([[[[0.0, 2.0]]]])
+    value = torch.tensor([[[[1.0, 3.0]], [[-1.0, 0.0]]]])
+    prior = torch.tensor([[[0.0, 0.5, 0.0]]])
+    out = local_relation(query, key, value, prior, (1, 3), 1, outside=-1.0)
+    left = torch.tensor([-1.0, 0.5, -4.0]).softmax(0)
+    right = torch.tensor([-1.0, -0.5, -1.0]).softmax(0)
+    expected = [[left[1] + 3 * left[2], right[0] + 3 * right[1]], [-left[1], -right[0]]]
+    torch.testing.assert_close(out[0, :, 0], torch.tensor(expected))
+
+
+def test_equivalence_equal_logits_average():
+    """With all keys alike and no prior the centre averages its window."""
+    inputs = random_inputs(size=(5, 5), num=1)
+    inputs[1] = torch.zeros_like(inputs[1])
+    inputs[3] = torch.zeros_like(inputs[3])
+    out = local_relation(*inputs, 3, 3)
+    mean = torch.nn.functional.avg_pool2d(inputs[2], 3, 1)
+    torch.testing.assert_close(out[..., 1:-1, 1:-1], mean)
+
+
+@pytest.mark.parametrize("limit", [1, 70, 10**6])
+def test_equivalence_images_in_parts(monkeypatch, limit):
+    inputs, options = case(num=5, extra=1)
+    expected = results(inputs, "reference", **options)
+    monkeypatch.setattr(shifted, "MAX_VALUES", limit)
+    compare(results(inputs, "shifted", **options), expected, **FLOAT64)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_gradcheck(similarity):
+    inputs = random_inputs(groups=2, size=(3, 4), stride=(2, 1), kernel_size=(3, 2), num=1, extra=1)
+    options = dict(kernel_size=(3, 2), groups=2, stride=(2, 1), scale=0.7, similarity=similarity)
+    torch.autograd.gradcheck(
+        lambda *args: local_relation(*args, implementation="shifted", **options),
+        [each.requires_grad_() for each in inputs],
+        fast_mode=True,
+    )
+
+
+def test_gradcheck_second_derivative_of_the_formula():
+    inputs = [each.requires_grad_() for each in random_inputs(size=(2, 3), num=1, groups=1)]
+    torch.autograd.gradgradcheck(
+        lambda *args: local_relation(*args, 3, 1, implementation="reference"), inputs
+    )
+
+
+def test_raises_for_a_second_derivative():
+    inputs = [each.requires_grad_() for each in random_inputs()]
+    y = local_relation(*inputs, 3, 3, implementation="shifted")
+    (grad,) = torch.autograd.grad(y.sum(), inputs[:1], create_graph=True)
+    with pytest.raises(NotImplementedError, match='no second derivative.*"reference"'):
+        grad.sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_values_half_precision(dtype):
+    """Against the float32 result of the rounded inputs."""
+    inputs, options = case(dtype=torch.float32, extra=1)
+    inputs = [each.to(dtype) for each in inputs]
+    found = results(inputs, "shifted", **options)
+    expected = results([each.float() for each in inputs], "reference", **options)
+    rtol, factor = (8e-3, 1e-2) if dtype == torch.bfloat16 else (1e-3, 2e-3)
+    for key, value in expected.items():
+        assert found[key].dtype == dtype
+        atol = factor * float(value.abs().max())
+        torch.testing.assert_close(found[key].float(), value, rtol=rtol, atol=atol)
+
+
+def test_values_mixed_types_under_autocast():
+    """What a layer sees: keys out of a convolution in bf16, values and prior in float32."""
+    inputs = random_inputs(dtype=torch.float32)
+    conv = torch.nn.Conv2d(9, 6, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        alike = conv(inputs[2])
+        assert alike.dtype == torch.bfloat16
+        prior = inputs[3].requires_grad_()
+        out = local_relation(alike, alike, inputs[2], prior, 3, 3)
+    assert out.dtype == torch.float32
+    out.sum().backward()
+    assert conv.weight.grad.dtype == prior.grad.dtype == torch.float32
+    expected = local_relation(alike, alike, inputs[2], prior, 3, 3, implementation="reference")
+    torch.testing.assert_close(out, expected)
+
+
+@pytest.mark.parametrize("extra", [0, 2])
+def test_equivalence_opcheck(extra):
+    inputs, options = case(extra=extra, dtype=torch.float32)
+    query, key, value, prior = (each.requires_grad_() for each in inputs)
+    key, saliency = key[:, :6], None
+    if extra:
+        saliency = torch.randn(2, 3, *key.shape[2:], requires_grad=True)
+    value = laid_out(value, "channels_last")
+    torch.library.opcheck(
+        relate, (query, key, value, prior, saliency, *options.values(), "shifted")
+    )
+
+
+def test_equivalence_compiled():
+    inputs = random_inputs(dtype=torch.float32)
+
+    def run(*args):
+        return local_relation(*args, 3, 3).relu()
+
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    leaves = [[each.clone().requires_grad_() for each in inputs] for _ in range(2)]
+    results = [each(*those) for each, those in zip((run, compiled), leaves, strict=True)]
+    torch.testing.assert_close(*results)
+    for result in results:
+        result.sum().backward()
+    for plain, other in zip(*leaves, strict=True):
+        torch.testing.assert_close(plain.grad, other.grad)
+
+
+class Relate(torch.nn.Module):
+    """The operator as a network."""
+
+    def forward(self, query, key, value, prior):
+        return local_relation(query, key, value, prior, 3, 3, stride=2)
+
+
+def test_equivalence_exported_for_any_batch():
+    inputs = random_inputs(stride=(2, 2), dtype=torch.float32)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    shapes = ({0: batch}, {0: batch}, {0: batch}, None)
+    program = torch.export.export(Relate(), tuple(inputs), dynamic_shapes=shapes)
+    more = [torch.cat([each, each + 1, each]) for each in inputs[:3]]
+    torch.testing.assert_close(
+        program.module()(*more, inputs[3]), Relate()(*more, inputs[3]), rtol=0, atol=0
+    )
+
+
+def test_equivalence_checkpointed():
+    inputs = random_inputs()
+    leaves = [[each.clone().requires_grad_() for each in inputs] for _ in range(2)]
+    local_relation(*leaves[0], 3, 3).square().sum().backward()
+    out = checkpoint(lambda *args: local_relation(*args, 3, 3), *leaves[1], use_reentrant=False)
+    out.square().sum().backward()
+    for plain, other in zip(*leaves, strict=True):
+        torch.testing.assert_close(plain.grad, other.grad, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("implementation", ["reference", "shifted"])
+def test_shapes_empty_batch(implementation):
+    found = results(random_inputs(num=0), implementation, kernel_size=3, groups=3)
+    assert found["y"].shape == (0, 9, 5, 6)
+    assert not found["gpos"].any()
+
+
+def test_shapes_channels_last_stays():
+    query, key, value, prior = random_inputs(dtype=torch.float32)
+    out = local_relation(query, key, value.to(memory_format=torch.channels_last), prior, 3, 3)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert not out.is_contiguous()
+
+
+def test_values_a_large_gap_does_not_overflow():
+    query, key, value, prior = random_inputs(dtype=torch.float32)
+    found = results([query * 1e3, key * 1e3, value, prior], "shifted", kernel_size=3, groups=3)
+    assert all(each.isfinite().all() for each in found.values())
+
+
+BAD = {
+    "queries, keys and values": dict(query=torch.zeros(2, 3, 4)),
+    "floating-point": dict(value=torch.zeros(2, 9, 5, 6, dtype=torch.long)),
+    "similarity must be one of.*'cosine'": dict(similarity="cosine"),
+    "groups=4 must divide the 6 channels": dict(groups=4),
+    "Keys need the 6 channels": dict(key=torch.zeros(2, 5, 5, 6)),
+    "of the same images": dict(value=torch.zeros(1, 9, 5, 6)),
+    "size of the output": dict(query=torch.zeros(2, 6, 4, 6)),
+    r"position_weight must have shape.*\(3, 3, 3\)": dict(position_weight=torch.zeros(3, 9)),
+    "stride is a whole number": dict(stride=0),
+    "implementation must be one of": dict(implementation="cuda"),
+    "needs tensors on a GPU": dict(implementation="triton"),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_raises(message, monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    names = ("query", "key", "value", "position_weight")
+    arguments = dict(zip(names, random_inputs(dtype=torch.float32), strict=True))
+    arguments |= dict(kernel_size=3, groups=3) | BAD[message]
+    with pytest.raises((ValueError, TypeError), match=message):
+        local_relation(**arguments)
