@@ -43,7 +43,7 @@ def test_values_goldens(name):
 @interpreted
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_equivalence_odd_sizes(similarity):
-    """Channels that are no powers of two, a saliency, stride 2 with dilation 2, and other strides of memory."""
+    """Channels that are no powers of two, saliency, stride 2 with dilation 2, other layouts of memory."""
     window = dict(kernel_size=(3, 2), stride=(2, 1))
     inputs = random_inputs(size=(4, 5), inner=3, outer=5, groups=2, extra=1, num=1, **window)
     layouts = ("strided", "channels_last", "channels_last")

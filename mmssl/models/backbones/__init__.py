@@ -1,5 +1,6 @@
 from .cotnet import CoTNet
 from .cvt import CvT
+from .lr_net import LRNet
 from .multi_crop import CropFeatures, crop_features, sampled_regions
 from .resnet import ResNet
 from .swin import Swin
@@ -12,6 +13,7 @@ __all__ = [
     "CoTNet",
     "CropFeatures",
     "CvT",
+    "LRNet",
     "ResNet",
     "Swin",
     "TimmBackbone",

@@ -83,7 +83,7 @@ class CoTBottleneck(BaseModule):
         in_channels: Of the map.
         planes: A quarter of the output's channels.
         width: Inner channels.
-        mixer: See above.
+        mixer: See above, or a module (N, width, H, W) -> (N, width, ceil(H / stride), ...).
         stride: 1 or 2.
         dilation: Of the mixer.
         has_shortcut: Whether the shortcut has a 1x1 convolution and a norm.
@@ -102,7 +102,7 @@ class CoTBottleneck(BaseModule):
         planes: int,
         width: int,
         *,
-        mixer: Mixer = "cot",
+        mixer: Mixer | nn.Module = "cot",
         stride: int = 1,
         dilation: int = 1,
         has_shortcut: bool = False,
@@ -117,10 +117,10 @@ class CoTBottleneck(BaseModule):
         super().__init__()
         norm_cfg = norm_cfg or dict(type="BN")
         out_channels = EXPANSION * planes
-        strided = mixer in ("se", "conv") and not blur
+        strided = isinstance(mixer, nn.Module) or (mixer in ("se", "conv") and not blur)
         before: nn.Module = nn.Identity()
         behind: nn.Module = nn.Identity()
-        if stride > 1 and blur:
+        if stride > 1 and blur and not strided:
             behind = BlurPool2d(width, stride=stride)
         elif stride > 1 and not strided:
             # its zeros beyond the border count, or the border of every map would differ
@@ -130,15 +130,17 @@ class CoTBottleneck(BaseModule):
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = norm_layer(norm_cfg, width, maps=True)
         self.pool_before = before
-        self.conv2 = _mixer(
-            mixer,
-            width,
-            stride=stride if strided else 1,
-            dilation=dilation,
-            fusion=fusion,
-            key_kernel_size=key_kernel_size,
-            norm_cfg=norm_cfg,
-        )
+        if not isinstance(mixer, nn.Module):
+            mixer = _mixer(
+                mixer,
+                width,
+                stride=stride if strided else 1,
+                dilation=dilation,
+                fusion=fusion,
+                key_kernel_size=key_kernel_size,
+                norm_cfg=norm_cfg,
+            )
+        self.conv2 = mixer
         self.pool_behind = behind
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = norm_layer(norm_cfg, out_channels, maps=True)

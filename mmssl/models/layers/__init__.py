@@ -8,6 +8,7 @@ from .cot_layer import CoTLayer
 from .coxt_layer import CoXtLayer
 from .feed_forward import FeedForward
 from .grid_attention import GridAttention
+from .local_relation_layer import LocalRelation
 from .mlp import MLP
 from .norm import norm_layer
 from .position_encoding import (
@@ -37,6 +38,7 @@ __all__ = [
     "ConvWindowAttention",
     "FeedForward",
     "GridAttention",
+    "LocalRelation",
     "PositionTables",
     "RelativePosition",
     "SEConv",
