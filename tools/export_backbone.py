@@ -17,16 +17,18 @@ from mmssl.convert.export_targets import LIBRARIES
 from mmssl.convert.pretrained_pyramid import PARTS
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "configs" / "benchmarks"
-# The config that a ready one inherits by default: for a Swin of the library, and for all others.
+# The config that a ready one inherits by default: by the network, and for all others.
 DEFAULT_CONFIGS = {
-    "mmdet": (
-        BENCHMARKS / "coco_detection" / "mask-rcnn_swin-t_fpn_8xb2-1x_coco.py",
-        BENCHMARKS / "coco_detection" / "mask-rcnn_r50-fpn_8xb2-1x_coco.py",
-    ),
-    "mmseg": (
-        BENCHMARKS / "voc_segmentation" / "fcn_swin-t_4xb4-20k_voc12aug-512x512.py",
-        BENCHMARKS / "voc_segmentation" / "fcn_r50-d8_4xb4-20k_voc12aug-512x512.py",
-    ),
+    "mmdet": {
+        "SwinTransformer": "coco_detection/mask-rcnn_swin-t_fpn_8xb2-1x_coco.py",
+        "CoTNet": "coco_detection/mask-rcnn_cotnet50-fpn_8xb2-90k_coco.py",
+        "": "coco_detection/mask-rcnn_r50-fpn_8xb2-1x_coco.py",
+    },
+    "mmseg": {
+        "SwinTransformer": "voc_segmentation/fcn_swin-t_4xb4-20k_voc12aug-512x512.py",
+        "CoTNet": "ade20k_segmentation/upernet_cotnet50_4xb4-160k_ade20k-512x512.py",
+        "": "voc_segmentation/fcn_r50-d8_4xb4-20k_voc12aug-512x512.py",
+    },
 }
 
 
@@ -35,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "checkpoint",
-        help="checkpoint of a run, or an official one (a ResNet, or with --from-config)",
+        help="checkpoint of a run, or an official one (a ResNet or CoTNet, or with --from-config)",
     )
     parser.add_argument("out", help="file to write: .pth or .safetensors")
     parser.add_argument("--to", required=True, choices=LIBRARIES)
@@ -56,7 +58,7 @@ def parse_args() -> argparse.Namespace:
         const="",
         metavar="TRANSFER_CONFIG",
         help="also write OUT.py, a ready config that inherits this one (default: COCO Mask R-CNN "
-        "for mmdet, VOC FCN for mmseg)",
+        "for mmdet; VOC FCN, of a CoTNet ADE20K UPerNet, for mmseg)",
     )
     parser.add_argument("--tolerance", type=float, default=1e-4, help="of the largest feature")
     parser.add_argument("--trust-pickle", action="store_true", help="let the file run its code")
@@ -102,9 +104,8 @@ def main() -> None:
         if export.metadata["verified_as"]:
             lines.append(f"Compared with {export.metadata['verified_as']}")
         if args.config is not None:
-            swin, other = DEFAULT_CONFIGS[args.to]
-            is_swin = export.metadata["build"]["type"].endswith(".SwinTransformer")
-            inherited = args.config or (swin if is_swin else other)
+            usual, kind = DEFAULT_CONFIGS[args.to], export.metadata["build"]["type"].split(".")[-1]
+            inherited = args.config or BENCHMARKS / usual.get(kind, usual[""])
             config = write_downstream_config(export, inherited)
             lines.append(f"Wrote {config}: python tools/train.py {config}")
     except (ValueError, OSError, ImportError) as error:

@@ -263,7 +263,8 @@ def _check_fits(state: State, model: _Model, expected: State) -> None:
 
 
 def _check_parts(state: State, layout: MethodFile, method: str) -> None:
-    if state and all(key.startswith(("backbone.", "head.fc.")) for key in state):
+    alone = ("backbone.",) if "head.fc." in layout.parts else ("backbone.", "head.fc.")
+    if state and all(key.startswith(alone) for key in state):
         raise ValueError(BACKBONE_ALONE)
     lacking = [part for part in layout.parts if not any(key.startswith(part) for key in state)]
     if lacking:

@@ -15,6 +15,8 @@ from mmssl.engine.config import load_config
 from mmssl.models.backbones import ResNet, Swin
 from mmssl.registry import MODELS
 
+# What makes a CoTNet another network, and its defaults; the rest is the detector's to say.
+_COTNET = dict(arch="50", in_channels=3, fusion="se", mixer=None)
 MARK = "# Written by tools/export_backbone.py; a new export of this name replaces it."
 
 
@@ -69,8 +71,14 @@ def _backbone_changes(export: Export, leaf: dict[str, Any]) -> dict[str, Any]:
         return {} if leaf["depth"] == ours["depth"] else dict(depth=ours["depth"])
     if ours["type"].endswith(".SwinTransformer") and own == "SwinTransformer":
         return _swin_changes(ours, leaf)
+    if ours["type"] == leaf["type"] == "mmssl.CoTNet":
+        return {
+            key: ours.get(key, default)
+            for key, default in _COTNET.items()
+            if ours.get(key, default) != leaf.get(key, default)
+        }
     changes = {key: value for key, value in ours.items() if value is not None}
-    if ours["type"] == "mmssl.ResNet":
+    if ours["type"] in ("mmssl.CoTNet", "mmssl.ResNet"):
         changes["norm_cfg"] = leaf.get("norm_cfg", dict(type="BN"))
     stages: Any = export.backbone.out_indices
     maps = _maps(leaf, len(stages))

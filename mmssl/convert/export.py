@@ -32,7 +32,7 @@ from mmssl.convert.pretrained_pyramid import (
     pyramid_parts,
 )
 from mmssl.engine.config import load_config
-from mmssl.models.backbones import ResNet, Swin, TimmBackbone
+from mmssl.models.backbones import CoTNet, ResNet, Swin, TimmBackbone
 from mmssl.registry import MODELS, load_plugins
 
 
@@ -113,12 +113,12 @@ def _build_backbone(
         "type": config["type"] if "." in config["type"] else f"mmssl.{config['type']}",
     }
     backbone = MODELS.build({**config})
-    if isinstance(backbone, ResNet) and backbone.output_stride is not None:
+    if isinstance(backbone, (CoTNet, ResNet)) and backbone.output_stride is not None:
         # how densely pretraining looked is no property of the weights; other libraries look at stride 32
-        del config["output_stride"]
+        config = {k: v for k, v in config.items() if k not in ("output_stride", "dilate_mixer")}
         backbone = MODELS.build({**config})
     read = list(range(len(backbone.out_channels)))
-    if isinstance(backbone, (ResNet, Swin, TimmBackbone)):
+    if isinstance(backbone, (CoTNet, ResNet, Swin, TimmBackbone)):
         pretrained = tuple(backbone.out_indices)
         last = backbone.out_indices[-1]
         # timm's Swin has no norms for maps before the last
@@ -344,7 +344,8 @@ def export_backbone(
     Args:
         checkpoint: A checkpoint of a run, or an official one: of a ResNet (MoCo, PCL, HCSC, CARE, ...) as it
             is, of other networks together with `from_config`. A ResNet that was dilated (`output_stride`)
-            is exported as the plain one of these weights, with stride 32.
+            is exported as the plain one of these weights, with stride 32, and a CoTNet too (whose stages
+            average before a stride: its plain maps are not quite samples of the dilated ones).
         out: `.pth` (a dict of `state_dict` and `meta`, loadable with `weights_only=True`) or
             `.safetensors` (metadata as texts). Names carry the prefix `backbone.` for mmdet and mmseg,
             none for torchvision and timm, whose classifier is not in the file. A Swin for mmdet and

@@ -21,7 +21,8 @@ from mmssl.convert.swin_targets import (
     timm_swin_features,
 )
 from mmssl.convert.timm_swin import swin_to_timm
-from mmssl.models.backbones import ResNet, Swin, TimmBackbone
+from mmssl.models.backbones import CoTNet, ResNet, Swin, TimmBackbone
+from mmssl.registry import MODELS
 
 Library = Literal["mmdet", "mmseg", "torchvision", "timm"]
 LIBRARIES: tuple[Library, ...] = ("mmdet", "mmseg", "torchvision", "timm")
@@ -116,7 +117,7 @@ def _torchvision_name(backbone: nn.Module, library: str) -> str:
             f"ResNet(depth={backbone.depth}, width={backbone.width}, stem={backbone.stem!r}, "
             f"norm_cfg={backbone.norm_cfg})"
         )
-    has_timm = isinstance(backbone, (TimmBackbone, Swin))
+    has_timm = isinstance(backbone, (CoTNet, TimmBackbone, Swin))
     others = "timm, mmdet or mmseg" if has_timm else "mmdet or mmseg"
     raise ValueError(f"{library} has no network equal to {what}. Export it to {others}.")
 
@@ -180,6 +181,15 @@ def _mm_target(library: str, backbone: nn.Module, config: dict[str, Any]) -> Tar
     return Target(network, features, build, verified_with, prefix="backbone.")
 
 
+def _own_target(config: dict[str, Any]) -> Target:
+    """A network that timm does not have, for whoever takes features as timm gives them: our class itself."""
+    network = MODELS.build({**config})
+    options = {key: value for key, value in config.items() if key != "type"}
+    words = ", ".join(f"{key}={value!r}" for key, value in options.items())
+    call = f"mmssl.models.backbones.{type(network).__name__}({words})"
+    return Target(network, network.forward, call, "mmssl")
+
+
 def build_target(library: Library, backbone: nn.Module, config: dict[str, Any]) -> Target:
     """The network of `library` that equals `backbone`.
 
@@ -211,6 +221,8 @@ def build_target(library: Library, backbone: nn.Module, config: dict[str, Any]) 
         convert = partial(swin_to_timm, last_stage=len(backbone.stages) - 1)
         features = timm_swin_features(network, backbone)
         return Target(network, features, call, library, convert=convert)
+    if isinstance(backbone, CoTNet):
+        return _own_target(config)
     if isinstance(backbone, TimmBackbone):
         network = timm.create_model(backbone.name, num_classes=0, **backbone.model_args)
         if backbone.out_indices[-1] != len(network.feature_info) - 1:

@@ -2,7 +2,8 @@
 
 A ResNet is called the same by everybody; a Swin is not. Ours has the names of mmdet and mmseg,
 Microsoft's code (Swin, EsViT, MoBY) has others, timm has others again, and the channels of the
-mergings are ordered differently. `load_backbone` takes the layout that a file fits best.
+mergings are ordered differently. A CoTNet has other names in its authors' repository for detection.
+`load_backbone` takes the layout that a file fits best.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mmssl.convert.key_map import rename_keys
+from mmssl.convert.official.cotnet import SIGN, cotnet_from_official, detectron_rules
 from mmssl.convert.official.swin import swin_from_official, swin_rules
 from mmssl.convert.timm_swin import swin_from_timm, timm_name
 
@@ -65,9 +67,20 @@ def fresh_names(module: nn.Module) -> frozenset[str]:
     return frozenset(name for name in names if name.startswith(earlier))
 
 
+def _detectron_layout(names: Mapping[str, str]) -> list[NameLayout]:
+    """That of CoTNet's repository for detection; none for a network with mixers that it does not know."""
+    try:
+        theirs = rename_keys(names, detectron_rules(names), backward=True)
+    except KeyError:
+        return []
+    return [NameLayout("CoTNet's detectron2", theirs, cotnet_from_official)]
+
+
 def name_layouts(module: nn.Module) -> list[NameLayout]:
     """The layouts in which a file may hold the weights of `module`; its own comes first."""
     own = _own_layout(module)
+    if any(re.fullmatch(SIGN, name) for name in own.names):
+        return [own, *_detectron_layout(own.names)]
     last = _last_swin_stage(own.names)
     if last is None:
         return [own]

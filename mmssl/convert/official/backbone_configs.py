@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from mmssl.convert.official.backbones import backbone_kind
+from mmssl.convert.official.cotnet_config import cotnet_facts, cotnet_guesses
 
 _DEPTHS: dict[tuple[tuple[int, ...], bool], int] = {
     ((2, 2, 2, 2), False): 18,
@@ -31,7 +32,8 @@ def backbone_config(
     """The config of the backbone behind `prefix`.
 
     What weights do not tell (`backbone_guesses`) is as in the published models: heads of 64 channels,
-    pretraining at 224 px, stochastic depth 0.1, or 0.2 in a Swin of depths (2, 2, 18, 2).
+    pretraining at 224 px, stochastic depth 0.1, or 0.2 in a Swin of depths (2, 2, 18, 2), 0.15 in an
+    SE-CoTNetD of depths (3, 8, 36, 3).
 
     Args:
         state: A state dict in our layout.
@@ -69,6 +71,8 @@ def _guesses(facts: dict[str, Any]) -> dict[str, Any]:
     kind = facts["type"]
     if kind == "ResNet":
         return {}
+    if kind == "CoTNet":
+        return cotnet_guesses(facts)
     deep = kind == "Swin" and facts["depths"] == (2, 2, 18, 2)
     guesses: dict[str, Any] = dict(
         drop_path_rate=0.2 if deep else 0.1, norm_eps=1e-5 if kind == "CvT" else 1e-6
@@ -183,4 +187,4 @@ def _vil(state: State, norm: str) -> dict[str, Any]:
     return facts | (dict(pretrain_img_size=sizes[0]) if sizes else {})
 
 
-_FACTS = dict(resnet=_resnet, swin=_swin, vit=_vit, cvt=_cvt, vil=_vil)
+_FACTS = dict(cotnet=cotnet_facts, resnet=_resnet, swin=_swin, vit=_vit, cvt=_cvt, vil=_vil)

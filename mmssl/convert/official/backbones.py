@@ -1,4 +1,4 @@
-"""The backbones of DINO, EsViT and MoBY checkpoints: which one a state dict holds, and its way to ours."""
+"""The backbones of checkpoints: which one a state dict holds, and its way to ours."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mmssl.convert.key_map import Rename, rename_keys
+from mmssl.convert.official.cotnet import SIGN, cotnet_from_official, cotnet_to_official
 from mmssl.convert.official.cvt import cvt_from_official, cvt_to_official
 from mmssl.convert.official.swin import swin_from_official, swin_to_official
 from mmssl.convert.official.vil import vil_from_official, vil_to_official
@@ -63,6 +64,9 @@ KINDS = {
         lambda state: vil_to_official(state, last_stage=_last_stage(state, r"layer(\d+)\.") - 1),
     ),
     "vit": Kind(r"pos_embed", r"pos_embed", vit_from_official, vit_to_official),
+    "cotnet": Kind(
+        SIGN, SIGN, cotnet_from_official, cotnet_to_official
+    ),  # before ResNet, whose names it has
     "resnet": Kind(
         r"layer1\.0\.conv1\.weight",
         r"layer1\.0\.conv1\.weight",

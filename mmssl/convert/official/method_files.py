@@ -11,8 +11,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmssl.convert.key_map import behind
-from mmssl.convert.official import care, densecl, dino, moby, moco, npid, pic, pixpro
+from mmssl.convert.official import (
+    care,
+    cotnet_classifier,
+    densecl,
+    dino,
+    moby,
+    moco,
+    npid,
+    pic,
+    pixpro,
+)
 from mmssl.convert.official.backbones import backbone_kind
+from mmssl.convert.official.cotnet import SIGN
 
 State = dict[str, Tensor]
 _NETWORKS = ("student", "teacher")
@@ -140,6 +151,15 @@ METHOD_FILES = {
         parts=("backbone.", "projector_c.", "predictor_c."),
         epoch="start_epoch",
     ),
+    "cotnet": MethodFile(
+        from_file=lambda file, updates: cotnet_classifier.from_official(file, num_updates=updates),
+        to_file=lambda state, model=None: cotnet_classifier.to_official(state),
+        model_config=cotnet_classifier.model_config,
+        guessed=cotnet_classifier.guessed_options,
+        parts=("backbone.", "head.fc."),
+        fits=cotnet_classifier.is_cotnet,
+        epoch="epoch",
+    ),
     "densecl": MethodFile(
         from_file=_densecl_from_file,
         to_file=lambda state, model=None: dict(state_dict=densecl.to_official(state)),
@@ -205,6 +225,7 @@ _SIGNS = {
     "pixpro": r"projector(_k)?\.linear1\.weight",
     "moby": r"(encoder_k|projector_k|predictor)\..*|queue[12]",
     "dino": r"(head|head_dense)\.last_layer\..*",
+    "cotnet": SIGN,
 }
 
 
@@ -242,7 +263,8 @@ def method_of_file(file: Mapping[str, Any], config: Mapping[str, Any] | None = N
 def told_config(file: Mapping[str, Any]) -> dict[str, Any] | None:
     """The model config of an official file, if the file tells all of its backbone; else `None`.
 
-    It does where conversion from a run has noted the config in it, and for a ResNet.
+    It does where conversion from a run has noted the config in it, and for a ResNet or CoTNet: how often
+    blocks were skipped in training makes no other network.
 
     Args:
         file: The content of a weights file.
@@ -257,7 +279,8 @@ def told_config(file: Mapping[str, Any]) -> dict[str, Any] | None:
             config, guessed = layout.model_config(ours), layout.guessed(ours)
         except (KeyError, ValueError):  # of no whole model, whose names would tell
             return None
-    return None if any(name.startswith("backbone.") for name in guessed) else config
+    of_network = [name for name in guessed if name != "backbone.drop_path_rate"]
+    return None if any(name.startswith("backbone.") for name in of_network) else config
 
 
 BACKBONE_ALONE = (

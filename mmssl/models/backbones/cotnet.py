@@ -204,18 +204,20 @@ class CoTNet(BaseModule):
         arch = self.arch
         before, last = sum(arch.depths[:stage]), max(sum(arch.depths) - 1, 1)
         planes = arch.planes[stage]
+        # by the undilated network, whose tensors a dilated one has
+        shortcut = in_channels != EXPANSION * planes or max(stride, arch.strides[stage]) > 1
         blocks = []
         for block, mixer in enumerate(arch.stage_mixers(stage)):
-            first_stride = stride if block == 0 else 1
+            first = block == 0
             blocks.append(
                 CoTBottleneck(
                     in_channels,
                     planes,
                     arch.width(stage),
                     mixer=mixer,
-                    stride=first_stride,
+                    stride=stride if first else 1,
                     dilation=dilation,
-                    has_shortcut=first_stride > 1 or in_channels != EXPANSION * planes,
+                    has_shortcut=first and shortcut,
                     avg_down=arch.avg_down,
                     blur=arch.blur,
                     fusion=fusion,

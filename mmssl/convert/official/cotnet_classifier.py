@@ -1,0 +1,102 @@
+"""Supervised CoTNets of JDAI-CV/CoTNet as whole models: their files and our `ImageClassifier`, both ways.
+
+A file is a state dict, or of training: a dictionary with `state_dict`, `state_dict_ema` (the averaged
+weights, whose accuracy is the published one), `epoch`, `arch`, ..., perhaps behind `module.`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmssl.convert.key_map import Rename, behind, rename_keys, taken
+from mmssl.convert.official.backbone_configs import backbone_config, backbone_guesses
+from mmssl.convert.official.cotnet import SIGN, cotnet_from_official, cotnet_to_official
+
+State = Mapping[str, Tensor]
+
+_FC = [Rename("{rest:weight|bias}", "fc.{rest}")]
+_NETWORKS = {"state_dict": "", "state_dict_ema": "twin."}
+_NUM_UPDATES = "twin.num_updates"
+
+
+def from_official(file: Mapping[str, Any], *, num_updates: int = 1) -> dict[str, Tensor]:
+    """The state dict of our `ImageClassifier` from a file of theirs; averaged weights are its twin.
+
+    Args:
+        file: The content of a weights file.
+        num_updates: Updates that the averaged weights have behind them; not 0, which a runner takes for a
+            twin that is not trained yet.
+
+    Raises:
+        KeyError: A key that belongs to no part of a CoTNet.
+        ValueError: `num_updates` below 1.
+    """
+    if num_updates < 1:
+        raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
+    networks = {name: file[name] for name in _NETWORKS if isinstance(file.get(name), Mapping)}
+    if not networks:
+        networks["state_dict"] = {k: v for k, v in file.items() if isinstance(v, Tensor)}
+    ours: dict[str, Tensor] = {}
+    for name, network in networks.items():
+        plain = {key.removeprefix("module."): value for key, value in network.items()}
+        classifier = taken(plain, "fc.")
+        ours |= behind(f"{_NETWORKS[name]}backbone.", cotnet_from_official(plain))
+        ours |= behind(f"{_NETWORKS[name]}head.", rename_keys(classifier, _FC))
+    if any(key.startswith("twin.") for key in ours):
+        ours[_NUM_UPDATES] = torch.tensor(num_updates)
+    return ours
+
+
+def to_official(state: State) -> dict[str, Any]:
+    """Entries of their file from the state dict of our `ImageClassifier`; counts have no place there.
+
+    Raises:
+        KeyError: A key that belongs to no part of their network.
+    """
+    plain = {key: value for key, value in state.items() if key != _NUM_UPDATES}
+    file: dict[str, Any] = {}
+    for name, prefix in reversed(_NETWORKS.items()):
+        backbone, head = taken(plain, f"{prefix}backbone."), taken(plain, f"{prefix}head.")
+        if backbone:
+            file[name] = cotnet_to_official(backbone)
+            file[name] |= behind("fc.", rename_keys(head, _FC, backward=True))
+    rename_keys(plain, [])  # what is left belongs to no part
+    return file
+
+
+def is_cotnet(state: State) -> bool:
+    """Whether a state dict of ours holds a backbone of this family."""
+    return any(re.fullmatch(rf"backbone\.{SIGN}", key) for key in state)
+
+
+def model_config(state: State) -> dict[str, Any]:
+    """The `model` config of a classifier in our layout; what weights do not tell, as published.
+
+    Args:
+        state: Keys of the algorithm, e.g. from `from_official`.
+
+    Raises:
+        KeyError: A backbone of no known family.
+    """
+    config = dict(
+        type="ImageClassifier",
+        frozen=False,
+        backbone=backbone_config(state, norm="BN"),
+        head=dict(type="LinearHead", num_classes=len(state["head.fc.bias"]), init_std=None),
+    )
+    return config | (dict(momentum=0.9999) if _NUM_UPDATES in state else {})
+
+
+def guessed_options(state: State) -> list[str]:
+    """Dotted names of what `model_config` takes from the published models, for weights do not tell it.
+
+    Args:
+        state: Keys of the algorithm, e.g. from `from_official`.
+    """
+    backbone = [f"backbone.{name}" for name in backbone_guesses(state)]
+    return backbone + (["momentum"] if _NUM_UPDATES in state else [])
