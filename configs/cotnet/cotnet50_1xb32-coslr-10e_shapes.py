@@ -1,6 +1,6 @@
 """CoTNet-50 trained with labels on the single objects of Shapes (64 px): the supervised recipe, small.
 
-    python tools/make_shapes.py
+    python tools/make_shapes.py data/shapes
     python tools/train.py configs/cotnet/cotnet50_1xb32-coslr-10e_shapes.py
 
 Some two seconds a step on two cores. Smaller than the recipe of ImageNet: no RandAugment (its translations are

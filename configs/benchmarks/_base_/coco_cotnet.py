@@ -3,7 +3,7 @@
 JDAI-CV/CoTNet's detection repository (detectron2), as its training logs say it.
 """
 
-sync_bn = dict(type="SyncBN", requires_grad=True)
+cotnet_norm = dict(type="SyncBN", requires_grad=True)
 l1 = dict(_delete_=True, type="L1Loss", loss_weight=1.0)
 cotnet_rpn = dict(loss_bbox=l1)
 
@@ -16,7 +16,7 @@ def cascade_head(stds):
         fc_out_channels=1024,
         roi_feat_size=7,
         num_classes=80,
-        norm_cfg=sync_bn,
+        norm_cfg=cotnet_norm,
         bbox_coder=dict(type="DeltaXYWHBBoxCoder", target_means=[0.0] * 4, target_stds=list(stds)),
         reg_class_agnostic=True,
         loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
@@ -25,13 +25,13 @@ def cascade_head(stds):
 
 
 cotnet_box_head = dict(
-    type="Shared4Conv1FCBBoxHead", conv_out_channels=256, norm_cfg=sync_bn, loss_bbox=l1
+    type="Shared4Conv1FCBBoxHead", conv_out_channels=256, norm_cfg=cotnet_norm, loss_bbox=l1
 )
 cotnet_box_heads = [
     cascade_head(stds)
     for stds in ((0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1), (1 / 30, 1 / 30, 1 / 15, 1 / 15))
 ]
-cotnet_mask_head = dict(norm_cfg=sync_bn)
+cotnet_mask_head = dict(norm_cfg=cotnet_norm)
 
 
 def between(masks):

@@ -25,7 +25,7 @@ load_from = "REQUIRED"
 model = dict(
     data_preprocessor=_base_.rgb_preprocessor,
     backbone=_base_.finetuned_cotnet,
-    neck=dict(norm_cfg=_base_.sync_bn),
+    neck=dict(norm_cfg=_base_.cotnet_norm),
     rpn_head=_base_.cotnet_rpn,
     roi_head=dict(bbox_head=_base_.cotnet_box_heads, mask_head=_base_.cotnet_mask_head),
 )

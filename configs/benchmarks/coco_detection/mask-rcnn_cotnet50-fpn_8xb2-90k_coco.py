@@ -22,7 +22,7 @@ load_from = "REQUIRED"
 model = dict(
     data_preprocessor=_base_.rgb_preprocessor,
     backbone=_base_.finetuned_cotnet,
-    neck=dict(norm_cfg=_base_.sync_bn),
+    neck=dict(norm_cfg=_base_.cotnet_norm),
     roi_head=dict(bbox_head=_base_.cotnet_box_head, mask_head=_base_.cotnet_mask_head),
 )
 train_dataloader = dict(

@@ -1,0 +1,148 @@
+"""Supervised runs from scratch: the average is what is validated, kept, resumed and exported."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from mmssl.engine.config import load_config
+from mmssl.engine.runner import Runner
+from mmssl.evaluation import TopKAccuracy
+from mmssl.models.algorithms import ImageClassifier
+from mmssl.models.backbones import CoTNet
+from mmssl.structures import Predictions, ViewBatch
+from tests.helpers.classifiers import ROOT, draw, scores_of
+from tests.helpers.killed import Killed
+
+pytestmark = pytest.mark.integration
+
+LEAF = ROOT / "configs/cotnet/cotnet50_1xb32-coslr-10e_shapes.py"
+ARCH = dict(depths=(1, 1, 1, 1), planes=(16, 16, 32, 32), stem_channels=16)
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory) -> Path:
+    """Drawn images."""
+    init_default_scope("mmssl")
+    root = tmp_path_factory.mktemp("supervised")
+    draw(root / "shapes")
+    return root / "shapes"
+
+
+def run(shapes: Path, work_dir: Path, **changes) -> Runner:
+    """The leaf on small images with a tiny network, two batches of which are a step."""
+    config = load_config(
+        LEAF,
+        {
+            "model.backbone.arch": dict(_delete_=True, **ARCH),
+            "model.head.dropout": 0.25,
+            "train_dataloader.dataset.root": str(shapes / "classify/train"),
+            "train_dataloader.dataset.views.views.0.transforms.0.size": 32,
+            "train_dataloader.batch_size": 16,
+            "train_dataloader.num_workers": 0,
+            "train_dataloader.persistent_workers": False,
+            "val_dataloader.dataset.root": str(shapes / "classify/val"),
+            "val_dataloader.dataset.views.views.0.transforms.0.size": [32, 32],
+            "val_dataloader.num_workers": 0,
+            "val_dataloader.persistent_workers": False,
+            "optim_wrapper.accumulative_counts": 2,
+            "param_scheduler.0.warmup": 1,
+            "train_cfg.max_epochs": 3,
+            "default_hooks.report": None,
+            "visualizer.vis_backends": [dict(type="LocalVisBackend")],
+            "work_dir": str(work_dir),
+            "experiment_name": str(work_dir),
+            "log_level": "WARNING",
+        }
+        | changes,
+    )
+    runner = Runner.from_cfg(config)
+    runner.train()
+    return runner
+
+
+def result(work_dir: Path) -> dict:
+    return json.loads((work_dir / "result.json").read_text())
+
+
+def test_state_the_average_is_what_counts(shapes, tmp_path) -> None:
+    """Updates are optimizer steps; the figure is that of the average; it exports as the backbone."""
+    runner = run(shapes, tmp_path)
+    model = runner.model
+    # 120 images: 7 batches of 16 an epoch, 21 in all, of which every second steps, and the last
+    assert int(model.twin.num_updates) == 11
+    val = runner.val_dataloader.dataset
+    labels = torch.as_tensor(val.labels)
+    figures = []
+    for averaged in (True, False):
+        scores = scores_of(model, val)
+        metric = TopKAccuracy()
+        metric.process(None, [Predictions(torch.arange(len(labels)), labels, scores)])
+        figures.append((scores, metric.evaluate(len(labels))))
+        model.twin = None if averaged else model.twin
+    assert not torch.allclose(figures[0][0], figures[1][0])
+    assert result(tmp_path)["last"]["accuracy/top1"] == pytest.approx(
+        figures[0][1]["accuracy/top1"]
+    )
+    saved = torch.load(tmp_path / "epoch_3.pth", weights_only=True)["state_dict"]
+    average = {
+        name.removeprefix("twin.backbone."): value
+        for name, value in saved.items()
+        if name.startswith("twin.backbone.")
+    }
+    CoTNet(ARCH).load_state_dict(average)
+
+
+def test_state_resumed_run_is_bit_equal(shapes, tmp_path) -> None:
+    """Killed inside an epoch and inside a step of two batches; the average goes on exactly."""
+    straight = run(shapes, tmp_path / "straight")
+    hook = [dict(type="NormAverageHook"), dict(type="KillHook", at=9)]
+    checkpoint = dict(type="CheckpointHook", interval=1, by_epoch=False, max_keep_ckpts=1)
+    with pytest.raises(Killed):
+        run(
+            shapes,
+            tmp_path / "killed",
+            custom_hooks=hook,
+            **{"default_hooks.checkpoint": checkpoint},
+        )
+    resumed = run(shapes, tmp_path / "killed", resume=True)
+    for name, value in straight.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
+    assert result(tmp_path / "straight")["history"] == result(tmp_path / "killed")["history"]
+
+
+def toy_batch(generator: torch.Generator) -> ViewBatch:
+    """Sixteen noisy images of four classes: stripes of two colours, upright or lying."""
+    labels = torch.arange(16) % 4
+    wave = torch.arange(32).div(4, rounding_mode="floor").remainder(2).mul(2.0).sub(1)
+    upright, lying = wave.expand(32, 32), wave[:, None].expand(32, 32)
+    images = 0.5 * torch.randn(16, 3, 32, 32, generator=generator)
+    for image, label in zip(images, labels.tolist(), strict=True):
+        image[label // 2] += lying if label % 2 else upright
+    return ViewBatch([images], torch.arange(16), [], labels, [])
+
+
+@pytest.mark.parametrize("fusion", ["se", "sum", "dynamic", "static"])
+def test_values_every_fusion_learns(fusion: str) -> None:
+    """An epoch of 24 batches brings the loss down from that of guessing among four."""
+    init_default_scope("mmssl")
+    torch.manual_seed(0)
+    model = ImageClassifier(
+        CoTNet(ARCH, fusion=fusion), dict(type="LinearHead", num_classes=4), frozen=False
+    ).train()
+    sgd = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    generator = torch.Generator().manual_seed(1)
+    losses = []
+    for _ in range(24):
+        loss = model.loss(toy_batch(generator))["loss"]
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(math.log(4), abs=0.1)
+    assert sum(losses[-4:]) / 4 < 0.5 * losses[0]
