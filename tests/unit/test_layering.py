@@ -54,7 +54,7 @@ OPTIONAL = {
 
 
 # GPU code: it imports triton at the top, and is imported inside functions only, except by itself.
-GPU_FILES = {"triton", "kernels"}
+GPU_FILES = ("triton", "kernels")  # ends of their names
 
 
 class Import(NamedTuple):
@@ -84,7 +84,7 @@ MODULES = sources()
 
 def is_gpu_file(module: str) -> bool:
     """Whether a module is GPU code of an operator."""
-    return module.startswith("mmssl.ops.") and module.rpartition(".")[2] in GPU_FILES
+    return module.startswith("mmssl.ops.") and module.endswith(GPU_FILES)
 
 
 def only_for_types(node: ast.If) -> bool:

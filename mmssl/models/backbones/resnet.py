@@ -7,9 +7,9 @@ Deep Residual Learning for Image Recognition, 2015, arXiv 1512.03385; stride in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from torchvision.models import resnet as blocks
 
 from mmssl.models.layers import norm_layer
 from mmssl.registry import MODELS
+
+from .plugin_blocks import PLUGIN_BLOCKS, PluginStage, stage_plugins
 
 _DEPTHS: dict[int, tuple[type[blocks.BasicBlock | blocks.Bottleneck], list[int]]] = {
     18: (blocks.BasicBlock, [2, 2, 2, 2]),
@@ -63,10 +65,14 @@ class ResNet(BaseModule):
         output_stride: Largest stride of a map. Stages that would go beyond it keep the resolution and
             dilate their 3x3 convolutions instead: at every second (or fourth) place they compute what
             the strided stages compute, from the same weights. `None` dilates nothing.
+        plugins: Attention blocks behind convolutions, as mmdet's and mmseg's `ResNet` has them: each
+            `dict(cfg=dict(type='DNLBlock'), position='after_conv3', stages=(False, False, True, False))`.
+            Basic blocks have `after_conv1` and `after_conv2`. They start as their authors say, whatever
+            `init_cfg` does to all convolutions.
         init_cfg: Weight initialisation of the mm family.
 
     Raises:
-        ValueError: An argument outside its choices, or `width` with basic blocks.
+        ValueError: An argument outside its choices, `width` with basic blocks, or plugins that have no place.
 
     Example:
         >>> import torch
@@ -90,6 +96,7 @@ class ResNet(BaseModule):
         stem: Literal["imagenet", "cifar"] = "imagenet",
         zero_init_residual: bool = False,
         output_stride: int | None = None,
+        plugins: Sequence[Mapping[str, Any]] | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -129,9 +136,10 @@ class ResNet(BaseModule):
         self.frozen_stages = frozen_stages
         self.stem = stem
         self.output_stride = output_stride
+        self.plugins = plugins
 
         network = blocks.ResNet(
-            block,
+            PLUGIN_BLOCKS[block] if plugins else block,
             num_blocks,
             zero_init_residual=zero_init_residual,
             width_per_group=64 * width,
@@ -149,11 +157,20 @@ class ResNet(BaseModule):
             if output_stride is not None and strides[stage] > output_stride:
                 _dilate(self.get_submodule(f"layer{stage + 1}"), strides[stage] // output_stride)
                 strides[stage] = output_stride
+            if plugins:
+                # after dilation, which is for the network's own convolutions
+                self._add_plugins(stage, stage_plugins(plugins, stage))
 
         self.out_channels = [64 * 2**i * block.expansion for i in out_indices]
         self.strides = [strides[i] for i in out_indices]
         for module in self._frozen():
             module.requires_grad_(False)
+
+    def _add_plugins(self, stage: int, plugins: Sequence[Mapping[str, Any]]) -> None:
+        name = f"layer{stage + 1}"
+        self.add_module(name, PluginStage(*self.get_submodule(name)))
+        for block in self.get_submodule(name):
+            block.add_plugins(plugins)
 
     def _norms(self) -> list[nn.Module]:
         return [
