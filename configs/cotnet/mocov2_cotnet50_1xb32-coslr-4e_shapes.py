@@ -1,6 +1,6 @@
 """MoCo v2, CoTNet-50, on the drawn images of Shapes.
 
-    python tools/make_shapes.py
+    python tools/make_shapes.py data/shapes
     python tools/train.py configs/cotnet/mocov2_cotnet50_1xb32-coslr-4e_shapes.py
 
 500 steps of 32 images at 64 px; all but the network is that of the demo's ResNet-18. The same with ResNet-50:

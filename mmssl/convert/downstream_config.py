@@ -72,11 +72,13 @@ def _backbone_changes(export: Export, leaf: dict[str, Any]) -> dict[str, Any]:
     if ours["type"].endswith(".SwinTransformer") and own == "SwinTransformer":
         return _swin_changes(ours, leaf)
     if ours["type"] == leaf["type"] == "mmssl.CoTNet":
-        return {
-            key: ours.get(key, default)
-            for key, default in _COTNET.items()
-            if ours.get(key, default) != leaf.get(key, default)
-        }
+        changes = {key: ours.get(key, usual) for key, usual in _COTNET.items()}
+        changes = {k: v for k, v in changes.items() if v != leaf.get(k, _COTNET[k])}
+        if isinstance(changes.get("arch"), dict):
+            changes["arch"] = dict(
+                _delete_=True, **changes["arch"]
+            )  # of a name, or of other entries
+        return changes
     changes = {key: value for key, value in ours.items() if value is not None}
     if ours["type"] in ("mmssl.CoTNet", "mmssl.ResNet"):
         changes["norm_cfg"] = leaf.get("norm_cfg", dict(type="BN"))

@@ -21,6 +21,8 @@ _POSITION_NAMES = (
     "g2l_relative_position_bias",
     "g2g_relative_position_bias",
     "cls_token",
+    "pos_h",
+    "pos_w",
 )
 _KINDS = ("weight", "bias", "norm", "position", "vector")
 

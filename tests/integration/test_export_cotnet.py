@@ -1,0 +1,144 @@
+"""Pretrained CoTNets in mmdet, mmseg and as features: equal maps, complete loads, ready configs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS as ROOT_MODELS
+
+from mmssl.convert.downstream_config import write_downstream_config
+from mmssl.convert.export import export_backbone
+from mmssl.convert.official.cotnet import cotnet_to_official
+from mmssl.convert.transfer_load import load_backbone_into
+from mmssl.engine.config import load_config
+from mmssl.models.backbones import CoTNet
+from mmssl.registry import MODELS
+
+pytestmark = pytest.mark.integration
+BENCHMARKS = Path(__file__).resolve().parents[2] / "configs/benchmarks"
+MASK = BENCHMARKS / "coco_detection/mask-rcnn_cotnet50-fpn_8xb2-90k_coco.py"
+MASK_OF_RESNET = BENCHMARKS / "coco_detection/mask-rcnn_r50-fpn_8xb2-1x_coco.py"
+FCN = BENCHMARKS / "voc_segmentation/fcn_r50-d8_4xb4-20k_voc12aug-512x512.py"
+SIZE = (64, 96)
+COT = dict(depths=(1, 1, 1, 1), planes=(8, 8, 16, 16), stem_channels=8)
+HYBRID = COT | dict(
+    mixers=("se", "se", ("cot", "se"), "cot"), stem="deep", avg_down=True, blur=True
+)
+
+
+def random_backbone(config: dict) -> CoTNet:
+    """Every number of it is random, and every branch takes part."""
+    torch.manual_seed(0)
+    network = MODELS.build(dict(config))
+    for key, value in network.state_dict().items():
+        if value.is_floating_point() and value.ndim == 1:
+            value.copy_(
+                1 + 0.1 * torch.rand(value.shape)
+            ) if "weight" in key or "var" in key else None
+    return network
+
+
+def run_checkpoint(path: Path, **options) -> dict[str, torch.Tensor]:
+    """A checkpoint of a run, and the backbone's tensors in it."""
+    backbone = dict(type="mmssl.CoTNet", arch=COT) | options
+    state = random_backbone(backbone).state_dict()
+    text = Config(dict(model=dict(type="CARE", backbone=backbone))).pretty_text
+    weights = {f"backbone.{key}": value for key, value in state.items()}
+    torch.save(dict(meta=dict(cfg=text, epoch=3, iter=9), state_dict=weights), path)
+    return state
+
+
+@pytest.mark.parametrize("library", ["mmdet", "mmseg"])
+@pytest.mark.parametrize("arch", [COT, HYBRID], ids=["cot", "hybrid"])
+def test_equivalence_in_the_libraries(tmp_path, library, arch):
+    """The registry of the library builds ours with all four maps from the file alone."""
+    pytest.importorskip(library)
+    state = run_checkpoint(tmp_path / "run.pth", arch=arch, norm_cfg=dict(type="SyncBN"))
+    export = export_backbone(
+        tmp_path / "run.pth", tmp_path / "out.pth", to=library, image_size=SIZE
+    )
+    build = export.metadata["build"]
+    assert (build["type"], build["out_indices"]) == ("mmssl.CoTNet", (0, 1, 2, 3))
+    init_cfg = dict(type="Pretrained", checkpoint=str(tmp_path / "out.pth"), prefix="backbone.")
+    network = ROOT_MODELS.build(dict(build, init_cfg=init_cfg))
+    network.init_weights()
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+
+
+def test_equivalence_features_as_timm_gives_them(tmp_path):
+    """timm has no such network: the file has the authors' names, and the class says its maps as timm does."""
+    state = run_checkpoint(tmp_path / "run.pth", out_indices=(2, 3))
+    export = export_backbone(tmp_path / "run.pth", tmp_path / "out.pth", to="timm", image_size=SIZE)
+    assert export.metadata["build"].startswith("mmssl.models.backbones.CoTNet(arch=")
+    weights = torch.load(tmp_path / "out.pth", weights_only=True)["state_dict"]
+    assert weights.keys() == state.keys()
+    network = CoTNet(COT, out_indices=(0, 1, 2, 3))
+    network.load_state_dict(weights)
+    assert network.feature_info.channels() == [32, 32, 64, 64]
+    with pytest.raises(ValueError, match="Export it to timm, mmdet or mmseg"):
+        export_backbone(tmp_path / "run.pth", tmp_path / "x.pth", to="torchvision", image_size=SIZE)
+
+
+def test_state_dilated_pretraining_is_exported_as_the_plain_network(tmp_path):
+    run_checkpoint(tmp_path / "run.pth", output_stride=16, dilate_mixer=True)
+    export = export_backbone(
+        tmp_path / "run.pth", tmp_path / "out.pth", to="mmdet", image_size=SIZE
+    )
+    assert not {"output_stride", "dilate_mixer"} & export.metadata["build"].keys()
+    assert export.backbone.strides == [4, 8, 16, 32]
+
+
+@pytest.mark.parametrize("detectron", [False, True])
+def test_equivalence_official_files(tmp_path, detectron):
+    """A classifier tells its network; a file of the detection repository needs a config."""
+    network = random_backbone(dict(type="mmssl.CoTNet", arch=COT))
+    state = network.state_dict()
+    theirs = cotnet_to_official(state, detectron=detectron)
+    config = None
+    if detectron:
+        config = tmp_path / "net.py"
+        config.write_text(
+            f"model = dict(type='CARE', backbone=dict(type='CoTNet', arch={COT!r}))\n"
+        )
+        torch.save(dict(model=theirs), tmp_path / "theirs.pth")
+    else:
+        theirs |= {"fc.weight": torch.zeros(5, 64), "fc.bias": torch.zeros(5)}
+        file = dict(arch="cotnet", epoch=3, state_dict=theirs, state_dict_ema=theirs)
+        torch.save(file, tmp_path / "theirs.pth")
+    export = export_backbone(
+        tmp_path / "theirs.pth",
+        tmp_path / "out.pth",
+        to="mmdet",
+        image_size=SIZE,
+        from_config=config,
+    )
+    weights = export.backbone.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in weights.items())
+
+
+@pytest.mark.parametrize(
+    ("library", "leaf"), [("mmdet", MASK), ("mmdet", MASK_OF_RESNET), ("mmseg", FCN)],
+    ids=["mask-rcnn_cotnet", "mask-rcnn_resnet", "fcn_resnet"],
+)  # fmt: skip
+def test_values_ready_config_builds_and_takes_every_weight(tmp_path, library, leaf):
+    pytest.importorskip(library)
+    state = run_checkpoint(tmp_path / "run.pth", norm_cfg=dict(type="SyncBN"))
+    export = export_backbone(
+        tmp_path / "run.pth", tmp_path / "out.pth", to=library, image_size=SIZE
+    )
+    config = load_config(write_downstream_config(export, leaf))
+    model = ROOT_MODELS.build(ConfigDict(config.model, _scope_=config.default_scope))
+    assert type(model.backbone) is CoTNet
+    parts = load_backbone_into(model, config.load_from).parts
+    assert {name: len(report.matched) for name, report in parts.items()} == dict(
+        backbone=len(state)
+    )
+    assert all(torch.equal(v, state[key]) for key, v in model.backbone.state_dict().items())
+    maps = model.eval().extract_feat(torch.zeros(1, 3, *SIZE))
+    assert maps[0].shape[2:] == (16, 24)
+    if leaf == MASK:  # the rest of its settings stay: only the structure is the run's
+        assert model.backbone.frozen_stages == 1
+        assert "norm_cfg" not in (tmp_path / "out.py").read_text().split("neck")[0]
