@@ -4,6 +4,7 @@
     python tools/benchmarks/instance_classifier.py --ours full           # the same numbers, block by block
     python tools/benchmarks/instance_classifier.py --ours sampled        # recent negatives, lazy rows
     python tools/benchmarks/instance_classifier.py --law --folder /tmp   # 10k, 100k, 1M and 10M images
+    python tools/benchmarks/instance_classifier.py --law --ranks 2       # rows spread over two processes
 
 The plain form multiplies with all rows, holds all logits and lets torch's SGD move all rows. A step is that
 of the classifier alone: embeddings of a batch (one large and three small crops of 256 images) to their loss,
@@ -15,24 +16,29 @@ With `--law` the sampled form runs on ever more images, in the state it has in t
 full list of recent images, and a cohort of idle rows for every batch of the rest. From `--mapped` images on
 the rows lie in files in `--folder`. Memory is the most that the process had in the steps, above what it had
 with its rows. On a CPU seconds are those of the processor, which others on the machine change little.
+With `--ranks G` there are G processes, each with its batch and its share of the rows (gloo, or NCCL with as
+many GPUs); the figures are those of the first.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 
 import torch
+import torch.distributed as dist
 from paired import AnonymousPeak, compare, peak_bytes, start_of_peak
 from torch import Tensor
 from torch.nn import functional as F
 
 from mmssl.losses import instance_softmax
 from mmssl.models.heads import InstanceClassifier
+from mmssl.ops.collectives import rank, world_size
 
 IMPLEMENTATIONS = ("plain", "full", "sampled")
 SGD = dict(momentum=0.9, weight_decay=1e-4)
@@ -50,6 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each implementation")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--law", action="store_true", help="ever more images instead")
+    parser.add_argument("--ranks", type=int, default=1, help="processes of --law")
     parser.add_argument("--steps", type=int, default=5, help="that are timed, of --law")
     parser.add_argument(
         "--mapped", type=int, default=5_000_000, help="images from which rows lie in files"
@@ -61,11 +68,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def batch_of(step: int, images: int, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
-    """Embeddings (4 * B, D), crop by crop, and images that are not on the recent list."""
-    generator = torch.Generator().manual_seed(step)
+    """Embeddings (4 * B, D), crop by crop, and images of this rank that are not on the recent list."""
+    generator = torch.Generator().manual_seed(step * world_size() + rank())
     features = torch.randn(CROPS * args.batch, DIM, generator=generator)
-    first = step * args.batch % images
-    index = (first + torch.arange(args.batch)) % images
+    first, share = step * args.batch, images // world_size()
+    index = (first + torch.arange(args.batch)) % share * world_size() + rank()
     device = torch.device(args.device)
     return features.to(device).requires_grad_(), index.to(device)
 
@@ -95,7 +102,10 @@ class Step:
         sampled = dict(num_negatives=args.negatives, init_recent="all") if name == "sampled" else {}
         in_files = name == "sampled" and args.law and images >= args.mapped and args.folder
         where = dict(storage="host", folder=args.folder) if in_files else {}
-        self.head = InstanceClassifier(DIM, images, temperature=TEMPERATURE, **sampled, **where)
+        shard = world_size() > 1
+        self.head = InstanceClassifier(
+            DIM, images, temperature=TEMPERATURE, shard=shard, **sampled, **where
+        )
         self.head.to(args.device)
         self.optimizer = None
         if self.head.rows is None:
@@ -117,6 +127,7 @@ class Step:
                 classes.weight,
                 classes.target,
                 temperature=TEMPERATURE,
+                sharded=classes.sharded,
             ).loss
         loss.backward()
         learned = self.clock()
@@ -171,6 +182,10 @@ def settle(step: Step, args: argparse.Namespace) -> None:
 def measure_law(args: argparse.Namespace) -> dict[str, float]:
     """Median seconds of a step and of its parts, and bytes beyond the rows, for one number of images."""
     torch.set_num_threads(args.threads)
+    if args.ranks > 1:
+        dist.init_process_group("nccl" if args.device == "cuda" else "gloo")
+        if args.device == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     device, images = torch.device(args.device), args.images[0]
     step = Step("sampled", images, args)
     settle(step, args)
@@ -200,17 +215,17 @@ def measure_law(args: argparse.Namespace) -> dict[str, float]:
 def law(args: argparse.Namespace) -> None:
     """Print and write a row for each number of images, each measured in a process of its own."""
     table = {}
-    print(f"batch {args.batch} x {CROPS} crops, K {args.negatives}, dim {DIM}, on {args.device}")
+    print(
+        f"batch {args.batch} x {CROPS} crops, K {args.negatives}, dim {DIM}, on {args.device}, "
+        f"{args.ranks} processes"
+    )
     print("    images    rows MB  where   cohorts  step MB   step s  softmax s   rows s")
     for images in args.images or IMAGES:
-        command = [sys.executable, __file__, "--run", "law", "--images", str(images), "--law"]
-        command += [
-            *shared_arguments(args),
-            "--steps",
-            str(args.steps),
-            "--mapped",
-            str(args.mapped),
-        ]
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={args.ranks}", "--"]
+        command = [sys.executable, *(launcher if args.ranks > 1 else []), __file__]
+        command += ["--run", "law", "--images", str(images), "--law", "--ranks", str(args.ranks)]
+        command += [*shared_arguments(args), "--steps", str(args.steps)]
+        command += ["--mapped", str(args.mapped)]
         command += ["--folder", args.folder] if args.folder else []
         run = subprocess.run(command, check=True, capture_output=True, text=True)
         row = table[images] = json.loads(run.stdout.splitlines()[-1])
@@ -221,7 +236,9 @@ def law(args: argparse.Namespace) -> None:
             flush=True,
         )
     if args.out:
-        about = dict(batch=args.batch, crops=CROPS, negatives=args.negatives, dim=DIM)
+        about = dict(
+            batch=args.batch, crops=CROPS, negatives=args.negatives, dim=DIM, ranks=args.ranks
+        )
         with open(args.out, "w", encoding="utf-8") as file:
             json.dump(dict(about=about, device=args.device, table=table), file, indent=1)
 
@@ -237,7 +254,11 @@ def shared_arguments(args: argparse.Namespace) -> list[str]:
 def main() -> None:
     args = parse_args()
     if args.run == "law":
-        print(json.dumps(measure_law(args)))
+        found = measure_law(args)
+        if rank() == 0:
+            print(json.dumps(found))
+        if dist.is_initialized():
+            dist.destroy_process_group()
         return
     if args.law:
         law(args)
