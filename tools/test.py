@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Evaluate a pretrained backbone: k-NN, linear probe, SVM, clusters; or test a detector or segmentor.
+"""Evaluate a backbone: k-NN, linear probe, SVM, clusters; or test a classifier, detector or segmentor.
 
     python tools/test.py configs/care/care_resnet50_8xb128-coslr-200e_in1k.py CHECKPOINT \\
         --knn --linear --train data/flowers/train --val data/flowers/val
@@ -20,6 +20,7 @@ from mmssl.datasets.bad_files import TooManyBadFilesError
 from mmssl.engine.config import load_config
 from mmssl.engine.family_data import check_family_data
 from mmssl.engine.user_errors import is_user_error
+from mmssl.evaluation.classifier import evaluate_classifier
 from mmssl.evaluation.evaluate import (
     evaluate_backbone,
     evaluate_downstream,
@@ -45,6 +46,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--linear", action="store_true", help="linear probe on cached features")
     parser.add_argument("--svm", action="store_true", help="linear SVM per class, mean AP")
     parser.add_argument("--cluster", action="store_true", help="k-means against the classes")
+    parser.add_argument(
+        "--classify",
+        action="store_true",
+        help="a trained classifier on its config's validation images, by averaged weights if it has them",
+    )
     parser.add_argument("--train", metavar="FOLDER", help="labelled images: one folder per class")
     parser.add_argument("--val", metavar="FOLDER", help="labelled images that are classified")
     parser.add_argument("--size", type=int, help="side of the evaluation crop; 224 if not given")
@@ -97,6 +103,15 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     if args.launcher != "none":
         raise SystemExit("Features are evaluated in one process; leave --launcher out.")
     MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
+    if args.classify:
+        if chosen or checkpoint is None:
+            raise SystemExit(
+                "--classify tests a classifier: it needs a checkpoint, and --knn, --linear, --svm and "
+                "--cluster, which judge features, are runs of their own."
+            )
+        return evaluate_classifier(
+            config, checkpoint, branch=args.branch, device=args.device, progress=True
+        )
     return evaluate_backbone(
         config,
         checkpoint,

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.engine.config import load_config
 from mmssl.engine.runner import Runner
 from mmssl.evaluation import TopKAccuracy
+from mmssl.evaluation.classifier import evaluate_classifier
 from mmssl.models.algorithms import ImageClassifier
 from mmssl.models.backbones import CoTNet
 from mmssl.structures import Predictions, ViewBatch
@@ -34,9 +39,9 @@ def shapes(tmp_path_factory) -> Path:
     return root / "shapes"
 
 
-def run(shapes: Path, work_dir: Path, **changes) -> Runner:
+def small_config(shapes: Path, work_dir: Path, **changes) -> Config:
     """The leaf on small images with a tiny network, two batches of which are a step."""
-    config = load_config(
+    return load_config(
         LEAF,
         {
             "model.backbone.arch": dict(_delete_=True, **ARCH),
@@ -61,7 +66,11 @@ def run(shapes: Path, work_dir: Path, **changes) -> Runner:
         }
         | changes,
     )
-    runner = Runner.from_cfg(config)
+
+
+def run(shapes: Path, work_dir: Path, **changes) -> Runner:
+    """A run of that config."""
+    runner = Runner.from_cfg(small_config(shapes, work_dir, **changes))
     runner.train()
     return runner
 
@@ -70,7 +79,14 @@ def result(work_dir: Path) -> dict:
     return json.loads((work_dir / "result.json").read_text())
 
 
-def test_state_the_average_is_what_counts(shapes, tmp_path) -> None:
+def tool(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: object) -> None:
+    """Run a tool in this process."""
+    path = str(ROOT / "tools" / name)
+    monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
+    runpy.run_path(path, run_name="__main__")
+
+
+def test_state_the_average_is_what_counts(shapes, tmp_path, monkeypatch) -> None:
     """Updates are optimizer steps; the figure is that of the average; it exports as the backbone."""
     runner = run(shapes, tmp_path)
     model = runner.model
@@ -96,6 +112,50 @@ def test_state_the_average_is_what_counts(shapes, tmp_path) -> None:
         if name.startswith("twin.backbone.")
     }
     CoTNet(ARCH).load_state_dict(average)
+    config, path = small_config(shapes, tmp_path), tmp_path / "epoch_3.pth"
+    auto, twin, online = (
+        evaluate_classifier(config, str(path), branch=b) for b in ("auto", "twin", "online")
+    )
+    for record, (_, figure) in ((auto, figures[0]), (twin, figures[0]), (online, figures[1])):
+        assert record["results"]["test"] == pytest.approx(figure)
+    assert auto["weights"]["branch"] == "twin" and auto["num_val"] == len(val)
+    # through their layout and back, by the tools
+    official, ours = tmp_path / "official.pth", tmp_path / "ours.pth"
+    tool(monkeypatch, "convert_checkpoint.py", path, official, "--to", "official")
+    tool(monkeypatch, "convert_checkpoint.py", official, ours)
+    config.dump(str(tmp_path / "config.py"))
+    tool(
+        monkeypatch, "test.py", tmp_path / "config.py", ours, "--classify", "--device", "cpu",
+        "--out", tmp_path / "again.json",
+    )  # fmt: skip
+    again = json.loads((tmp_path / "again.json").read_text())
+    assert again["results"]["test"] == pytest.approx(figures[0][1])
+    tool(
+        monkeypatch, "export_backbone.py", path, tmp_path / "backbone.pth", "--to", "mmdet",
+        "--branch", "twin",
+    )  # fmt: skip
+    exported = load_weights_file(tmp_path / "backbone.pth")["state_dict"]
+    for name, value in average.items():
+        assert torch.equal(exported[f"backbone.{name}"], value), name
+
+
+def test_raises_for_what_is_no_classifier_of_the_file(shapes, tmp_path, monkeypatch) -> None:
+    config = small_config(shapes, tmp_path)
+    plain = tmp_path / "plain.pth"
+    model = ImageClassifier(CoTNet(ARCH), dict(type="LinearHead", num_classes=3), frozen=False)
+    torch.save(dict(state_dict=model.state_dict()), plain)
+    with pytest.raises(ValueError, match="holds no averaged weights"):
+        evaluate_classifier(config, str(plain), branch="twin")
+    with pytest.raises(
+        ValueError, match=r"2 of another shape \['head.fc.weight', 'head.fc.bias'\]"
+    ):
+        evaluate_classifier(config, str(plain))
+    other = load_config(ROOT / "configs/care/care_resnet50_8xb128-coslr-100e_in1k.py")
+    with pytest.raises(ValueError, match="no config of a classifier"):
+        evaluate_classifier(other, str(plain))
+    for arguments in (["none", "--classify"], [plain, "--classify", "--knn"]):
+        with pytest.raises(SystemExit, match="--classify tests a classifier"):
+            tool(monkeypatch, "test.py", LEAF, *arguments)
 
 
 def test_state_resumed_run_is_bit_equal(shapes, tmp_path) -> None:
