@@ -65,7 +65,20 @@ def _is_plain(backbone: nn.Module) -> bool:
         and backbone.width == 1
         and backbone.stem == "imagenet"
         and isinstance(backbone.bn1, nn.modules.batchnorm._BatchNorm)
+        # theirs has plugins in bottlenecks only
+        and not (backbone.plugins and backbone.depth < 50)
     )
+
+
+def _mm_plugins(backbone: ResNet, num_stages: int) -> dict[str, Any]:
+    """The argument `plugins` for mmdet's and mmseg's ResNet, if there are any."""
+    plugins = []
+    for plugin in backbone.plugins or ():
+        # the same block; only where weights start is another matter
+        kind = {"GCBlock": "ContextBlock"}.get(plugin["cfg"]["type"], plugin["cfg"]["type"])
+        stages = tuple(plugin.get("stages", (True,) * num_stages))[:num_stages]
+        plugins.append({**plugin, "cfg": {**plugin["cfg"], "type": kind}, "stages": stages})
+    return dict(plugins=plugins) if plugins else {}
 
 
 def mm_config(backbone: nn.Module, config: dict[str, Any], library: str) -> dict[str, Any]:
@@ -93,6 +106,7 @@ def mm_config(backbone: nn.Module, config: dict[str, Any], library: str) -> dict
             frozen_stages=-1,
             norm_cfg=dict(type="BN", requires_grad=True),
             norm_eval=False,
+            **_mm_plugins(backbone, num_stages),
         )
     if type(backbone) is Swin and (build := mm_swin_config(backbone, library)):
         return build
@@ -104,7 +118,8 @@ def _torchvision_name(backbone: nn.Module, library: str) -> str:
     """The name under which torchvision and timm know a ResNet of ours."""
     if isinstance(backbone, ResNet) and isinstance(backbone.bn1, nn.modules.batchnorm._BatchNorm):
         name = {1: "resnet{}", 2: "wide_resnet{}_2"}.get(backbone.width, "").format(backbone.depth)
-        if backbone.stem == "imagenet" and hasattr(torchvision_models, name):
+        plain = backbone.stem == "imagenet" and not backbone.plugins
+        if plain and hasattr(torchvision_models, name):
             if backbone.out_indices[-1] == 3:
                 return name
             raise ValueError(
@@ -115,7 +130,7 @@ def _torchvision_name(backbone: nn.Module, library: str) -> str:
     if isinstance(backbone, ResNet):
         what = (
             f"ResNet(depth={backbone.depth}, width={backbone.width}, stem={backbone.stem!r}, "
-            f"norm_cfg={backbone.norm_cfg})"
+            f"norm_cfg={backbone.norm_cfg}, plugins={backbone.plugins})"
         )
     has_timm = isinstance(backbone, (CoTNet, TimmBackbone, Swin))
     others = "timm, mmdet or mmseg" if has_timm else "mmdet or mmseg"
@@ -160,7 +175,7 @@ def _mm_target(library: str, backbone: nn.Module, config: dict[str, Any]) -> Tar
     if installed:
         network = ROOT_MODELS.build({**build})
         features = network.forward
-    elif isinstance(backbone, ResNet):
+    elif isinstance(backbone, ResNet) and not backbone.plugins:
         warnings.warn(
             f"{scope} is not installed, so its ResNet cannot be run. torchvision's, which has the same "
             "names and shapes, stands in for the check. pip install 'mmssl[downstream]' gives the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from inspect import isclass
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -14,7 +14,7 @@ from mmssl.registry import MODELS
 
 def _class_of(kind: Any) -> type[nn.Module]:
     if isclass(kind):
-        return kind
+        return cast(type[nn.Module], kind)
     found = MODELS.get(kind)
     if found is None:
         # mmcv registers its blocks when it is imported, and pretraining does without it
@@ -32,7 +32,7 @@ def _class_of(kind: Any) -> type[nn.Module]:
             f"A plugin's type must name a class, got {kind!r}. Known are ContextBlock, NonLocal2d and "
             "GeneralizedAttention of mmcv, DNLBlock of mmssl, and what `custom_imports` registers."
         )
-    return found
+    return cast(type[nn.Module], found)
 
 
 def build_plugin(cfg: Mapping[str, Any], in_channels: int) -> tuple[str, nn.Module]:
