@@ -1,19 +1,25 @@
 """Local aggregation (CoTNet): every output position sums its neighbourhood with weights of its own.
 
 Contextual Transformer Networks for Visual Recognition (CoTNet), 2021, arXiv 2107.12292; compared with the
-official code (goldens `agg_*`). `reference.py` is the formula.
+official code (goldens `agg_*`). `reference.py` is the formula, `shifted.py` what CPUs run, `triton.py`
+what GPUs run.
 """
 
 from __future__ import annotations
 
+import os
+from importlib.util import find_spec
+
+import torch
 from torch import Tensor
 
+from mmssl.ops.local_aggregation.operator import aggregate
 from mmssl.ops.local_aggregation.reference import reference
 from mmssl.ops.local_aggregation.window import Window, check_aggregation, pair
 
 __all__ = ["local_aggregation"]
 
-IMPLEMENTATIONS = ("auto", "reference")
+IMPLEMENTATIONS = ("auto", "reference", "shifted", "triton")
 
 
 def local_aggregation(
@@ -29,6 +35,14 @@ def local_aggregation(
 ) -> Tensor:
     """Sum every neighbourhood of `x` with weights that differ from position to position.
 
+        y[n, head * C + c, h, w] = sum_{i, j} weight[n, head, q(c), i * kw + j, h, w]
+                                   * x[n, c, h * stride - padding + i * dilation, w * stride - ...]
+
+    Inputs may have different types, as GroupNorm leaves them under autocast: sums are in float32 at least,
+    each gradient has the type of its tensor. Maps may have any strides. The fast implementations keep only
+    the inputs, allocate only results (on CPUs also a few megabytes to work with), and repeat bit by bit.
+    Second derivatives exist with "reference".
+
     Args:
         x: (N, C, H, W) values; zero outside.
         weight: (N, G, Cw, kh * kw, Ho, Wo) weights of G heads. With q = Cw / groups, channel c of x is in
@@ -38,13 +52,15 @@ def local_aggregation(
         padding: Zeros around x.
         dilation: Step between taps.
         groups: Blocks of channels with weight channels of their own.
-        implementation: "auto" or "reference".
+        implementation: "reference" (the formula), "shifted" (any device), "triton" (GPU), or "auto": the
+            last of these that the device has, and the formula while a model is exported to ONNX.
 
     Returns:
         (N, G * C, Ho, Wo), channel head * C + c, in the dtype of x.
 
     Raises:
-        ValueError: Shapes do not fit together, or there is no such implementation.
+        TypeError: A tensor is not floating-point.
+        ValueError: Shapes, options or devices do not fit together, or there is no such implementation.
 
     Example:
         >>> import torch
@@ -59,6 +75,21 @@ def local_aggregation(
         pair(dilation, "dilation", least=1),
     )
     check_aggregation(x, weight, window, groups)
+    implementation = _chosen(implementation, x)
+    if implementation == "reference":
+        return reference(x, weight, window, groups)
+    return aggregate(x, weight, *window, groups, implementation)
+
+
+def _chosen(implementation: str, x: Tensor) -> str:
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"implementation is one of {IMPLEMENTATIONS}, not {implementation!r}")
-    return reference(x, weight, window, groups)
+    if implementation == "auto":
+        if torch.onnx.is_in_onnx_export():
+            return "reference"
+        implementation = "triton" if x.is_cuda and find_spec("triton") else "shifted"
+    if implementation == "triton" and not x.is_cuda and not os.environ.get("TRITON_INTERPRET"):
+        raise ValueError(
+            f'implementation="triton" needs tensors on a GPU, these are on {x.device}: use "auto"'
+        )
+    return implementation

@@ -1,0 +1,320 @@
+"""Local aggregation as an operator: derivatives, layouts, types, compilers, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from mmssl.ops.local_aggregation import local_aggregation
+from mmssl.ops.local_aggregation import operator as registered
+from tests.helpers.aggregation import LAYOUTS, laid_out, results
+
+# kernel, stride, padding, dilation, groups, heads, channels, weight channels, height, width
+CASES = {
+    "plain": (3, 1, 1, 1, 1, 1, 8, 2, 5, 4),
+    "groups": (3, 1, 1, 1, 2, 1, 12, 6, 4, 5),
+    "heads": ((3, 1), 1, (1, 0), 1, 2, 2, 8, 4, 4, 3),
+    "stride": (3, (2, 3), 1, 1, 1, 1, 6, 3, 7, 8),
+    "dilation": ((3, 5), 1, (2, 6), (2, 3), 1, 2, 6, 2, 6, 7),
+    "shrinks": (3, 1, 0, 1, 1, 1, 6, 3, 5, 6),
+    "grows": (3, 1, (3, 4), 1, 1, 1, 4, 2, 3, 2),
+    "point": (1, 1, 0, 1, 1, 1, 5, 5, 3, 3),
+    "narrow": (5, 1, 2, 1, 1, 1, 4, 1, 3, 1),
+    "strided_dilated": (2, 2, 1, (2, 1), 3, 1, 9, 3, 6, 5),
+}
+
+
+def inputs(name: str, images: int = 2, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+    """x, weight and a gradient of the result."""
+    kernel, stride, padding, dilation, _, heads, channels, weight_channels, *size = CASES[name]
+    pairs = [each if isinstance(each, tuple) else (each, each) for each in CASES[name][:4]]
+    kernel, stride, padding, dilation = pairs
+    out = [
+        (size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
+        for i in range(2)
+    ]
+    random = torch.Generator().manual_seed(0)
+    shapes = (
+        (images, channels, *size),
+        (images, heads, weight_channels, kernel[0] * kernel[1], *out),
+        (images, heads * channels, *out),
+    )
+    return tuple(
+        torch.randn(shape, generator=random, dtype=torch.float64).to(dtype) for shape in shapes
+    )
+
+
+def options(name: str) -> dict[str, Any]:
+    """Arguments after the tensors."""
+    names = ("kernel_size", "stride", "padding", "dilation", "groups")
+    return dict(zip(names, CASES[name][:5], strict=True))
+
+
+def by_loops(x: Tensor, weight: Tensor, **opts: Any) -> Tensor:
+    """The definition, index by index."""
+    kernel, stride, padding, dilation = (
+        each if isinstance(each, tuple) else (each, each) for each in list(opts.values())[:4]
+    )
+    groups, (images, channels, height, width) = opts["groups"], x.shape
+    _, heads, weight_channels, _, rows, columns = weight.shape
+    block, shared = channels // groups, weight_channels // groups
+    y = x.new_zeros(images, heads * channels, rows, columns)
+    for head in range(heads):
+        for c in range(channels):
+            q = c // block * shared + c % block % shared
+            for h in range(rows):
+                for w in range(columns):
+                    for i in range(kernel[0]):
+                        for j in range(kernel[1]):
+                            down = h * stride[0] - padding[0] + i * dilation[0]
+                            right = w * stride[1] - padding[1] + j * dilation[1]
+                            if 0 <= down < height and 0 <= right < width:
+                                y[:, head * channels + c, h, w] += (
+                                    weight[:, head, q, i * kernel[1] + j, h, w]
+                                    * x[:, c, down, right]
+                                )
+    return y
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_reference_is_the_definition(name: str) -> None:
+    x, weight, _ = inputs(name)
+    found = local_aggregation(x, weight, **options(name), implementation="reference")
+    torch.testing.assert_close(found, by_loops(x, weight, **options(name)))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", CASES)
+def test_equivalence_shifted(name: str, layout: str) -> None:
+    expected = results(*inputs(name), "reference", **options(name))
+    given = (laid_out(each, layout) for each in inputs(name))
+    found = results(*given, "shifted", **options(name))
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value)
+
+
+def test_equivalence_pieces_of_images_channels_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = results(*inputs("groups", images=5), "reference", **options("groups"))
+    for piece in (1, 90, 170, 500):
+        monkeypatch.setattr("mmssl.ops.local_aggregation.shifted.PIECE", piece)
+        found = results(*inputs("groups", images=5), "shifted", **options("groups"))
+        for key, value in expected.items():
+            torch.testing.assert_close(found[key], value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_values_half_precision_sums_in_float32(dtype: torch.dtype) -> None:
+    rounded = inputs("plain", dtype=dtype)
+    exact = results(*(each.double() for each in rounded), "reference", **options("plain"))
+    found = results(*rounded, "shifted", **options("plain"))
+    for key, value in exact.items():
+        assert found[key].dtype == dtype
+        # one rounding of the exact sum
+        torch.testing.assert_close(
+            found[key].double(), value, rtol=torch.finfo(dtype).eps, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("implementation", ["reference", "shifted"])
+def test_values_types_of_half_maps_and_full_weights(implementation: str) -> None:
+    x, weight, grad = inputs("plain", dtype=torch.float32)
+    found = results(
+        x.bfloat16(), weight, grad.bfloat16(), implementation, **options("plain")
+    )  # as under autocast, where GroupNorm returns float32
+    assert [found[key].dtype for key in ("y", "gx", "gw")] == [
+        torch.bfloat16,
+        torch.bfloat16,
+        torch.float32,
+    ]
+    exact = results(
+        x.bfloat16().float(), weight, grad.bfloat16().float(), "reference", **options("plain")
+    )
+    torch.testing.assert_close(found["gw"], exact["gw"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found["y"].float(), exact["y"], rtol=8e-3, atol=1e-5)
+
+
+def test_values_a_nan_stays_in_its_windows() -> None:
+    x, weight, _ = inputs("plain")
+    x[0, 3, 2, 3] = torch.nan  # at the right border
+    y = local_aggregation(x, weight, **options("plain"))
+    spoilt = torch.zeros_like(y, dtype=torch.bool)
+    spoilt[0, 3, 1:4, 2:4] = True
+    assert torch.equal(y.isnan(), spoilt)
+
+
+def test_state_results_repeat_bit_by_bit() -> None:
+    first, second = (results(*inputs("groups"), "shifted", **options("groups")) for _ in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", ["groups", "heads", "stride", "grows"])
+def test_gradcheck(name: str) -> None:
+    x, weight, _ = inputs(name, images=1)
+
+    def run(x: Tensor, weight: Tensor) -> Tensor:
+        return local_aggregation(x, weight, **options(name), implementation="shifted")
+
+    torch.autograd.gradcheck(
+        run, (x.requires_grad_(), weight.requires_grad_()), eps=1e-6, atol=1e-6
+    )
+
+
+def test_gradcheck_second_derivative_of_the_reference() -> None:
+    x, weight, _ = inputs("plain", images=1)
+
+    def run(x: Tensor, weight: Tensor) -> Tensor:
+        return local_aggregation(x, weight, **options("plain"), implementation="reference")
+
+    torch.autograd.gradgradcheck(run, (x[:, :4].requires_grad_(), weight.requires_grad_()))
+
+
+def test_raises_second_derivative() -> None:
+    x, weight, _ = inputs("plain")
+    y = local_aggregation(x.requires_grad_(), weight, **options("plain"))
+    (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    with pytest.raises(NotImplementedError, match="second derivative"):
+        slope.sum().backward()
+
+
+@pytest.mark.parametrize("wanted", ["x", "weight"])
+def test_values_one_gradient_alone(wanted: str) -> None:
+    x, weight, grad = inputs("plain")
+    both = results(x, weight, grad, "shifted", **options("plain"))
+    target = dict(x=x, weight=weight)[wanted].requires_grad_()
+    local_aggregation(x, weight, **options("plain")).backward(grad)
+    other = dict(x=weight, weight=x)[wanted]
+    assert torch.equal(target.grad, both["gx" if wanted == "x" else "gw"])
+    assert other.grad is None
+
+
+@pytest.mark.parametrize("name", ["plain", "groups", "stride"])
+def test_values_opcheck(name: str) -> None:
+    x, weight, grad = inputs(name, dtype=torch.float32)
+    kernel, stride, padding, dilation, groups = (
+        list(each) if isinstance(each, tuple) else each for each in options(name).values()
+    )
+    pairs = [
+        each if isinstance(each, list) else [each, each]
+        for each in (kernel, stride, padding, dilation)
+    ]
+    given = (*pairs, groups, "shifted")
+    for layout in ("nchw", "channels_last"):
+        maps = (laid_out(each, layout).clone().requires_grad_() for each in (x, weight))
+        torch.library.opcheck(registered.aggregate, (*maps, *given))
+    torch.library.opcheck(registered.aggregate_backward, (grad, x, weight, *given, True, False))
+
+
+def test_equivalence_compiled_in_one_graph() -> None:
+    x, weight, grad = inputs("plain", dtype=torch.float32)
+
+    def run(x: Tensor, weight: Tensor) -> Tensor:
+        return torch.relu(local_aggregation(x * 2, weight, **options("plain")))
+
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager", dynamic=True)
+    slopes = []
+    for function in (run, compiled):
+        given = x.clone().requires_grad_(), weight.clone().requires_grad_()
+        y = function(*given)
+        slopes.append((y.detach(), *torch.autograd.grad(y, given, grad)))
+    for found, expected in zip(slopes[1], slopes[0], strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+class Mixer(torch.nn.Module):
+    """A module around the operator."""
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        return local_aggregation(x, weight, **options("plain"))
+
+
+def test_equivalence_exported_with_any_batch() -> None:
+    x, weight, _ = inputs("plain", dtype=torch.float32)
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(
+        Mixer(), (x, weight), dynamic_shapes=({0: batch}, {0: batch}), strict=False
+    )
+    more = inputs("plain", images=3, dtype=torch.float32)[:2]
+    torch.testing.assert_close(program.module()(*more), Mixer()(*more))
+
+
+def test_equivalence_checkpointed() -> None:
+    x, weight, grad = inputs("plain")
+    expected = results(x, weight, grad, "shifted", **options("plain"))
+    x.requires_grad_(), weight.requires_grad_()
+    checkpoint(Mixer(), x, weight, use_reentrant=False).backward(grad)
+    assert torch.equal(x.grad, expected["gx"])
+    assert torch.equal(weight.grad, expected["gw"])
+
+
+def test_values_vmap_is_right_where_it_runs() -> None:
+    x, weight, _ = (each[None].repeat(3, *(1 for _ in each.shape)) for each in inputs("plain"))
+    x = x * torch.arange(1, 4).view(3, 1, 1, 1, 1)
+    try:
+        found = torch.func.vmap(Mixer())(x, weight)
+    except RuntimeError:
+        return
+    expected = torch.stack([Mixer()(*each) for each in zip(x, weight, strict=True)])
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("layout", ["nchw", "channels_last"])
+def test_shapes_result_has_the_layout_of_x(layout: str) -> None:
+    x, weight, _ = inputs("plain")
+    x, weight = laid_out(x, layout), laid_out(weight, layout)
+    y = local_aggregation(x.requires_grad_(), weight.requires_grad_(), **options("plain"))
+    gx, gw = torch.autograd.grad(y.sum(), (x, weight))
+    assert y.shape == x.shape
+    assert y.stride() == gx.stride() == x.stride()
+    assert gw.stride() == weight.stride()
+
+
+def test_shapes_empty_batch() -> None:
+    for implementation in ("reference", "shifted"):
+        found = results(*inputs("plain", images=0), implementation, **options("plain"))
+        assert [tuple(found[key].shape) for key in ("y", "gx", "gw")] == [
+            (0, 8, 5, 4),
+            (0, 8, 5, 4),
+            (0, 1, 2, 9, 5, 4),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(kernel_size=5), "25 taps"),
+        (dict(kernel_size=0), "kernel_size"),
+        (dict(stride=(1, 1, 1)), "stride"),
+        (dict(padding=-1), "padding"),
+        (dict(dilation=0), "dilation"),
+        (dict(padding=0), "batch, height and width"),
+        (dict(padding=0, dilation=3), "does not fit into a map"),
+        (dict(groups=3), "groups=3"),
+        (dict(implementation="cuda"), "implementation is one of"),
+        (dict(implementation="triton"), "needs tensors on a GPU"),
+    ],
+)
+def test_raises_wrong_options(
+    change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    x, weight, _ = inputs("plain")
+    with pytest.raises(ValueError, match=message):
+        local_aggregation(x, weight, **(options("plain") | change))
+
+
+def test_raises_wrong_tensors() -> None:
+    x, weight, _ = inputs("plain")
+    with pytest.raises(ValueError, match=r"\(N, C, H, W\)"):
+        local_aggregation(x[0], weight, 3, padding=1)
+    with pytest.raises(ValueError, match="divide the 7 channels"):
+        local_aggregation(x[:, :7], weight, 3, padding=1)
+    with pytest.raises(ValueError, match="batch, height and width"):
+        local_aggregation(x[:1], weight, 3, padding=1)
+    with pytest.raises(TypeError, match="floating-point"):
+        local_aggregation(x.long(), weight, 3, padding=1)
+    with pytest.raises(ValueError, match="device"):
+        local_aggregation(x.to("meta"), weight, 3, padding=1)
