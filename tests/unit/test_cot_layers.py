@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mmssl.models.layers import CoTLayer, CoXtLayer, SEConv, WindowedSelfAttention
 from mmssl.models.layers.context_fusion import ContextFusion
+from mmssl.models.layers.pooled_norm import check_pooled_norm
 from mmssl.registry import MODELS
 
 LAYERS = {
@@ -236,3 +237,41 @@ def test_state_layers_are_registered():
     for name in ("CoTLayer", "CoXtLayer", "WindowedSelfAttention"):
         layer = MODELS.build(dict(type=f"mmssl.{name}", dim=16))
         assert layer.eval()(torch.randn(1, 16, 3, 3)).any()
+
+
+def test_values_images_of_other_processes_count(monkeypatch):
+    """A SyncBatchNorm of one image on each of several processes has enough."""
+    norm = nn.SyncBatchNorm(4)
+    monkeypatch.setattr("mmssl.models.layers.pooled_norm.world_size", lambda: 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_pooled_norm(norm, torch.zeros(1, 4, 1, 1))
+    with pytest.raises(ValueError, match="at least 2 images"):
+        check_pooled_norm(nn.BatchNorm2d(4), torch.zeros(1, 4, 1, 1))
+
+
+@pytest.mark.parametrize("fusion", ["se", "sum", "dynamic", "static"])
+def test_values_every_fusion_learns(fusion):
+    """Stripes that lie or stand, in noise, are told apart after some steps."""
+    torch.manual_seed(0)
+    direction = torch.arange(16) % 2
+    stripes = torch.sin(torch.arange(8.0) * 3.0 + torch.rand(16, 1) * 6)
+    images = torch.where(
+        direction[:, None, None] == 0,
+        stripes[:, :, None].expand(16, 8, 8),
+        stripes[:, None, :].expand(16, 8, 8),
+    )
+    images = images[:, None] + 0.2 * torch.randn(16, 1, 8, 8)
+    network = nn.Sequential(
+        nn.Conv2d(1, 16, 1), CoTLayer(16, fusion=fusion), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(16, 2),
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
+    losses = []
+    for _ in range(30):
+        loss = F.cross_entropy(network(images), direction)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
