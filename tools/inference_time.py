@@ -283,9 +283,10 @@ def all_measurements(subjects: list[Subject], args: argparse.Namespace) -> list[
                 network = network.to(memory_format=torch.channels_last)
             count = sum(parameter.numel() for parameter in network.parameters())
             if compiled:
-                torch.compiler.reset()
                 network.compile(dynamic=False)
             current = (what, compiled)
+        if compiled:
+            torch.compiler.reset()  # behind a number of graphs it would run what is not compiled
         rows.append(
             dict(
                 network=what.name,
