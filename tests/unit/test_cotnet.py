@@ -343,3 +343,22 @@ def test_equivalence_exported():
     other = torch.randn(5, 3, 64, 64)
     for a, b in zip(program.module()(other), network(other), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_cp", [False, True])
+def test_equivalence_compiled_training(with_cp):
+    """One graph, also where activations are recomputed: same gradients, statistics updated once."""
+    torch.compiler.reset()
+    options = dict(arch=dict(COT, depths=(1, 1, 1, 1)), out_indices=(3,), zero_init_residual=False)
+    plain = CoTNet(**options)
+    network = CoTNet(**options, with_cp=with_cp)
+    network.load_state_dict(plain.state_dict())
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    images = torch.randn(4, 3, 64, 64)
+    for one in (plain, compiled):
+        one(images)[-1].square().sum().backward()
+    for a, b in zip(plain.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+    for a, b in zip(plain.buffers(), network.buffers(), strict=True):
+        torch.testing.assert_close(a, b)

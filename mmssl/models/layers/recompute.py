@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -35,7 +36,7 @@ def recompute(module: nn.Module, forward: Callable[..., Any], *inputs: Any) -> A
     """`forward(*inputs)`, whose activations are dropped and computed again in the backward pass.
 
     Results, gradients and running statistics are those of a plain call, also where no input needs a
-    gradient.
+    gradient. In a compiled graph nothing is called twice: there a norm updates its statistics once anyway.
 
     Args:
         module: Holds all norms that `forward` runs through.
@@ -46,4 +47,6 @@ def recompute(module: nn.Module, forward: Callable[..., Any], *inputs: Any) -> A
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
         return nullcontext(), _untracked_statistics(module)
 
+    if torch.compiler.is_compiling():
+        return checkpoint(forward, *inputs, use_reentrant=False)
     return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts)
