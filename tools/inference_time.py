@@ -33,6 +33,7 @@ from mmssl.registry import MODELS
 from mmssl.visualization.time_accuracy_plot import Point, plot_time_accuracy
 
 FEWEST = 10
+TIMM = "timm:"
 PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -122,7 +123,7 @@ def parse_args() -> argparse.Namespace:
         nargs="*",
         default=["resnet50", "cotnet50", "se-cotnetd50"],
         metavar="NAME[=TOP1]",
-        help=f"of {', '.join(NETWORKS)}, or configs with a model.backbone; =TOP1 is the accuracy "
+        help=f"of {', '.join(NETWORKS)}, {TIMM}NAME, or configs with a model.backbone; =TOP1 is the accuracy "
         "instead of the published one (default: resnet50 cotnet50 se-cotnetd50)",
     )
     parser.add_argument(
@@ -184,9 +185,14 @@ def subject(text: str, args: argparse.Namespace) -> Subject:
         size = args.size or known.size
         published = known.published if size == known.size else None
         return Subject(name, known.backbone, 1000, known.family, size, accuracy, published)
+    if name.startswith(TIMM):
+        backbone = dict(type="TimmBackbone", name=name.removeprefix(TIMM), out_indices=(-1,))
+        short = name.removeprefix(TIMM)
+        return Subject(short, backbone, 1000, short, args.size or 224, accuracy, None)
     if not name.endswith(".py"):
         raise ValueError(
-            f"There is no network {name!r}; give a config file or one of {', '.join(NETWORKS)}."
+            f"There is no network {name!r}; give a config file, {TIMM}NAME or one of "
+            f"{', '.join(NETWORKS)}."
         )
     model = load_config(name).get("model", {})
     if "backbone" not in model:

@@ -54,6 +54,9 @@ def test_values_names_and_their_published_figures(script) -> None:
     assert subject("se-cotnetd152", default).accuracy is None
     assert subject("se-cotnetd152", advanced)[-3:] == (256, 84.0, 8.1)
     assert subject("resnet50=76.5", advanced).accuracy == 76.5
+    other = subject("timm:test_resnet=40.5", default)
+    assert (other.name, other.size, other.accuracy) == ("test_resnet", 224, 40.5)
+    assert script["Classifier"](other.backbone, 3)(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
     # a figure of another size is not compared with the published time
     assert subject("cotnet50", Namespace(setup="default", size=320)).published is None
 
