@@ -2,7 +2,7 @@
 
 No window is ever copied: the first pass finds the largest logit of each window, the second computes the
 logits again and adds the weighted values. The backward pass computes them a third time. Maps are laid out
-with the positions outermost and images and groups innermost, (H, W, C / G, N G), so that every shifted map
+with the positions outermost and images and groups innermost, (C / G, H, W, N G), so that every shifted map
 consists of long runs of memory, also where it is 7x7.
 """
 
@@ -19,27 +19,37 @@ from mmssl.ops.propagation import image_chunks
 
 MAX_VALUES = 2**20
 """Numbers of the values' map that are worked on together: what stays in a processor's cache."""
+_FLOORS = {torch.float32: -60.0, torch.float64: -600.0}
+
+
+def _exp(logits: Tensor) -> Tensor:
+    """In place, of logits below the largest of their window.
+
+    Weights that no sum can tell from zero are kept from becoming denormal numbers, with which processors
+    are tens of times slower; those of taps outside of the map mostly would.
+    """
+    return logits.clamp_(min=_FLOORS[logits.dtype]).exp_()
 
 
 def _positions_first(feats: Tensor, groups: int, dtype: torch.dtype) -> Tensor:
-    """(n, C, H, W) -> (H, W, C / G, n G), a copy."""
-    split = feats.unflatten(1, (groups, -1)).permute(3, 4, 2, 0, 1)
+    """(n, C, H, W) -> (C / G, H, W, n G), a copy."""
+    split = feats.unflatten(1, (groups, -1)).permute(2, 3, 4, 0, 1)
     return torch.empty(split.shape, dtype=dtype, device=feats.device).copy_(split).flatten(3)
 
 
 def _into(feats: Tensor, laid_out: Tensor, groups: int) -> None:
-    """Write (H, W, C / G, n G) into `feats` (n, C, H, W)."""
+    """Write (C / G, H, W, n G) into `feats` (n, C, H, W)."""
     split = feats.unflatten(1, (groups, -1))
-    split.copy_(laid_out.unflatten(3, (-1, groups)).permute(3, 4, 2, 0, 1))
+    split.copy_(laid_out.unflatten(3, (-1, groups)).permute(3, 4, 0, 1, 2))
 
 
 class _Logits:
     """Logits of the windows of some images, one tap at a time.
 
     Args:
-        query: (Ho, Wo, e, n G).
-        key: (H, W, e, n G).
-        saliency: (H, W, 1, n G) or None.
+        query: (e, Ho, Wo, n G).
+        key: (e, H, W, n G).
+        saliency: (1, H, W, n G) or None.
         position_weight: (taps, n G).
         relation: See `Relation`.
     """
@@ -58,9 +68,9 @@ class _Logits:
     def seen(self, tap: Tap) -> Tensor:
         """(h, w, n G) logits of the outputs `tap.here`."""
         alike = similarity_of(self.relation.similarity, self.query[tap.here], self.key[tap.there])
-        total = alike.sum(2) if alike.shape[2] > 1 else alike[:, :, 0]
+        total = alike.sum(0) if alike.shape[0] > 1 else alike[0]
         if self.saliency is not None:
-            total = total + self.saliency[tap.there][:, :, 0]
+            total = total + self.saliency[tap.there][0]
         return torch.add(self.position_weight[tap.number], total, alpha=self.relation.scale)
 
     def unseen(self, tap: Tap) -> Tensor:
@@ -70,8 +80,7 @@ class _Logits:
 
 def _peak(logits: _Logits, taps: list[Tap]) -> Tensor:
     """(Ho, Wo, n G) the largest logit of each window."""
-    height, width, _, columns = logits.query.shape
-    peak = logits.query.new_full((height, width, columns), -torch.inf)
+    peak = torch.full_like(logits.query[0], -torch.inf)
     for tap in taps:
         torch.maximum(peak[tap.here], logits.seen(tap), out=peak[tap.here])
         for box in tap.missing:
@@ -80,17 +89,25 @@ def _peak(logits: _Logits, taps: list[Tap]) -> Tensor:
 
 
 def _aggregate(logits: _Logits, values: Tensor, taps: list[Tap]) -> tuple[Tensor, Tensor]:
-    """Weighted sums (Ho, Wo, m, n G) of `values` (H, W, m, n G), and log-sum-exp (Ho, Wo, 1, n G)."""
+    """Weighted sums (m, Ho, Wo, n G) of `values` (m, H, W, n G), and log-sum-exp (1, Ho, Wo, n G)."""
     peak = _peak(logits, taps)
     total = torch.zeros_like(peak)
-    out = values.new_zeros((*peak.shape[:2], values.shape[2], peak.shape[2]))
+    out = values.new_zeros((len(values), *peak.shape))
     for tap in taps:
-        weights = logits.seen(tap).sub_(peak[tap.here]).exp_()
+        weights = _exp(logits.seen(tap).sub_(peak[tap.here]))
         total[tap.here] += weights
-        out[tap.here].addcmul_(weights.unsqueeze(2), values[tap.there])
+        out[tap.here].addcmul_(weights, values[tap.there])
         for box in tap.missing:
-            total[box] += (logits.unseen(tap) - peak[box]).exp_()
-    return out.div_(total.unsqueeze(2)), total.log_().add_(peak).unsqueeze(2)
+            total[box] += _exp(logits.unseen(tap) - peak[box])
+    return out.div_(total), total.log_().add_(peak)[None]
+
+
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    """(m, ...) and (m, ...) to (...): products summed without a map of all of them."""
+    total = left[0] * right[0]
+    for one, other in zip(left[1:], right[1:], strict=True):
+        total.addcmul_(one, other)
+    return total
 
 
 def _spread(
@@ -108,8 +125,8 @@ def _spread(
 
     Args:
         logits: Those of the forward pass.
-        values: (H, W, m, n G).
-        grad: (Ho, Wo, m, n G) gradient of the output.
+        values: (m, H, W, n G).
+        grad: (m, Ho, Wo, n G) gradient of the output.
         log_total: (Ho, Wo, n G) log-sum-exp of the windows.
         mean: (Ho, Wo, n G) products <grad, y>.
         taps: Of the window.
@@ -118,14 +135,14 @@ def _spread(
     relation = logits.relation
     for tap in taps:
         here, there = tap.here, tap.there
-        weights = logits.seen(tap).sub_(log_total[here]).exp_()
-        into.value[there].addcmul_(weights.unsqueeze(2), grad[here])
-        slope = (grad[here] * values[there]).sum(2).sub_(mean[here]).mul_(weights)
+        weights = _exp(logits.seen(tap).sub_(log_total[here]))
+        into.value[there].addcmul_(weights, grad[here])
+        slope = _dot(grad[here], values[there]).sub_(mean[here]).mul_(weights)
         into.position_weight[tap.number] += slope.sum((0, 1))
         for box in tap.missing:
-            lost = (logits.unseen(tap) - log_total[box]).exp_().mul_(mean[box])
+            lost = _exp(logits.unseen(tap) - log_total[box]).mul_(mean[box])
             into.position_weight[tap.number] -= lost.sum((0, 1))
-        slope = slope.mul_(relation.scale).unsqueeze(2)
+        slope = slope.mul_(relation.scale)
         by_query, by_key = similarity_slopes(
             relation.similarity, logits.query[here], logits.key[there]
         )
@@ -229,13 +246,13 @@ def backward_shifted(
         logits = _logits_of(part, query, key, saliency, position_weight, relation, dtype)
         values = _positions_first(value[part], groups, dtype)
         grads = _positions_first(grad[part], groups, dtype)
-        mean = (grads * _positions_first(out[part], groups, dtype)).sum(2)
-        totals = _positions_first(log_total[part], groups, dtype)[:, :, 0]
+        mean = _dot(grads, _positions_first(out[part], groups, dtype))
+        totals = _positions_first(log_total[part], groups, dtype)[0]
         sums = Gradients(
             torch.zeros_like(logits.query),
             torch.zeros_like(logits.key),
             torch.zeros_like(values),
-            torch.zeros_like(values[:, :, :1]) if saliency is not None else values.new_zeros(0),
+            torch.zeros_like(values[:1]) if saliency is not None else values.new_zeros(0),
             torch.zeros_like(logits.position_weight),
         )
         _spread(logits, values, grads, totals, mean, taps, sums)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import EllipsisType
 from typing import NamedTuple
 
-Box = tuple[slice, slice]
+Box = tuple[EllipsisType, slice, slice, slice]
+"""Index of rows and columns of (..., H, W, C)."""
 
 
 class Tap(NamedTuple):
@@ -12,9 +14,9 @@ class Tap(NamedTuple):
 
     Attributes:
         number: Row-major number within the window.
-        here: Rows and columns of the output whose tap lies inside the map.
-        there: Rows and columns of the map that they see, of the same size.
-        missing: Boxes of the output, without overlap, whose tap lies outside.
+        here: Part of the output whose tap lies inside the map.
+        there: Part of the map that it sees, of the same size.
+        missing: Parts of the output, without overlap, whose tap lies outside.
     """
 
     number: int
@@ -31,6 +33,10 @@ def _span(offset: int, size: int, size_out: int, stride: int) -> tuple[slice, sl
     there = slice(start, start + (last - first) * stride, stride) if last > first else slice(0, 0)
     missing = [part for part in (slice(0, first), slice(last, size_out)) if part.stop > part.start]
     return slice(first, last), there, missing
+
+
+def _box(rows: slice, columns: slice) -> Box:
+    return ..., rows, columns, slice(None)
 
 
 def window_taps(
@@ -51,7 +57,7 @@ def window_taps(
 
     Example:
         >>> tap = window_taps((3, 1), (4, 5), (4, 5), (1, 1), (1, 1))[0]
-        >>> tap.here[0], tap.there[0], [box[0] for box in tap.missing]
+        >>> tap.here[1], tap.there[1], [box[1] for box in tap.missing]
         (slice(1, 4, None), slice(0, 3, 1), [slice(0, 1, None)])
     """
     spans = [
@@ -64,7 +70,8 @@ def window_taps(
     taps: list[Tap] = []
     for rows, rows_there, rows_missing in spans[0]:
         for columns, columns_there, columns_missing in spans[1]:
-            missing = [(part, slice(0, size_out[1])) for part in rows_missing]
-            missing += [(rows, part) for part in columns_missing if rows.stop > rows.start]
-            taps.append(Tap(len(taps), (rows, columns), (rows_there, columns_there), missing))
+            missing = [_box(part, slice(0, size_out[1])) for part in rows_missing]
+            missing += [_box(rows, part) for part in columns_missing if rows.stop > rows.start]
+            here, there = _box(rows, columns), _box(rows_there, columns_there)
+            taps.append(Tap(len(taps), here, there, missing))
     return taps
