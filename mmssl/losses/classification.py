@@ -72,10 +72,10 @@ def mixed_targets(
         [[0.75, 0.25], [0.25, 0.75]]
     """
     rest = label_smoothing / num_classes
-    single = torch.full((len(labels), num_classes), rest, dtype=share.dtype, device=share.device)
+    # neither autocast nor TF32 touches products of float64
+    single = torch.full((len(labels), num_classes), rest, dtype=torch.float64, device=share.device)
     single.scatter_(1, labels[:, None], 1 - label_smoothing + rest)
-    with torch.autocast(share.device.type, enabled=False):
-        return share @ single
+    return (share.double() @ single).to(share.dtype)
 
 
 def multi_label_cross_entropy(
