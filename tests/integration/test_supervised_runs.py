@@ -28,6 +28,21 @@ pytestmark = pytest.mark.integration
 
 LEAF = ROOT / "configs/cotnet/cotnet50_1xb32-coslr-10e_shapes.py"
 ARCH = dict(depths=(1, 1, 1, 1), planes=(16, 16, 32, 32), stem_channels=16)
+VIEWS = dict(
+    type="MultiView",
+    backend="pil",
+    boxes=None,
+    views=[
+        dict(
+            num=1,
+            transforms=[
+                dict(type="RandomResizedCrop", size=32, scale=(0.4, 1.0), interpolation="bicubic"),
+                dict(type="HorizontalFlip", prob=0.5),
+                dict(type="RandAugment", magnitude=2.0),
+            ],
+        )
+    ],
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +62,7 @@ def small_config(shapes: Path, work_dir: Path, **changes) -> Config:
             "model.backbone.arch": dict(_delete_=True, **ARCH),
             "model.head.dropout": 0.25,
             "train_dataloader.dataset.root": str(shapes / "classify/train"),
-            "train_dataloader.dataset.views.views.0.transforms.0.size": 32,
+            "train_dataloader.dataset.views": dict(_delete_=True, **VIEWS),
             "train_dataloader.batch_size": 16,
             "train_dataloader.num_workers": 0,
             "train_dataloader.persistent_workers": False,
@@ -58,7 +73,7 @@ def small_config(shapes: Path, work_dir: Path, **changes) -> Config:
             "optim_wrapper.accumulative_counts": 2,
             "param_scheduler.0.warmup": 1,
             "train_cfg.max_epochs": 3,
-            "default_hooks.report": None,
+            "default_hooks.report.num_images": 1,
             "visualizer.vis_backends": [dict(type="LocalVisBackend")],
             "work_dir": str(work_dir),
             "experiment_name": str(work_dir),

@@ -27,9 +27,14 @@ def picture_size(image: Picture) -> Size:
 
 
 class GeometricTransform(ABC):
-    """Moves pixels: (image, box) -> (image, box)."""
+    """Moves pixels: (image, box) -> (image, box).
+
+    Attributes:
+        keeps_boxes: Whether a box can say what the result shows; after a rotation none can.
+    """
 
     moves_pixels: ClassVar[bool] = True
+    keeps_boxes: ClassVar[bool] = True
 
     @abstractmethod
     def draw(self, rng: ViewRandom, size: Size) -> Any:

@@ -62,7 +62,8 @@ class MultiView:
         boxes: 'unit', 'pixel' or None.
 
     Raises:
-        ValueError: An argument is unknown, or a pipeline cannot run on the device.
+        ValueError: An argument is unknown, a pipeline cannot run on the device, or boxes are asked for that
+            a transform does not keep.
     """
 
     def __init__(
@@ -94,6 +95,8 @@ class MultiView:
             pipeline = [_as_transform(transform) for transform in group["transforms"]]
             if self.on_device:
                 _check_device_order(pipeline, position)
+            if boxes is not None:
+                _check_boxes(pipeline, position)
             self.pipelines.extend([pipeline] * int(group.get("num", 1)))
         if not self.pipelines:
             raise ValueError("MultiView needs at least one view, got an empty list.")
@@ -201,6 +204,15 @@ def _check_device_order(pipeline: Sequence[Transform], position: int) -> None:
             raise ValueError(
                 f"views[{position}] has {name} behind a photometric transform. With "
                 "photometric='device' crops and resizing must come first; flips may stand anywhere."
+            )
+
+
+def _check_boxes(pipeline: Sequence[Transform], position: int) -> None:
+    for transform in pipeline:
+        if isinstance(transform, GeometricTransform) and not transform.keeps_boxes:
+            raise ValueError(
+                f"views[{position}] has {type(transform).__name__}, which rotates and shears: no crop box "
+                "says what its result shows. Record none: MultiView(boxes=None)."
             )
 
 

@@ -154,6 +154,8 @@ class RandAugment(GeometricTransform):
         ValueError: A number outside its range.
     """
 
+    keeps_boxes = False
+
     def __init__(
         self,
         num_ops: int = 2,
@@ -213,15 +215,8 @@ class RandAugment(GeometricTransform):
         return size
 
     def move_box(self, box: Box, size: Size, params: tuple[Distortion, ...]) -> Box:
-        """No box can follow.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError(
-            "RandAugment rotates and shears images, which no crop box can follow. Record none: "
-            "MultiView(boxes=None)."
-        )
+        """That of the image before it was distorted, for pictures of where a view comes from."""
+        return box
 
     def apply(self, image: Picture, params: tuple[Distortion, ...]) -> Picture:
         """The distorted image."""
