@@ -32,7 +32,7 @@ from mmssl.convert.pretrained_pyramid import (
     pyramid_parts,
 )
 from mmssl.engine.config import load_config
-from mmssl.models.backbones import CoTNet, ResNet, Swin, TimmBackbone
+from mmssl.models.backbones import CoTNet, LRNet, ResNet, Swin, TimmBackbone
 from mmssl.registry import MODELS, load_plugins
 
 
@@ -118,7 +118,7 @@ def _build_backbone(
         config = {k: v for k, v in config.items() if k not in ("output_stride", "dilate_mixer")}
         backbone = MODELS.build({**config})
     read = list(range(len(backbone.out_channels)))
-    if isinstance(backbone, (CoTNet, ResNet, Swin, TimmBackbone)):
+    if isinstance(backbone, (CoTNet, LRNet, ResNet, Swin, TimmBackbone)):
         pretrained = tuple(backbone.out_indices)
         last = backbone.out_indices[-1]
         # timm's Swin has no norms for maps before the last

@@ -121,6 +121,24 @@ def test_equivalence_plugins_are_exported_to_mmdet(tmp_path):
         export_backbone(tmp_path / "run.pth", tmp_path / "out.pth", to="torchvision")
 
 
+@pytest.mark.downstream
+def test_equivalence_lrnet_is_exported_with_all_maps(tmp_path):
+    pytest.importorskip("mmdet")
+    backbone = dict(
+        type="LRNet", depth=(1, 1, 1, 1), widths=(8,) * 4, shares=(4,) * 4, kernel_size=3
+    )
+    torch.manual_seed(0)
+    state = MODELS.build(dict(backbone)).state_dict()
+    config = f"model = dict(type='MoCo', backbone={backbone!r})\n"
+    state = {f"backbone.{key}": value for key, value in state.items()}
+    torch.save(dict(meta=dict(cfg=config), state_dict=state), tmp_path / "run.pth")
+    export = export_backbone(
+        tmp_path / "run.pth", tmp_path / "out.pth", to="mmdet", image_size=(64, 64)
+    )
+    build = export.metadata["build"]
+    assert (build["type"], tuple(build["out_indices"])) == ("mmssl.LRNet", (0, 1, 2, 3))
+
+
 @pytest.mark.parametrize("depth", [26, 50])
 def test_values_supervised_leaves(depth):
     config = load_config(ROOT / f"configs/lrnet/lrnet{depth}_8xb64-coslr-100e_in1k.py")
