@@ -11,7 +11,10 @@ from mmssl.models.backbones import CoTNet
 from tests.helpers.cotnet_goldens import CoTGolden, case_names
 from tests.helpers.goldens import official_keys
 
-pytestmark = pytest.mark.parity
+pytestmark = [
+    pytest.mark.parity,
+    pytest.mark.filterwarnings("ignore:In training the BatchNorm of a pooled gate"),
+]
 
 EVERY = (0, 1, 2, 3)
 BUILT = {

@@ -329,9 +329,17 @@ def test_raises(arguments, message):
         CoTNet(**arguments)
 
 
-def test_raises_warning_dilations_without_effect():
-    with pytest.warns(UserWarning, match="no effect without dilate_mixer"):
-        tiny(dilations=(1, 1, 1, 2))
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(dilations=(1, 1, 1, 2)), "no effect without dilate_mixer"),
+        (dict(dilate_mixer=True), "no stage is dilated"),
+        (dict(mixer="sasa", fusion="sum"), "'sum' has no effect without a CoT layer"),
+    ],
+)
+def test_raises_warnings_of_options_without_effect(options, message):
+    with pytest.warns(UserWarning, match=message):
+        tiny(**options)
 
 
 def test_equivalence_exported():

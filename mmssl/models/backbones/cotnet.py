@@ -145,11 +145,7 @@ class CoTNet(BaseModule):
         check_stages(
             dict(depths=self.arch.depths, strides=strides, dilations=dilations), out_indices
         )
-        if not dilate_mixer and output_stride is None and set(dilations) != {1}:
-            warnings.warn(
-                f"dilations={tuple(dilations)} have no effect without dilate_mixer=True.",
-                stacklevel=2,
-            )
+        _warn_of_idle(self.arch, output_stride, dilations, dilate_mixer=dilate_mixer, fusion=fusion)
         self.out_indices = tuple(out_indices)
         num_stages = self.out_indices[-1] + 1
         if not -1 <= frozen_stages <= num_stages:
@@ -289,3 +285,24 @@ def _steps(
     if wrong:
         raise ValueError(f"strides must be 1 or 2, got {wrong[0]!r}.")
     return strides, (1,) * len(strides) if dilations is None else dilations
+
+
+def _warn_of_idle(
+    arch: CoTNetArch,
+    output_stride: int | None,
+    dilations: Sequence[int],
+    *,
+    dilate_mixer: bool,
+    fusion: Fusion,
+) -> None:
+    """Options that change nothing in this combination."""
+    idle = []
+    if output_stride is None and not dilate_mixer and set(dilations) != {1}:
+        idle.append(f"dilations={tuple(dilations)} have no effect without dilate_mixer=True")
+    if dilate_mixer and set(dilations) == {1}:
+        idle.append("dilate_mixer=True has no effect where no stage is dilated")
+    mixers = {mixer for stage in range(len(arch.depths)) for mixer in arch.stage_mixers(stage)}
+    if fusion != "se" and not mixers & {"cot", "coxt"}:
+        idle.append(f"fusion={fusion!r} has no effect without a CoT layer")
+    for sentence in idle:
+        warnings.warn(f"CoTNet: {sentence}.", stacklevel=3)
