@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,47 @@ class Case(NamedTuple):
     weight: Tensor
     grad: Tensor
     expected: dict[str, Tensor]
+
+
+# kernel, stride, padding, dilation, groups, heads, channels, weight channels, height, width
+CASES = {
+    "plain": (3, 1, 1, 1, 1, 1, 8, 2, 5, 4),
+    "groups": (3, 1, 1, 1, 2, 1, 12, 6, 4, 5),
+    "heads": ((3, 1), 1, (1, 0), 1, 2, 2, 8, 4, 4, 3),
+    "stride": (3, (2, 3), 1, 1, 1, 1, 6, 3, 7, 8),
+    "dilation": ((3, 5), 1, (2, 6), (2, 3), 1, 2, 6, 2, 6, 7),
+    "shrinks": (3, 1, 0, 1, 1, 1, 6, 3, 5, 6),
+    "grows": (3, 1, (3, 4), 1, 1, 1, 4, 2, 3, 2),
+    "point": (1, 1, 0, 1, 1, 1, 5, 5, 3, 3),
+    "narrow": (5, 1, 2, 1, 1, 1, 4, 1, 3, 1),
+    "strided_dilated": (2, 2, 1, (2, 1), 3, 1, 9, 3, 6, 5),
+}
+
+
+def inputs(name: str, images: int = 2, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
+    """x, weight and a gradient of the result."""
+    kernel, stride, padding, dilation, _, heads, channels, weight_channels, *size = CASES[name]
+    pairs = [each if isinstance(each, tuple) else (each, each) for each in CASES[name][:4]]
+    kernel, stride, padding, dilation = pairs
+    out = [
+        (size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
+        for i in range(2)
+    ]
+    random = torch.Generator().manual_seed(0)
+    shapes = (
+        (images, channels, *size),
+        (images, heads, weight_channels, kernel[0] * kernel[1], *out),
+        (images, heads * channels, *out),
+    )
+    return tuple(
+        torch.randn(shape, generator=random, dtype=torch.float64).to(dtype) for shape in shapes
+    )
+
+
+def options(name: str) -> dict[str, Any]:
+    """Arguments after the tensors."""
+    names = ("kernel_size", "stride", "padding", "dilation", "groups")
+    return dict(zip(names, CASES[name][:5], strict=True))
 
 
 def golden_cases() -> list[str]:

@@ -1,0 +1,181 @@
+"""The Triton kernels of local aggregation, interpreted on the CPU.
+
+Triton decides when it is imported whether it compiles or interprets: the tests run in a process of their own,
+which the last one starts.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.helpers.aggregation import (
+    CASES,
+    golden,
+    golden_cases,
+    inputs,
+    laid_out,
+    options,
+    results,
+)
+from tests.helpers.tolerance import FLOAT64
+
+pytest.importorskip("triton")
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+interpreted = pytest.mark.skipif(not INTERPRETED, reason="run by test_values_interpreted")
+# layouts of x, weight and the gradient of the result
+MIXTURES = {
+    "nchw": ("nchw", "nchw", "nchw"),
+    "channels_last": ("channels_last", "channels_last", "channels_last"),
+    "weights_nchw": ("channels_last", "nchw", "channels_last"),
+    "maps_nchw": ("nchw", "channels_last", "nchw"),
+    "strided": ("strided", "strided", "strided"),
+    "grad_nchw": ("channels_last", "channels_last", "nchw"),
+}
+
+
+def compare(found: dict[str, Tensor], expected: dict[str, Tensor], **tolerance: float) -> None:
+    for key, value in expected.items():
+        torch.testing.assert_close(
+            found[key], value, **tolerance, msg=lambda text: f"{key}: {text}"
+        )
+
+
+def mixed(tensors: tuple[Tensor, ...], mixture: str) -> tuple[Tensor, ...]:
+    layouts = MIXTURES[mixture]
+    return tuple(laid_out(each, layout) for each, layout in zip(tensors, layouts, strict=True))
+
+
+@interpreted
+@pytest.mark.parametrize("mixture", ["nchw", "channels_last"])
+@pytest.mark.parametrize("name", golden_cases())
+def test_values_goldens(name: str, mixture: str) -> None:
+    case = golden(name)
+    given = mixed((case.x, case.weight, case.grad), mixture)
+    compare(results(*given, "triton", **case.options), case.expected, rtol=0, atol=1e-10)
+
+
+@interpreted
+@pytest.mark.parametrize(
+    ("name", "mixture"),
+    [
+        *((name, mixture) for name in CASES for mixture in ("nchw", "channels_last")),
+        *(("groups", mixture) for mixture in MIXTURES),
+        ("stride", "weights_nchw"),
+    ],
+)
+def test_equivalence_odd_shapes(name: str, mixture: str) -> None:
+    expected = results(*inputs(name), "reference", **options(name))
+    found = results(*mixed(inputs(name), mixture), "triton", **options(name))
+    compare(found, expected, **FLOAT64)
+
+
+@interpreted
+@pytest.mark.parametrize("mixture", ["nchw", "channels_last"])
+def test_equivalence_many_programs(mixture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More positions, weight channels and sharing channels than a program has, none a multiple of it."""
+    from mmssl.ops.local_aggregation import triton
+
+    random = torch.Generator().manual_seed(0)
+    shapes = ((1, 2 * 9 * 5, 3, 5), (1, 1, 10, 9, 3, 5), (1, 90, 3, 5))
+    given = tuple(torch.randn(shape, generator=random).double() for shape in shapes)
+    window = dict(kernel_size=3, padding=1, groups=2)
+    expected = results(*given, "reference", **window)
+    tile = triton.Tile(2, 4, 8)
+    monkeypatch.setattr(triton, "map_tile", lambda *_, **__: tile)
+    monkeypatch.setattr(triton, "channel_tile", lambda *_: tile._replace(rows=1))
+    compare(results(*mixed(given, mixture), "triton", **window), expected, **FLOAT64)
+
+
+@interpreted
+@pytest.mark.parametrize("mixture", ["nchw", "channels_last"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_values_precision(dtype: torch.dtype, mixture: str) -> None:
+    rounded = inputs("plain", dtype=dtype)
+    exact = results(*(each.double() for each in rounded), "reference", **options("plain"))
+    found = results(*mixed(rounded, mixture), "triton", **options("plain"))
+    for key, value in exact.items():
+        assert found[key].dtype == dtype
+        error = (found[key].double() - value).abs().max() / value.abs().max()
+        assert error < max(torch.finfo(dtype).eps, 1e-6)
+
+
+@interpreted
+@pytest.mark.parametrize("mixture", ["nchw", "channels_last", "weights_nchw"])
+def test_values_half_maps_and_full_weights(mixture: str) -> None:
+    x, weight, grad = inputs("groups", dtype=torch.float32)
+    x, grad = x.bfloat16(), grad.bfloat16()
+    found = results(*mixed((x, weight, grad), mixture), "triton", **options("groups"))
+    exact = results(x.float(), weight, grad.float(), "reference", **options("groups"))
+    assert [found[key].dtype for key in ("y", "gx", "gw")] == [x.dtype, x.dtype, weight.dtype]
+    torch.testing.assert_close(found["gw"], exact["gw"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found["gx"].float(), exact["gx"], rtol=8e-3, atol=1e-5)
+    torch.testing.assert_close(found["y"].float(), exact["y"], rtol=8e-3, atol=1e-5)
+
+
+@interpreted
+@pytest.mark.parametrize("mixture", ["nchw", "channels_last"])
+def test_equivalence_wide_offsets(mixture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = results(*inputs("groups"), "reference", **options("groups"))
+    monkeypatch.setattr("mmssl.ops.local_aggregation.triton.MAX_OFFSET", 10)
+    found = results(*mixed(inputs("groups"), mixture), "triton", **options("groups"))
+    compare(found, expected, **FLOAT64)
+
+
+@interpreted
+def test_values_when_offsets_are_wide() -> None:
+    from mmssl.ops.local_aggregation.triton import reaches_far
+
+    # nothing is allocated: 2^31 elements within an image, and one less
+    image = torch.empty(1, 2, 2**15, 2**15, device="meta")
+    assert not reaches_far(image)
+    assert reaches_far(image, image.new_empty(1, 2, 2**15, 2**15 + 1))
+    # many small images are found with 64 bits anyway
+    assert not reaches_far(torch.empty(2**20, 8, 32, 32, device="meta"))
+
+
+@interpreted
+def test_values_nothing_is_left_unwritten_or_reads_outside() -> None:
+    """Results are exact where memory around the tensors holds NaN."""
+    for mixture in ("nchw", "channels_last"):
+        x, weight, grad = inputs("dilation")
+        around = [
+            torch.full((each.numel() + 64,), torch.nan).double() for each in (x, weight, grad)
+        ]
+        given = []
+        for each, memory in zip(mixed((x, weight, grad), mixture), around, strict=True):
+            given.append(memory[32 : 32 + each.numel()].as_strided(each.shape, each.stride(), 32))
+            given[-1].copy_(each)
+        found = results(*given, "triton", **options("dilation"))
+        compare(found, results(x, weight, grad, "reference", **options("dilation")), **FLOAT64)
+
+
+@interpreted
+def test_shapes_empty_batch() -> None:
+    found = results(*inputs("plain", images=0), "triton", **options("plain"))
+    assert found["y"].shape == (0, 8, 5, 4)
+    assert found["gw"].shape == (0, 1, 2, 9, 5, 4)
+
+
+@pytest.mark.slow
+def test_values_interpreted() -> None:
+    """All of the above, in a process where Triton interprets."""
+    if INTERPRETED:
+        pytest.skip("runs the tests above")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
+    run = subprocess.run(
+        command,
+        env=dict(os.environ, TRITON_INTERPRET="1"),
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-4000:]
+    assert " passed" in run.stdout

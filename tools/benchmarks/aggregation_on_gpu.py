@@ -1,0 +1,353 @@
+"""The part of `local_aggregation.py` that runs on a GPU."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any, NamedTuple
+
+import local_aggregation as benchmark
+import torch
+import triton
+from naive_aggregation import naive_backward, naive_forward
+from torch import Tensor
+
+from mmssl.ops.local_aggregation import channel_kernels, kernels
+from mmssl.ops.local_aggregation import triton as ours
+from mmssl.ops.local_aggregation.operator import aggregate, aggregate_backward
+from mmssl.ops.local_aggregation.reference import reference
+from mmssl.ops.local_aggregation.window import Window
+
+DTYPES = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
+# relative to the largest value, against the formula on the rounded inputs
+TOLERANCES = dict(fp32=2e-5, bf16=1e-2, fp16=2e-3)
+
+
+class Case(NamedTuple):
+    """What is measured together."""
+
+    name: str
+    shape: tuple[int, int, int]
+    dtype: str
+    layout: str
+    kernel: int
+
+    @property
+    def groups(self) -> int:
+        """CoTNeXt has two blocks of channels."""
+        return 2 if self.name.startswith("x ") else 1
+
+    @property
+    def window(self) -> Window:
+        """A window that keeps the size."""
+        side = (self.kernel, self.kernel)
+        return Window(side, padding=(self.kernel // 2, self.kernel // 2))
+
+
+class Tensors(NamedTuple):
+    """Inputs and results of one call."""
+
+    x: Tensor
+    weight: Tensor
+    grad: Tensor
+    y: Tensor
+    grad_x: Tensor
+    grad_weight: Tensor
+
+    def forward_bytes(self) -> int:
+        """What a forward pass moves at least."""
+        return sum(each.nbytes for each in (self.x, self.weight, self.y))
+
+    def backward_bytes(self) -> int:
+        """What a backward pass moves at least."""
+        return sum(each.nbytes for each in self if each is not self.y)
+
+
+def cases(args: argparse.Namespace) -> Iterator[Case]:
+    """All that is asked for."""
+    for dtype, layout, (name, shape) in product(args.dtypes, args.layouts, args.shapes.items()):
+        yield Case(name, shape, dtype, layout, args.kernel)
+
+
+def drawn(case: Case, images: int) -> Tensors:
+    """Random inputs, in the layouts that CoTNet's layers give."""
+    channels, height, width = case.shape
+    if case.name == "200x336":
+        images = min(images, 2)
+    memory = torch.contiguous_format if case.layout == "nchw" else torch.channels_last
+    shared = channels // benchmark.SHARES
+    options = dict(device="cuda", dtype=DTYPES[case.dtype])
+    maps = [
+        torch.randn(images, channels, height, width, **options).to(memory_format=memory)
+        for _ in range(2)
+    ]
+    weight = torch.randn(images, shared * case.kernel**2, height, width, **options)
+    if case.layout == "channels_last":
+        weight = weight.to(memory_format=memory)
+    weight = weight.unflatten(1, (1, shared, -1))
+    results = (torch.empty_like(each) for each in (maps[0], maps[0], weight))
+    return Tensors(maps[0], weight, maps[1], *results)
+
+
+def forward(case: Case, each: Tensors) -> None:
+    """Our forward kernel."""
+    ours.forward_triton(each.x, each.weight, case.window, case.groups, each.y)
+
+
+def backward(case: Case, each: Tensors) -> None:
+    """Our backward kernels."""
+    ours.backward_triton(
+        each.grad, each.x, each.weight, case.window, case.groups, each.grad_x, each.grad_weight
+    )
+
+
+def check(case: Case, given: Tensors) -> float:
+    """Largest error of some images against the formula, relative to the largest value."""
+    forward(case, given)
+    backward(case, given)
+    some = [0, given.x.shape[0] - 1]
+    x, weight = (each[some].float().requires_grad_() for each in (given.x, given.weight))
+    y = reference(x, weight, case.window, case.groups)
+    slopes = torch.autograd.grad(y, (x, weight), given.grad[some].float())
+    found = (given.y, given.grad_x, given.grad_weight)
+    error = max(
+        float((ours_[some].float() - exact).abs().max() / exact.abs().max())
+        for ours_, exact in zip(found, (y.detach(), *slopes), strict=True)
+    )
+    if not error < TOLERANCES[case.dtype]:
+        raise SystemExit(f"{case}: differs from the formula by {error:.2g} of the largest value")
+    return error
+
+
+def more_than_cache(given: Tensors) -> int:
+    """How many such sets of tensors have three times the size of the cache; at most 16."""
+    cache = torch.cuda.get_device_properties(0).L2_cache_size
+    return min(max(-(-3 * cache // given.forward_bytes()), 1), 16)
+
+
+def seconds(calls: list[Callable[[], None]], least: float = 0.01) -> float:
+    """Time of one call, calls taking turns so that none finds its data in the cache."""
+    for call in calls:
+        call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for call in calls:
+            call()
+    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    best, spent = float("inf"), 0.0
+    graph.replay()
+    while spent < least:
+        start.record()
+        graph.replay()
+        stop.record()
+        stop.synchronize()
+        elapsed = start.elapsed_time(stop) / 1e3
+        best, spent = min(best, elapsed / len(calls)), spent + elapsed
+    return best
+
+
+def copy_speed() -> float:
+    """Bytes per second that a copy reads and writes."""
+    source = torch.empty(2**29, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / seconds([lambda: target.copy_(source)], 0.05)
+
+
+def memory_beyond_results(case: Case, given: Tensors) -> int:
+    """Bytes that the operator allocates in addition to what it returns, in both passes."""
+    options = (*(list(each) for each in case.window), case.groups, "triton")
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    y = aggregate(given.x, given.weight, *options)
+    slopes = aggregate_backward(given.grad, given.x, given.weight, *options, True, True)
+    peak = torch.cuda.max_memory_allocated()
+    return peak - before - sum(-(-each.nbytes // 512) * 512 for each in (y, *slopes))
+
+
+def others(case: Case, given: Tensors) -> dict[str, float]:
+    """Times of unfolding and of the naive kernels, in the layout that they know."""
+    found = {}
+    if case.layout != "nchw" or case.groups > 1:
+        return found
+    found["naive_forward"] = seconds([lambda: naive_forward(given.x, given.weight, given.y)])
+    found["naive_backward"] = seconds(
+        [lambda: naive_backward(given.grad, given.x, given.weight, given.grad_x, given.grad_weight)]
+    )
+    x, weight = given.x.detach().requires_grad_(), given.weight.detach().requires_grad_()
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(3)]
+    for _ in range(2):
+        marks[0].record()
+        y = benchmark.unfold(x, weight)
+        marks[1].record()
+        torch.autograd.grad(y, (x, weight), given.grad)
+        marks[2].record()
+        torch.cuda.synchronize()
+        del y
+    found["unfold_forward"] = marks[0].elapsed_time(marks[1]) / 1e3
+    found["unfold_backward"] = marks[1].elapsed_time(marks[2]) / 1e3
+    return found
+
+
+def measure(case: Case, images: int, speed: float) -> dict[str, Any]:
+    """All figures of a case."""
+    given = drawn(case, images)
+    cache = torch.cuda.get_device_properties(0).L2_cache_size
+    found: dict[str, Any] = dict(case._asdict(), images=given.x.shape[0], error=check(case, given))
+    found["beyond_results"] = memory_beyond_results(case, given)
+    sets = max(-(-3 * cache // given.forward_bytes()), 1)
+    turns = [given, *(drawn(case, images) for _ in range(sets - 1))]
+    for name, run, moved in (
+        ("forward", forward, given.forward_bytes()),
+        ("backward", backward, given.backward_bytes()),
+    ):
+        found[name] = seconds([lambda each=each, run=run: run(case, each) for each in turns])
+        found[f"{name}_gbps"] = moved / found[name] / 1e9
+        found[f"{name}_share"] = moved / found[name] / speed
+    return found | others(case, given)
+
+
+def tiles(case: Case) -> list[ours.Tile]:
+    """Sizes of tiles to try."""
+    shared = case.shape[0] // benchmark.SHARES // case.groups
+    if case.layout != "nchw":
+        return [
+            ours.Tile(1, min(c, shared), total // min(c, shared), warps)
+            for c, total, warps in (
+                (8, 512, 4), (8, 256, 4), (8, 256, 2), (8, 1024, 4), (8, 1024, 8), (16, 512, 4),
+                (16, 1024, 8), (32, 512, 4), (32, 1024, 8), (32, 256, 2),
+            )
+        ]  # fmt: skip
+    return [
+        ours.Tile(rows, min(c, shared), positions, warps)
+        for rows in (1, 2, 4)
+        for c, positions, warps in ((1, 128, 4), (2, 64, 4), (4, 32, 4), (1, 64, 2), (1, 256, 8))
+    ]
+
+
+def tune(case: Case, images: int) -> Iterator[tuple[str, float, ours.Tile, float, ours.Tile]]:
+    """For each pass its time with the tile in use, and with the best."""
+    given = drawn(case, images)
+    turns = [given, *(drawn(case, images) for _ in range(more_than_cache(given) - 1))]
+    passes = (
+        ("forward", ours.FORWARD, "x weight y"),
+        ("grad_x", ours.GRAD_X, "grad_x weight grad"),
+        ("grad_weight", ours.GRAD_WEIGHT, "x grad_weight grad"),
+    )
+    for name, job, fields in passes:
+        times = {}
+        for tile in (None, *dict.fromkeys(tiles(case))):
+            calls = [
+                lambda each=each, job=job, tile=tile, fields=fields: ours.launch(
+                    job, *(getattr(each, field) for field in fields.split()), case.window,
+                    case.groups, tile,
+                )
+                for each in turns
+            ]  # fmt: skip
+            times[tile] = seconds(calls, 0.003)
+        usual = times.pop(None)
+        best = min(times, key=lambda tile: times[tile])
+        yield name, usual, times[best], best
+
+
+def compile_only(args: argparse.Namespace) -> None:
+    """Compile what the cases need, for the cache on disk."""
+    for case in cases(args):
+        given = drawn(case, 1)
+        forward(case, given)
+        backward(case, given)
+        if args.tune:
+            for _ in tune(case, 1):
+                pass
+
+
+def compile_in_processes(args: argparse.Namespace, script: str) -> None:
+    """Compile for every dtype and layout at the same time."""
+    command = [
+        sys.executable,
+        script,
+        "--device",
+        "cuda",
+        "--compile",
+        "--kernel",
+        str(args.kernel),
+    ]
+    command += ["--stages", *args.stages]
+    command += ["--more"] * args.more + ["--tune"] * args.tune
+    running = [
+        subprocess.Popen([*command, "--dtypes", dtype, "--layouts", layout])
+        for dtype, layout in product(args.dtypes, args.layouts)
+    ]
+    for process in running:
+        process.wait()
+
+
+def compiled() -> int:
+    """Kernels of ours that this process has compiled or loaded."""
+    names = ("forward_kernel", "grad_x_kernel", "grad_weight_kernel")
+    found = [getattr(module, name) for module in (kernels, channel_kernels) for name in names]
+    device = torch.cuda.current_device()
+    return sum(len(kernel.device_caches[device][0]) for kernel in found)
+
+
+def kernels_for_sizes(layout: str) -> int:
+    """How many kernels 20 sizes of images need that the first did not."""
+    first = 0
+    for step in range(20):
+        case = Case("sizes", (64, 100 + 7 * step, 168 - 3 * step), "bf16", layout, 3)
+        given = drawn(case, 1)
+        forward(case, given)
+        backward(case, given)
+        first = first or compiled()
+    return compiled() - first
+
+
+def on_gpu(args: argparse.Namespace, script: str) -> None:
+    """Measure and print a table."""
+    compile_in_processes(args, script)
+    speed = copy_speed()
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, triton {triton.__version__}")
+    print(f"a copy moves {speed / 1e9:.0f} GB/s")
+    if args.tune:
+        for case in cases(args):
+            for name, usual, best, tile in tune(case, args.images):
+                print(
+                    f"{case.name:8s} {case.dtype} {case.layout:13s} {name:11s} {usual * 1e6:8.1f} us, "
+                    f"best {best * 1e6:8.1f} us with {tile}",
+                    flush=True,
+                )
+        return
+    print(
+        f"{'map':8s} {'dtype':5s} {'layout':13s} {'forward':>9s} {'GB/s':>5s} {'copy':>5s} "
+        f"{'backward':>9s} {'GB/s':>5s} {'copy':>5s} {'extra':>6s}  naive, unfold slower (forward, backward)"
+    )
+    table = []
+    for case in cases(args):
+        row = measure(case, args.images, speed)
+        table.append(row)
+        line = f"{case.name:8s} {case.dtype:5s} {case.layout:13s}"
+        for name in ("forward", "backward"):
+            line += (
+                f" {row[name] * 1e6:6.1f} us {row[f'{name}_gbps']:5.0f} {row[f'{name}_share']:5.0%}"
+            )
+        line += f" {row['beyond_results']:6d}"
+        for name in ("naive", "unfold"):
+            if f"{name}_forward" in row:
+                ratios = (row[f"{name}_{part}"] / row[part] for part in ("forward", "backward"))
+                line += f"  {name} " + ", ".join(f"{ratio:.1f}x" for ratio in ratios)
+        print(line, flush=True)
+    new = {layout: kernels_for_sizes(layout) for layout in args.layouts}
+    print(f"kernels compiled for 19 more sizes of maps: {new}")
+    if args.out:
+        with open(args.out, "w", encoding="utf-8") as file:
+            json.dump(
+                dict(
+                    device=torch.cuda.get_device_name(), copy_bytes_per_second=speed,
+                    compiled_for_sizes=new, table=table,
+                ),
+                file, indent=1,
+            )  # fmt: skip
