@@ -81,6 +81,12 @@ def _at(image, row, column, strides):
 
 
 @triton.jit
+def _tile(pointer, image, row, column, channel, strides):
+    """(BLOCK, channels) pointers; positions first, so that a thread has all channels of its positions."""
+    return pointer + channel * strides[1] + _at(image, row, column, strides)[:, None]
+
+
+@triton.jit
 def forward_kernel(
     query, key, value, prior, saliency, out, log_total,
     query_strides, key_strides, value_strides, saliency_strides, out_strides, total_strides,
@@ -93,23 +99,23 @@ def forward_kernel(
     """The result and the log-sum-exp of every window."""
     image, row_out, column_out, exists = _positions(places, height_out, width_out, BLOCK, WIDE)
     group = tl.program_id(1).to(image.dtype)
-    inner, outer = tl.arange(0, BE)[:, None], tl.arange(0, BM)[:, None]
-    query += (group * E + inner) * query_strides[1] + _at(image, row_out, column_out, query_strides)
-    q = tl.load(query, mask=exists & (inner < E), other=0).to(SUM)
-    key += (group * E + inner) * key_strides[1] + image * key_strides[0]
-    value += (group * M + outer) * value_strides[1] + image * value_strides[0]
+    inner, outer = tl.arange(0, BE)[None, :], tl.arange(0, BM)[None, :]
+    query = _tile(query, image, row_out, column_out, group * E + inner, query_strides)
+    q = tl.load(query, mask=exists[:, None] & (inner < E), other=0).to(SUM)
+    key += (group * E + inner) * key_strides[1] + image[:, None] * key_strides[0]
+    value += (group * M + outer) * value_strides[1] + image[:, None] * value_strides[0]
     if SALIENT:
         saliency += group * saliency_strides[1] + image * saliency_strides[0]
     peak = tl.full((BLOCK,), float("-inf"), SUM)
     total = tl.zeros((BLOCK,), SUM)
-    sums = tl.zeros((BM, BLOCK), SUM)
+    sums = tl.zeros((BLOCK, BM), SUM)
     for tap in range(KH * KW):
         row = row_out * SH + DH * (tap // KW - KH // 2)
         column = column_out * SW + DW * (tap % KW - KW // 2)
         inside = exists & (row >= 0) & (row < height) & (column >= 0) & (column < width)
         place = row * key_strides[2] + column * key_strides[3]
-        k = tl.load(key + place, mask=inside & (inner < E), other=0).to(SUM)
-        alike = tl.sum(_similarity(q, k, KIND), 0)
+        k = tl.load(key + place[:, None], mask=inside[:, None] & (inner < E), other=0).to(SUM)
+        alike = tl.sum(_similarity(q, k, KIND), 1)
         if SALIENT:
             place = row * saliency_strides[2] + column * saliency_strides[3]
             alike += tl.load(saliency + place, mask=inside, other=0).to(SUM)
@@ -118,12 +124,12 @@ def forward_kernel(
         higher = tl.maximum(peak, logit)
         fade, weight = tl.exp(peak - higher), tl.exp(logit - higher)
         place = row * value_strides[2] + column * value_strides[3]
-        v = tl.load(value + place, mask=inside & (outer < M), other=0).to(SUM)
-        sums = sums * fade + weight * v
+        v = tl.load(value + place[:, None], mask=inside[:, None] & (outer < M), other=0).to(SUM)
+        sums = sums * fade[:, None] + weight[:, None] * v
         total = total * fade + weight
         peak = higher
-    out += (group * M + outer) * out_strides[1] + _at(image, row_out, column_out, out_strides)
-    tl.store(out, sums / total, mask=exists & (outer < M))
+    out = _tile(out, image, row_out, column_out, group * M + outer, out_strides)
+    tl.store(out, sums / total[:, None], mask=exists[:, None] & (outer < M))
     log_total += group * total_strides[1] + _at(image, row_out, column_out, total_strides)
     tl.store(log_total, peak + tl.log(total), mask=exists)
 
@@ -142,30 +148,30 @@ def by_output_kernel(
     """Gradient of the queries, that of the prior for each program, and <grad, out> of each window."""
     image, row_out, column_out, exists = _positions(places, height_out, width_out, BLOCK, WIDE)
     group = tl.program_id(1).to(image.dtype)
-    inner, outer = tl.arange(0, BE)[:, None], tl.arange(0, BM)[:, None]
-    channels = exists & (outer < M)
-    query += (group * E + inner) * query_strides[1] + _at(image, row_out, column_out, query_strides)
-    q = tl.load(query, mask=exists & (inner < E), other=0).to(SUM)
-    key += (group * E + inner) * key_strides[1] + image * key_strides[0]
-    value += (group * M + outer) * value_strides[1] + image * value_strides[0]
+    inner, outer = tl.arange(0, BE)[None, :], tl.arange(0, BM)[None, :]
+    channels = exists[:, None] & (outer < M)
+    query = _tile(query, image, row_out, column_out, group * E + inner, query_strides)
+    q = tl.load(query, mask=exists[:, None] & (inner < E), other=0).to(SUM)
+    key += (group * E + inner) * key_strides[1] + image[:, None] * key_strides[0]
+    value += (group * M + outer) * value_strides[1] + image[:, None] * value_strides[0]
     if SALIENT:
         saliency += group * saliency_strides[1] + image * saliency_strides[0]
-    grad += (group * M + outer) * grad_strides[1] + _at(image, row_out, column_out, grad_strides)
+    grad = _tile(grad, image, row_out, column_out, group * M + outer, grad_strides)
     dy = tl.load(grad, mask=channels, other=0).to(SUM)
-    out += (group * M + outer) * out_strides[1] + _at(image, row_out, column_out, out_strides)
-    product = tl.sum(dy * tl.load(out, mask=channels, other=0).to(SUM), 0)
+    out = _tile(out, image, row_out, column_out, group * M + outer, out_strides)
+    product = tl.sum(dy * tl.load(out, mask=channels, other=0).to(SUM), 1)
     windows = group * total_strides[1] + _at(image, row_out, column_out, total_strides)
     tl.store(mean + windows, product, mask=exists)
     level = tl.load(log_total + windows, mask=exists, other=0)
-    sums = tl.zeros((BE, BLOCK), SUM)
+    sums = tl.zeros((BLOCK, BE), SUM)
     grad_prior += (tl.program_id(0).to(image.dtype) * tl.num_programs(1) + group) * KH * KW
     for tap in range(KH * KW):
         row = row_out * SH + DH * (tap // KW - KH // 2)
         column = column_out * SW + DW * (tap % KW - KW // 2)
         inside = exists & (row >= 0) & (row < height) & (column >= 0) & (column < width)
         place = row * key_strides[2] + column * key_strides[3]
-        k = tl.load(key + place, mask=inside & (inner < E), other=0).to(SUM)
-        alike = tl.sum(_similarity(q, k, KIND), 0)
+        k = tl.load(key + place[:, None], mask=inside[:, None] & (inner < E), other=0).to(SUM)
+        alike = tl.sum(_similarity(q, k, KIND), 1)
         if SALIENT:
             place = row * saliency_strides[2] + column * saliency_strides[3]
             alike += tl.load(saliency + place, mask=inside, other=0).to(SUM)
@@ -173,13 +179,15 @@ def by_output_kernel(
         logit += tl.load(prior + group * KH * KW + tap).to(SUM)
         weight = tl.where(exists, tl.exp(logit - level), 0)
         place = row * value_strides[2] + column * value_strides[3]
-        v = tl.load(value + place, mask=inside & (outer < M), other=0).to(SUM)
-        slope = weight * (tl.sum(dy * v, 0) - product)
+        v = tl.load(value + place[:, None], mask=inside[:, None] & (outer < M), other=0).to(SUM)
+        slope = weight * (tl.sum(dy * v, 1) - product)
         tl.store(grad_prior + tap, tl.sum(slope, 0))
-        sums += tl.where(inside, slope * SCALE, 0) * _slope_of_query(q, k, KIND)
-    grad_query += (group * E + inner) * grad_query_strides[1]
-    grad_query += _at(image, row_out, column_out, grad_query_strides)
-    tl.store(grad_query, sums, mask=exists & (inner < E))
+        slope = tl.where(inside, slope * SCALE, 0)
+        sums += slope[:, None] * _slope_of_query(q, k, KIND)
+    grad_query = _tile(
+        grad_query, image, row_out, column_out, group * E + inner, grad_query_strides
+    )
+    tl.store(grad_query, sums, mask=exists[:, None] & (inner < E))
 
 
 @triton.jit
@@ -196,20 +204,20 @@ def by_input_kernel(
     """Gradients of keys, values and saliency: for each of them, the windows that it lies in."""
     image, row_in, column_in, exists = _positions(places, height, width, BLOCK, WIDE)
     group = tl.program_id(1).to(image.dtype)
-    inner, outer = tl.arange(0, BE)[:, None], tl.arange(0, BM)[:, None]
-    key += (group * E + inner) * key_strides[1] + _at(image, row_in, column_in, key_strides)
-    k = tl.load(key, mask=exists & (inner < E), other=0).to(SUM)
-    value += (group * M + outer) * value_strides[1] + _at(image, row_in, column_in, value_strides)
-    v = tl.load(value, mask=exists & (outer < M), other=0).to(SUM)
+    inner, outer = tl.arange(0, BE)[None, :], tl.arange(0, BM)[None, :]
+    key = _tile(key, image, row_in, column_in, group * E + inner, key_strides)
+    k = tl.load(key, mask=exists[:, None] & (inner < E), other=0).to(SUM)
+    value = _tile(value, image, row_in, column_in, group * M + outer, value_strides)
+    v = tl.load(value, mask=exists[:, None] & (outer < M), other=0).to(SUM)
     salient = tl.zeros((BLOCK,), SUM)
     if SALIENT:
         saliency += group * saliency_strides[1] + _at(image, row_in, column_in, saliency_strides)
         salient += tl.load(saliency, mask=exists, other=0).to(SUM)
-    query += (group * E + inner) * query_strides[1] + image * query_strides[0]
-    grad += (group * M + outer) * grad_strides[1] + image * grad_strides[0]
+    query += (group * E + inner) * query_strides[1] + image[:, None] * query_strides[0]
+    grad += (group * M + outer) * grad_strides[1] + image[:, None] * grad_strides[0]
     windows = group * total_strides[1] + image * total_strides[0]
-    sums_key = tl.zeros((BE, BLOCK), SUM)
-    sums_value = tl.zeros((BM, BLOCK), SUM)
+    sums_key = tl.zeros((BLOCK, BE), SUM)
+    sums_value = tl.zeros((BLOCK, BM), SUM)
     sums_salient = tl.zeros((BLOCK,), SUM)
     for tap in range(KH * KW):
         row = row_in - DH * (tap // KW - KH // 2)
@@ -219,31 +227,23 @@ def by_input_kernel(
         row, column = row // SH, column // SW
         seen = seen & (row < height_out) & (column < width_out)
         place = row * query_strides[2] + column * query_strides[3]
-        q = tl.load(query + place, mask=seen & (inner < E), other=0).to(SUM)
-        logit = (tl.sum(_similarity(q, k, KIND), 0) + salient) * SCALE
+        q = tl.load(query + place[:, None], mask=seen[:, None] & (inner < E), other=0).to(SUM)
+        logit = (tl.sum(_similarity(q, k, KIND), 1) + salient) * SCALE
         logit += tl.load(prior + group * KH * KW + tap).to(SUM)
         place = windows + row * total_strides[2] + column * total_strides[3]
         level = tl.load(log_total + place, mask=seen, other=float("inf"))
         product = tl.load(mean + place, mask=seen, other=0)
         weight = tl.where(seen, tl.exp(logit - level), 0)
         place = row * grad_strides[2] + column * grad_strides[3]
-        dy = tl.load(grad + place, mask=seen & (outer < M), other=0).to(SUM)
-        sums_value += weight * dy
-        slope = weight * (tl.sum(dy * v, 0) - product) * SCALE
-        sums_key += slope * _slope_of_key(q, k, KIND)
+        dy = tl.load(grad + place[:, None], mask=seen[:, None] & (outer < M), other=0).to(SUM)
+        sums_value += weight[:, None] * dy
+        slope = weight * (tl.sum(dy * v, 1) - product) * SCALE
+        sums_key += slope[:, None] * _slope_of_key(q, k, KIND)
         sums_salient += slope
-    grad_key += (group * E + inner) * grad_key_strides[1]
-    tl.store(
-        grad_key + _at(image, row_in, column_in, grad_key_strides),
-        sums_key,
-        mask=exists & (inner < E),
-    )
-    grad_value += (group * M + outer) * grad_value_strides[1]
-    tl.store(
-        grad_value + _at(image, row_in, column_in, grad_value_strides),
-        sums_value,
-        mask=exists & (outer < M),
-    )
+    grad_key = _tile(grad_key, image, row_in, column_in, group * E + inner, grad_key_strides)
+    tl.store(grad_key, sums_key, mask=exists[:, None] & (inner < E))
+    grad_value = _tile(grad_value, image, row_in, column_in, group * M + outer, grad_value_strides)
+    tl.store(grad_value, sums_value, mask=exists[:, None] & (outer < M))
     if SALIENT:
         grad_saliency += group * grad_saliency_strides[1]
         grad_saliency += _at(image, row_in, column_in, grad_saliency_strides)
