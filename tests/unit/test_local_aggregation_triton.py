@@ -77,8 +77,12 @@ def test_equivalence_odd_shapes(name: str, mixture: str) -> None:
 
 
 @interpreted
-@pytest.mark.parametrize("mixture", ["nchw", "channels_last"])
-def test_equivalence_many_programs(mixture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("mixture", "taps_first"), [("nchw", False), ("channels_last", False), ("channels_last", True)]
+)
+def test_equivalence_many_programs(
+    mixture: str, taps_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More positions, weight channels and sharing channels than a program has, none a multiple of it."""
     from mmssl.ops.local_aggregation import triton
 
@@ -87,9 +91,9 @@ def test_equivalence_many_programs(mixture: str, monkeypatch: pytest.MonkeyPatch
     given = tuple(torch.randn(shape, generator=random).double() for shape in shapes)
     window = dict(kernel_size=3, padding=1, groups=2)
     expected = results(*given, "reference", **window)
-    tile = triton.Tile(2, 4, 8)
+    tile = triton.Tile(2, 4, 8, taps_first=taps_first)
     monkeypatch.setattr(triton, "map_tile", lambda *_, **__: tile)
-    monkeypatch.setattr(triton, "channel_tile", lambda *_: tile._replace(rows=1))
+    monkeypatch.setattr(triton, "channel_tile", lambda *_, **__: tile._replace(rows=1))
     compare(results(*mixed(given, mixture), "triton", **window), expected, **FLOAT64)
 
 

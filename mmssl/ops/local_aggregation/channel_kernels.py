@@ -53,15 +53,22 @@ def stack(tiles, COUNT: tl.constexpr):
 
 
 @triton.jit
-def axes(
-    CHANNELS: tl.constexpr, POSITIONS: tl.constexpr, TAPS: tl.constexpr, TAPS_FIRST: tl.constexpr
-):
-    """Numbers of weight channels, positions and taps, on axes in the order in which threads are to go."""
-    if TAPS_FIRST:
+def axes(CHANNELS: tl.constexpr, POSITIONS: tl.constexpr, TAPS: tl.constexpr, ORDER: tl.constexpr):
+    """Numbers of weight channels, positions and taps on the axes of a tile of weights.
+
+    Threads go along the first axis first. ORDER says which that is: "taps", "channels" or "positions".
+    """
+    if ORDER == "taps":
         return (
             tl.arange(0, CHANNELS)[None, :, None],
             tl.arange(0, POSITIONS)[None, None, :],
             tl.arange(0, TAPS)[:, None, None],
+        )
+    elif ORDER == "channels":
+        return (
+            tl.arange(0, CHANNELS)[:, None, None],
+            tl.arange(0, POSITIONS)[None, :, None],
+            tl.arange(0, TAPS)[None, None, :],
         )
     else:
         return (
@@ -69,6 +76,28 @@ def axes(
             tl.arange(0, POSITIONS)[:, None, None],
             tl.arange(0, TAPS)[None, None, :],
         )
+
+
+@triton.jit
+def split_taps(tile, TAPS: tl.constexpr, ORDER: tl.constexpr):
+    """The tiles [channels, positions] of all taps, from a tile on the axes above."""
+    if ORDER == "taps":
+        return unstack(tl.permute(tile, (1, 2, 0)), TAPS)
+    elif ORDER == "channels":
+        return unstack(tile, TAPS)
+    else:
+        return unstack(tl.permute(tile, (1, 0, 2)), TAPS)
+
+
+@triton.jit
+def join_taps(tiles, TAPS: tl.constexpr, ORDER: tl.constexpr):
+    """The inverse of `split_taps`."""
+    if ORDER == "taps":
+        return tl.permute(stack(tiles, TAPS), (2, 0, 1))
+    elif ORDER == "channels":
+        return stack(tiles, TAPS)
+    else:
+        return tl.permute(stack(tiles, TAPS), (1, 0, 2))
 
 
 # fmt: off
@@ -79,7 +108,7 @@ def forward_kernel(
     x_n, x_h, x_w, w_n, w_g, w_c, w_t, w_p, y_n, y_h, y_w,
     HEADS: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr,
     PH: tl.constexpr, PW: tl.constexpr, DH: tl.constexpr, DW: tl.constexpr,
-    TAPS_FIRST: tl.constexpr, ALIGN: tl.constexpr, EVEN: tl.constexpr, INT: tl.constexpr, SUM: tl.constexpr,
+    ORDER: tl.constexpr, ALIGN: tl.constexpr, EVEN: tl.constexpr, INT: tl.constexpr, SUM: tl.constexpr,
     TAPS: tl.constexpr, SHARES: tl.constexpr, CHANNELS: tl.constexpr, POSITIONS: tl.constexpr,
 ):  # fmt: on
     """As the forward kernel of `kernels.py`."""
@@ -93,8 +122,8 @@ def forward_kernel(
     y += n * (y_n * ALIGN) + (head * groups + group) * shares * shared
     w += n * w_n + head * w_g + group * shared * w_c
 
-    we, wp, wt = axes(CHANNELS, POSITIONS, TAPS, TAPS_FIRST)
-    if TAPS_FIRST:
+    we, wp, wt = axes(CHANNELS, POSITIONS, TAPS, ORDER)
+    if ORDER == "taps":
         w_t = 1
     we += first
     wp += block * POSITIONS
@@ -102,10 +131,7 @@ def forward_kernel(
         w + (we.to(INT) * w_c + wp.to(INT) * w_p + wt.to(INT) * w_t),
         mask=(wp < rows * columns) & (we < shared) & (wt < KH * KW), other=0.0,
     )  # fmt: skip
-    if TAPS_FIRST:
-        weights = unstack(tl.permute(weights, (1, 2, 0)), TAPS)
-    else:
-        weights = unstack(tl.permute(weights, (1, 0, 2)), TAPS)
+    weights = split_taps(weights, TAPS, ORDER)
 
     e = first + tl.arange(0, CHANNELS)[:, None, None]
     r = first_share + tl.arange(0, SHARES)[None, None, :]
@@ -136,7 +162,7 @@ def grad_x_kernel(
     x_n, x_h, x_w, w_n, w_g, w_c, w_t, w_p, y_n, y_h, y_w,
     HEADS: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr,
     PH: tl.constexpr, PW: tl.constexpr, DH: tl.constexpr, DW: tl.constexpr,
-    TAPS_FIRST: tl.constexpr, ALIGN: tl.constexpr, EVEN: tl.constexpr, INT: tl.constexpr, SUM: tl.constexpr,
+    ORDER: tl.constexpr, ALIGN: tl.constexpr, EVEN: tl.constexpr, INT: tl.constexpr, SUM: tl.constexpr,
     TAPS: tl.constexpr, SHARES: tl.constexpr, CHANNELS: tl.constexpr, POSITIONS: tl.constexpr,
 ):  # fmt: on
     """Gradient of x, written to `x`, from that of y, as in `kernels.py`."""
@@ -149,14 +175,10 @@ def grad_x_kernel(
     y += n * (y_n * ALIGN) + group * shares * shared
     w += n * w_n + group * shared * w_c
 
-    # each tap has its weight at another position, so threads go along channels or positions, never along taps
-    we = first + tl.arange(0, CHANNELS)
-    wp = block * POSITIONS + tl.arange(0, POSITIONS)
-    t = tl.arange(0, TAPS)[None, None, :]
-    if TAPS_FIRST:
-        we, wp = we[:, None, None], wp[None, :, None]
-    else:
-        we, wp = we[None, :, None], wp[:, None, None]
+    # each tap has its weight at another position, so that ORDER is never "taps"
+    we, wp, t = axes(CHANNELS, POSITIONS, TAPS, ORDER)
+    we += first
+    wp += block * POSITIONS
     down, right = wp // width + PH - t // KW * DH, wp % width + PW - t % KW * DW
     inside = (t < KH * KW) & (we < shared) & (down >= 0) & (right >= 0)
     inside = inside & (down // SH < rows) & (right // SW < columns)
@@ -175,9 +197,7 @@ def grad_x_kernel(
     total = tl.zeros((CHANNELS, POSITIONS, SHARES), SUM)
     for _ in range(HEADS):
         weights = tl.load(w + w_at, mask=inside, other=0.0)
-        if not TAPS_FIRST:
-            weights = tl.permute(weights, (1, 0, 2))
-        weights = unstack(weights, TAPS)
+        weights = split_taps(weights, TAPS, ORDER)
         for i in tl.static_range(KH):
             for j in tl.static_range(KW):
                 below, beside = h + PH - i * DH, column + PW - j * DW
@@ -202,7 +222,7 @@ def grad_weight_kernel(
     x_n, x_h, x_w, w_n, w_g, w_c, w_t, w_p, y_n, y_h, y_w,
     HEADS: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr,
     PH: tl.constexpr, PW: tl.constexpr, DH: tl.constexpr, DW: tl.constexpr,
-    TAPS_FIRST: tl.constexpr, ALIGN: tl.constexpr, EVEN: tl.constexpr, INT: tl.constexpr, SUM: tl.constexpr,
+    ORDER: tl.constexpr, ALIGN: tl.constexpr, EVEN: tl.constexpr, INT: tl.constexpr, SUM: tl.constexpr,
     TAPS: tl.constexpr, SHARES: tl.constexpr, CHANNELS: tl.constexpr, POSITIONS: tl.constexpr,
 ):  # fmt: on
     """Gradient of the weights, written to `w`, all taps of a tile together."""
@@ -227,26 +247,25 @@ def grad_weight_kernel(
         if not EVEN:
             known = known & (e < shared) & (r < shares)
         grad = tl.load(y + r.to(INT) * shared, mask=known, other=0.0).to(SUM)
+        source = x + r.to(INT) * shared
         found = ()
         for i in tl.static_range(KH):
             for j in tl.static_range(KW):
                 inside = known & (top + i * DH >= 0) & (top + i * DH < height)
                 inside = inside & (left + j * DW >= 0) & (left + j * DW < width)
-                at = r.to(INT) * shared + (i * DH * (x_h * ALIGN) + j * DW * (x_w * ALIGN))
-                value = tl.load(x + at, mask=inside, other=0.0).to(SUM)
+                at = source + (i * DH * (x_h * ALIGN) + j * DW * (x_w * ALIGN))
+                value = tl.load(at, mask=inside, other=0.0).to(SUM)
                 found = found + (totals[i * KW + j] + tl.sum(value * grad, axis=2),)
         for t in tl.static_range(KH * KW, TAPS):
             found = found + (totals[t],)
         totals = found
 
-    we, wp, wt = axes(CHANNELS, POSITIONS, TAPS, TAPS_FIRST)
+    we, wp, wt = axes(CHANNELS, POSITIONS, TAPS, ORDER)
     we += first
     wp += block * POSITIONS
-    if TAPS_FIRST:
+    if ORDER == "taps":
         w_t = 1
-        gradient = tl.permute(stack(totals, TAPS), (2, 0, 1))
-    else:
-        gradient = tl.permute(stack(totals, TAPS), (1, 0, 2))
+    gradient = join_taps(totals, TAPS, ORDER)
     w += n * w_n + head * w_g + group * shared * w_c
     w += we.to(INT) * w_c + wp.to(INT) * w_p + wt.to(INT) * w_t
     tl.store(

@@ -210,14 +210,14 @@ def grad_weight_kernel(
             known = known & (e < shared) & (r < shares)
         grads = ()
         for m in tl.static_range(ROWS):
-            at = (r * shared + e) * y_c + m * y_h
-            grads = grads + (tl.load(y + at, mask=known & (h + m < rows), other=0.0).to(SUM),)
+            at = y + (r * shared + e) * y_c + m * y_h
+            grads = grads + (tl.load(at, mask=known & (h + m < rows), other=0.0).to(SUM),)
+        source = x + (r * shared + e) * x_c
         for row in tl.static_range((ROWS - 1) * SH + (KH - 1) * DH + 1):
             for j in tl.static_range(KW):
                 inside = known & (top + row >= 0) & (top + row < height)
                 inside = inside & (left + j * DW >= 0) & (left + j * DW < width)
-                at = (r * shared + e) * x_c + row * x_h + j * DW * x_w
-                value = tl.load(x + at, mask=inside, other=0.0).to(SUM)
+                value = tl.load(source + row * x_h + j * DW * x_w, mask=inside, other=0.0).to(SUM)
                 for i in tl.static_range(KH):
                     if (row - i * DH) % SH == 0 and 0 <= row - i * DH and (row - i * DH) // SH < ROWS:
                         product = tl.sum(value * grads[(row - i * DH) // SH], axis=2, keep_dims=True)

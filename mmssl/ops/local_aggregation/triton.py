@@ -23,12 +23,17 @@ MAX_OFFSET = 2**31 - 1
 
 
 class Tile(NamedTuple):
-    """What a program owns: `rows` x `positions` positions, and channels."""
+    """What a program owns: `rows` x `positions` positions, and weight channels with all that share them.
+
+    `taps_first` says that neighbouring threads go along the taps of a weight channel where these are
+    innermost in memory, not along weight channels: more instructions, fewer lines of the cache for each.
+    """
 
     rows: int
     channels: int
     positions: int
     warps: int = 4
+    taps_first: bool = False
 
 
 def reaches_far(*tensors: Tensor, limit: int = MAX_OFFSET) -> bool:
@@ -45,17 +50,21 @@ def reaches_far(*tensors: Tensor, limit: int = MAX_OFFSET) -> bool:
     )  # fmt: skip
 
 
-def map_tile(height: int, width: int, shared: int, *, rows: int) -> Tile:
+def map_tile(height: int, width: int, shared: int, *, taps: int) -> Tile:
     """The tile for maps whose positions are neighbours in memory, with few threads beyond their border.
 
     Args:
         height: Of the result.
         width: Of the result.
         shared: Weight channels of a group.
-        rows: Most rows of a thread.
+        taps: Of the window; the more, the fewer rows, for all products of a thread are written out.
     """
+    rows = 4 if taps <= 9 else 2 if taps <= 25 else 1
     rows = min(rows, triton.next_power_of_2(height))
     places = triton.cdiv(height, rows) * width
+    if places >= 1024:
+        # little is lost beyond the border, and all large maps have the same kernels
+        return Tile(rows, 1, 128)
     sizes = [size for size in (128, 64, 32, 16) if size < 2 * places] or [16]
     # the first of the least waste
     positions = min(sizes, key=lambda size: triton.cdiv(places, size) * size)
@@ -63,15 +72,15 @@ def map_tile(height: int, width: int, shared: int, *, rows: int) -> Tile:
     return Tile(rows, channels, positions)
 
 
-def channel_tile(shared: int, bits: int) -> Tile:
+def channel_tile(shared: int, *, taps_first: bool) -> Tile:
     """The tile for maps whose channels are neighbours in memory.
 
     Args:
         shared: Weight channels of a group.
-        bits: Of a value.
+        taps_first: See `Tile`.
     """
     channels = min(triton.next_power_of_2(shared), 8)
-    return Tile(1, channels, 512 // channels)
+    return Tile(1, channels, 512 // channels, taps_first=taps_first)
 
 
 def _is_flat(weight: Tensor) -> bool:
@@ -79,9 +88,9 @@ def _is_flat(weight: Tensor) -> bool:
     return weight.stride(4) == weight.shape[5] * weight.stride(5)
 
 
-def _alignment(shared: int, x: Tensor, y: Tensor) -> int:
-    """How many channels of maps with innermost channels can be read at once; at most 16 bytes."""
-    most = 16 // max(x.element_size(), y.element_size())
+def _alignment(shared: int, x: Tensor, y: Tensor, most_bytes: int) -> int:
+    """How many channels of maps with innermost channels can be read at once."""
+    most = max(most_bytes // max(x.element_size(), y.element_size()), 1)
     numbers = (shared, x.stride(0), *x.stride()[2:], y.stride(0), *y.stride()[2:])
     return math.gcd(most, *numbers)
 
@@ -94,13 +103,19 @@ class _Job(NamedTuple):
     over_input: bool
     over_heads: bool
     over_shares: bool
-    rows: int
 
 
-FORWARD = _Job(kernels.forward_kernel, channel_kernels.forward_kernel, False, True, True, 4)
-GRAD_X = _Job(kernels.grad_x_kernel, channel_kernels.grad_x_kernel, True, False, True, 4)
+def _order(weight: Tensor, job: _Job, tile: Tile) -> str:
+    """Along what neighbouring threads go where they read or write weights."""
+    if weight.stride(3) != 1:
+        return "positions"
+    return "taps" if tile.taps_first and not job.over_input else "channels"
+
+
+FORWARD = _Job(kernels.forward_kernel, channel_kernels.forward_kernel, False, True, True)
+GRAD_X = _Job(kernels.grad_x_kernel, channel_kernels.grad_x_kernel, True, False, True)
 GRAD_WEIGHT = _Job(
-    kernels.grad_weight_kernel, channel_kernels.grad_weight_kernel, False, True, False, 2
+    kernels.grad_weight_kernel, channel_kernels.grad_weight_kernel, False, True, False
 )
 
 
@@ -130,9 +145,9 @@ def launch(
     lines, line = (height, width) if job.over_input else (rows, columns)
     by_channel = x.stride(1) == y.stride(1) == 1 and x.shape[1] > 1 and _is_flat(weight)
     if tile is None and by_channel:
-        tile = channel_tile(shared, x.element_size() * 8)
+        tile = channel_tile(shared, taps_first=not job.over_shares)
     elif tile is None:
-        tile = map_tile(lines, line, shared, rows=job.rows)
+        tile = map_tile(lines, line, shared, taps=window.num_taps)
     share_tile = min(triton.next_power_of_2(shares), 8)
     channel_blocks = triton.cdiv(shared, tile.channels)
     share_blocks = triton.cdiv(shares, share_tile)
@@ -148,7 +163,7 @@ def launch(
         SHARES=share_tile, CHANNELS=tile.channels, POSITIONS=tile.positions, num_warps=tile.warps,
     )  # fmt: skip
     if by_channel:
-        align = _alignment(shared, x, y)
+        align = _alignment(shared, x, y, 16 if job.over_shares else 8)
         strides = [(each.stride(0), *each.stride()[2:]) for each in (x, y)]
         job.channel_kernel[grid](
             x, weight, y,
@@ -157,7 +172,7 @@ def launch(
             *(stride // align for stride in strides[0]),
             *weight.stride()[:4], weight.stride(5),
             *(stride // align for stride in strides[1]),
-            *taps, TAPS_FIRST=weight.stride(3) == 1, ALIGN=align,
+            *taps, ORDER=_order(weight, job, tile), ALIGN=align,
             TAPS=triton.next_power_of_2(window.num_taps), **options,
         )  # fmt: skip
     else:
