@@ -7,6 +7,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmssl.models.backbones import ResNet
@@ -87,9 +88,13 @@ def test_state_mmdets_network_from_scratch(block, zero):
     assert bool((last == 0).all()) is zero
 
 
-def test_state_mmdets_network_with_dnl_from_scratch():
-    mmdet = pytest.importorskip("mmdet.models")
-    network = mmdet.ResNet(50, plugins=[plugin("DNLBlock")])
+@pytest.mark.parametrize("library", ["mmdet", "mmseg"])
+def test_state_networks_of_others_with_dnl_from_scratch(library):
+    """Found in the scope of each library, where the root registry is looked up last."""
+    pytest.importorskip(f"{library}.models")
+    with DefaultScope.overwrite_default_scope(library):
+        config = dict(type=f"{library}.ResNet", depth=50, plugins=[plugin("DNLBlock")])
+        network = MODELS.build(config)
     network.init_weights()
     assert not network.layer3[0].dnl_block.conv_out.conv.weight.any()
     assert network.layer3[0].dnl_block.theta.conv.weight.std() < 0.02
@@ -193,6 +198,18 @@ def test_gradcheck_dnl():
     block = randomise(DNLBlock(4, 2, temperature=1.0)).double()
     x = torch.randn(1, 4, 2, 3, dtype=torch.float64, requires_grad=True)
     torch.autograd.gradcheck(block, x)
+
+
+def test_values_dnl_keeps_no_matrix_of_pairs():
+    """Of 4096 positions it would be 16 million numbers, which neither pass saves."""
+    block = DNLBlock(8, 2)
+    saved = []
+    hooks = torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: saved.append(tensor.numel()) or tensor, lambda tensor: tensor
+    )
+    with hooks:
+        block(torch.randn(1, 8, 64, 64, requires_grad=True)).sum().backward()
+    assert max(saved) < 10 * 8 * 64 * 64
 
 
 def test_equivalence_dnl_keeps_its_input():

@@ -126,15 +126,17 @@ class DNLBlock(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same."""
-        # (N, positions, c)
-        theta, phi, values = (layer(x).flatten(2).mT for layer in (self.theta, self.phi, self.g))
-        theta = theta - theta.mean(1, keepdim=True)
-        phi = phi - phi.mean(1, keepdim=True)
+        # (N, 1, positions, c), as the kernels that keep no matrix of pairs want it
+        theta, phi, values = (
+            layer(x).flatten(2).mT.contiguous()[:, None] for layer in (self.theta, self.phi, self.g)
+        )
+        theta = theta - theta.mean(2, keepdim=True)
+        phi = phi - phi.mean(2, keepdim=True)
         if self.mode == "embedded_gaussian":
             pairs = F.scaled_dot_product_attention(theta, phi, values, scale=self.scale)
         else:
             # without a softmax the sums over positions can be made first
-            pairs = theta @ (phi.mT @ values) / values.shape[1]
-        salience = self.conv_mask(x).flatten(2).softmax(2)
-        mixed = pairs + salience.to(values.dtype) @ values
+            pairs = theta @ (phi.mT @ values) / values.shape[2]
+        salience = self.conv_mask(x).flatten(2).softmax(2)[:, None]
+        mixed = (pairs + salience.to(values.dtype) @ values)[:, 0]
         return x + self.conv_out(mixed.mT.unflatten(2, x.shape[2:]))
