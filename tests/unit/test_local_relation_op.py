@@ -224,7 +224,7 @@ BAD = {
     "size of the output": dict(query=torch.zeros(2, 6, 4, 6)),
     r"position_weight must have shape.*\(3, 3, 3\)": dict(position_weight=torch.zeros(3, 9)),
     "stride is a whole number": dict(stride=0),
-    "implementation must be one of": dict(implementation="cuda"),
+    "implementation is one of": dict(implementation="cuda"),
     "needs tensors on a GPU": dict(implementation="triton"),
 }
 

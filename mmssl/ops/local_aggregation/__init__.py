@@ -7,19 +7,14 @@ what GPUs run.
 
 from __future__ import annotations
 
-import os
-from importlib.util import find_spec
-
-import torch
 from torch import Tensor
 
+from mmssl.ops.implementation import chosen_implementation
 from mmssl.ops.local_aggregation.operator import aggregate
 from mmssl.ops.local_aggregation.reference import reference
 from mmssl.ops.local_aggregation.window import Window, check_aggregation, pair
 
 __all__ = ["local_aggregation"]
-
-IMPLEMENTATIONS = ("auto", "reference", "shifted", "triton")
 
 
 def local_aggregation(
@@ -75,21 +70,7 @@ def local_aggregation(
         pair(dilation, "dilation", least=1),
     )
     check_aggregation(x, weight, window, groups)
-    implementation = _chosen(implementation, x)
+    implementation = chosen_implementation(implementation, x)
     if implementation == "reference":
         return reference(x, weight, window, groups)
     return aggregate(x, weight, *window, groups, implementation)
-
-
-def _chosen(implementation: str, x: Tensor) -> str:
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(f"implementation is one of {IMPLEMENTATIONS}, not {implementation!r}")
-    if implementation == "auto":
-        if torch.onnx.is_in_onnx_export():
-            return "reference"
-        implementation = "triton" if x.is_cuda and find_spec("triton") else "shifted"
-    if implementation == "triton" and not x.is_cuda and not os.environ.get("TRITON_INTERPRET"):
-        raise ValueError(
-            f'implementation="triton" needs tensors on a GPU, these are on {x.device}: use "auto"'
-        )
-    return implementation

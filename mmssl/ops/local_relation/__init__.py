@@ -7,12 +7,10 @@ from these. `reference.py` is the formula.
 
 from __future__ import annotations
 
-import os
-from importlib.util import find_spec
-
 import torch
 from torch import Tensor
 
+from mmssl.ops.implementation import chosen_implementation
 from mmssl.ops.local_aggregation.window import pair
 from mmssl.ops.local_relation.operator import relate
 from mmssl.ops.local_relation.reference import local_relation_reference
@@ -20,8 +18,6 @@ from mmssl.ops.local_relation.relation import Relation, check_relation
 from mmssl.ops.local_relation.similarity import SIMILARITIES
 
 __all__ = ["SIMILARITIES", "local_relation"]
-
-IMPLEMENTATIONS = ("auto", "reference", "shifted", "triton")
 
 
 def local_relation(
@@ -67,7 +63,8 @@ def local_relation(
         outside: Logit of taps outside of the map, before the prior.
         similarity: f, one of `SIMILARITIES`.
         implementation: "reference" (the formula, all windows in memory), "shifted" (any device), "triton"
-            (GPU), or "auto", the last of these that the device has.
+            (GPU), or "auto": the last of these that the device has, and the formula while a model is
+            exported to ONNX.
 
     Returns:
         (N, Cv, Ho, Wo) in the type of `value`.
@@ -93,7 +90,7 @@ def local_relation(
         similarity,
     )
     check_relation(query, key, value, position_weight, relation)
-    implementation = _chosen(implementation, value)
+    implementation = chosen_implementation(implementation, value)
     if implementation == "reference":
         return local_relation_reference(query, key, value, position_weight, relation)
     key, saliency = _split(key, query.shape[1], groups)
@@ -109,17 +106,3 @@ def _split(key: Tensor, channels: int, groups: int) -> tuple[Tensor, Tensor | No
     # views instead of an index, whose gradient would be summed in any order
     saliency = torch.cat([key[:, index : index + 1] for index in chosen], 1)
     return key[:, :channels], saliency * (channels // groups)
-
-
-def _chosen(implementation: str, value: Tensor) -> str:
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"implementation must be one of {list(IMPLEMENTATIONS)}, got {implementation!r}."
-        )
-    if implementation == "auto":
-        implementation = "triton" if value.is_cuda and find_spec("triton") else "shifted"
-    if implementation == "triton" and not value.is_cuda and not os.environ.get("TRITON_INTERPRET"):
-        raise ValueError(
-            f'implementation="triton" needs tensors on a GPU, got {value.device}; use "shifted" or "auto".'
-        )
-    return implementation

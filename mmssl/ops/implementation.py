@@ -1,0 +1,44 @@
+"""chosen_implementation: which of several ways to compute an operator a call takes."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+IMPLEMENTATIONS = ("auto", "reference", "shifted", "triton")
+"""The formula, by shifted maps on any device, by kernels on a GPU; "auto" is one of the others."""
+
+
+def chosen_implementation(implementation: str, tensor: Tensor) -> str:
+    """What "auto" stands for; others as they are, checked.
+
+    Args:
+        implementation: One of `IMPLEMENTATIONS`. "auto" is "triton" on a GPU that has it, else "shifted", and
+            the formula, which every exporter knows, while a model is exported to ONNX.
+        tensor: One of the operator's, on its device.
+
+    Returns:
+        "reference", "shifted" or "triton".
+
+    Raises:
+        ValueError: An unknown name, or kernels for a tensor that is not on a GPU.
+
+    Example:
+        >>> chosen_implementation("auto", torch.zeros(1))
+        'shifted'
+    """
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(f"implementation is one of {IMPLEMENTATIONS}, not {implementation!r}")
+    if implementation == "auto":
+        if torch.onnx.is_in_onnx_export():
+            return "reference"
+        implementation = "triton" if tensor.is_cuda and find_spec("triton") else "shifted"
+    interpreted = os.environ.get("TRITON_INTERPRET")
+    if implementation == "triton" and not tensor.is_cuda and not interpreted:
+        raise ValueError(
+            f'implementation="triton" needs tensors on a GPU, these are on {tensor.device}: use "auto"'
+        )
+    return implementation
