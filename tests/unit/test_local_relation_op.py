@@ -7,7 +7,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from mmssl.ops.local_relation import SIMILARITIES, local_relation, shifted
-from mmssl.ops.local_relation.operator import relate
+from mmssl.ops.local_relation.operator import relate, relate_backward
 from tests.helpers.aggregation import laid_out
 from tests.helpers.relation import random_inputs, results
 from tests.helpers.tolerance import FLOAT64
@@ -145,8 +145,14 @@ def test_equivalence_opcheck(extra):
     if extra:
         saliency = torch.randn(2, 3, *key.shape[2:], requires_grad=True)
     value = laid_out(value, "channels_last")
+    arguments = (query, key, value, prior, saliency)
+    torch.library.opcheck(relate, (*arguments, *options.values(), "shifted"))
+    found = relate(*arguments, *options.values(), "shifted")
+    inputs = [each if each is None else each.detach() for each in (found[0], *arguments, *found)]
     torch.library.opcheck(
-        relate, (query, key, value, prior, saliency, *options.values(), "shifted")
+        relate_backward,
+        (*inputs, *options.values(), "shifted"),
+        test_utils=("test_schema", "test_faketensor"),
     )
 
 

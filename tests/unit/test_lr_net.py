@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmssl.models.backbones import LRNet
 from mmssl.models.layers import LocalRelation
@@ -55,6 +56,13 @@ def test_values_parameters_with_a_classifier(depth, parameters):
     with torch.device("meta"):
         network = LRNet(depth)
     assert sum(each.numel() for each in network.parameters()) + 2049 * 1000 == parameters
+
+
+@pytest.mark.parametrize(("depth", "billions"), [(26, 2.265), (50, 3.863), (101, 7.261)])
+def test_values_multiply_adds_of_convolutions(depth, billions):
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        LRNet(depth).eval()(torch.empty(1, 3, 224, 224))
+    assert counter.get_total_flops() / 2e9 == pytest.approx(billions, abs=1e-3)
 
 
 def test_shapes_odd_image_all_maps():
