@@ -223,10 +223,10 @@ def tiles(case: Case) -> list[ours.Tile]:
                 (32, 256, 2),
             )
         ]  # fmt: skip
+    maps = [(rows, *rest) for rows in (2, 4, 7) for rest in ((1, 128), (4, 32), (8, 16))]
     return [
-        ours.Tile(rows, min(c, shared), positions, warps)
-        for rows in (1, 2, 4)
-        for c, positions, warps in ((1, 128, 4), (2, 64, 4), (4, 32, 4), (1, 64, 2))
+        ours.Tile(rows, min(c, shared), positions)
+        for rows, c, positions in ((1, 1, 128), (1, 2, 64), *maps)
     ]
 
 

@@ -21,6 +21,9 @@ from mmssl.ops.local_aggregation.window import Window
 MAX_OFFSET = 2**31 - 1
 """Largest offset within an image that kernels reach with 32 bits; images are always found with 64."""
 
+MANY = 16
+"""Taps from which on threads read fewer channels at once, for want of registers."""
+
 
 class Tile(NamedTuple):
     """What a program owns: `rows` x `positions` positions, and weight channels with all that share them.
@@ -36,18 +39,17 @@ class Tile(NamedTuple):
     taps_first: bool = False
 
 
-def reaches_far(*tensors: Tensor, limit: int = MAX_OFFSET) -> bool:
-    """Whether an offset within an image of one of the tensors is above `limit`.
+def reaches_far(*tensors: Tensor) -> bool:
+    """Whether an offset within an image of one of the tensors is above `MAX_OFFSET`.
 
     Args:
         tensors: (N, ...) each.
-        limit: See above.
     """
     return any(
-        sum((size - 1) * stride for size, stride in zip(each.shape[1:], each.stride()[1:], strict=True))
-        > limit
+        sum((n - 1) * step for n, step in zip(each.shape[1:], each.stride()[1:], strict=True))
+        > MAX_OFFSET
         for each in tensors
-    )  # fmt: skip
+    )
 
 
 def map_tile(height: int, width: int, shared: int, *, taps: int) -> Tile:
@@ -72,15 +74,16 @@ def map_tile(height: int, width: int, shared: int, *, taps: int) -> Tile:
     return Tile(rows, channels, positions)
 
 
-def channel_tile(shared: int, *, taps_first: bool) -> Tile:
+def channel_tile(shared: int, *, taps: int, taps_first: bool) -> Tile:
     """The tile for maps whose channels are neighbours in memory.
 
     Args:
         shared: Weight channels of a group.
+        taps: Of the window; a thread holds the weights of all.
         taps_first: See `Tile`.
     """
     channels = min(triton.next_power_of_2(shared), 8)
-    return Tile(1, channels, 512 // channels, taps_first=taps_first)
+    return Tile(1, channels, (512 if taps <= MANY else 256) // channels, taps_first=taps_first)
 
 
 def _is_flat(weight: Tensor) -> bool:
@@ -88,9 +91,9 @@ def _is_flat(weight: Tensor) -> bool:
     return weight.stride(4) == weight.shape[5] * weight.stride(5)
 
 
-def _alignment(shared: int, x: Tensor, y: Tensor, most_bytes: int) -> int:
-    """How many channels of maps with innermost channels can be read at once."""
-    most = max(most_bytes // max(x.element_size(), y.element_size()), 1)
+def _alignment(shared: int, x: Tensor, y: Tensor, most: int) -> int:
+    """How many channels of maps with innermost channels can be read at once, up to `most` or 16 bytes."""
+    most = min(most, 16 // max(x.element_size(), y.element_size()))
     numbers = (shared, x.stride(0), *x.stride()[2:], y.stride(0), *y.stride()[2:])
     return math.gcd(most, *numbers)
 
@@ -145,7 +148,7 @@ def launch(
     lines, line = (height, width) if job.over_input else (rows, columns)
     by_channel = x.stride(1) == y.stride(1) == 1 and x.shape[1] > 1 and _is_flat(weight)
     if tile is None and by_channel:
-        tile = channel_tile(shared, taps_first=not job.over_shares)
+        tile = channel_tile(shared, taps=window.num_taps, taps_first=not job.over_shares)
     elif tile is None:
         tile = map_tile(lines, line, shared, taps=window.num_taps)
     share_tile = min(triton.next_power_of_2(shares), 8)
@@ -163,7 +166,9 @@ def launch(
         SHARES=share_tile, CHANNELS=tile.channels, POSITIONS=tile.positions, num_warps=tile.warps,
     )  # fmt: skip
     if by_channel:
-        align = _alignment(shared, x, y, 16 if job.over_shares else 8)
+        # sums over shares need all of them in one thread, which leaves room for four channels
+        most = 2 if window.num_taps > MANY else 8 if job.over_shares else 4
+        align = _alignment(shared, x, y, most)
         strides = [(each.stride(0), *each.stride()[2:]) for each in (x, y)]
         job.channel_kernel[grid](
             x, weight, y,
