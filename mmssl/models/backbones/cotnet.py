@@ -22,7 +22,7 @@ from mmssl.registry import MODELS
 
 from .cot_bottleneck import EXPANSION, CoTBottleneck, Mixer
 from .cotnet_archs import CoTNetArch, cotnet_arch
-from .frozen_parts import frozen_parts, hold_in_eval
+from .frozen_parts import check_frozen_stages, frozen_parts, hold_in_eval
 from .stage_arguments import check_stages
 
 
@@ -148,11 +148,7 @@ class CoTNet(BaseModule):
         _warn_of_idle(self.arch, output_stride, dilations, dilate_mixer=dilate_mixer, fusion=fusion)
         self.out_indices = tuple(out_indices)
         num_stages = self.out_indices[-1] + 1
-        if not -1 <= frozen_stages <= num_stages:
-            raise ValueError(
-                f"frozen_stages must lie between -1 and {num_stages} (the stages that are built for "
-                f"out_indices={self.out_indices}), got {frozen_stages}."
-            )
+        check_frozen_stages(frozen_stages, self.out_indices)
         self.norm_cfg = norm_cfg
         self.norm_eval = norm_eval
         self.frozen_stages = frozen_stages

@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def check_frozen_stages(frozen_stages: int, out_indices: Sequence[int]) -> None:
+    """Raise for a number of stages that the network does not have.
+
+    Args:
+        frozen_stages: As in `frozen_parts`.
+        out_indices: Stages whose maps are returned; later ones than the last are not built.
+
+    Raises:
+        ValueError: It does not lie between -1 and the number of stages.
+    """
+    num_stages = out_indices[-1] + 1
+    if not -1 <= frozen_stages <= num_stages:
+        raise ValueError(
+            f"frozen_stages must lie between -1 and {num_stages} (the stages that are built for "
+            f"out_indices={tuple(out_indices)}), got {frozen_stages}."
+        )
 
 
 def frozen_parts(network: nn.Module, frozen_stages: int) -> list[nn.Module]:

@@ -18,7 +18,7 @@ from mmssl.models.layers import LocalRelation, norm_layer
 from mmssl.registry import MODELS
 
 from .cot_bottleneck import EXPANSION, CoTBottleneck
-from .frozen_parts import frozen_parts, hold_in_eval
+from .frozen_parts import check_frozen_stages, frozen_parts, hold_in_eval
 from .stage_arguments import check_stages
 
 _DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -103,11 +103,7 @@ class LRNet(BaseModule):
         check_stages(per_stage | dict(strides=strides, dilations=dilations), out_indices)
         self.out_indices = tuple(out_indices)
         num_stages = self.out_indices[-1] + 1
-        if not -1 <= frozen_stages <= num_stages:
-            raise ValueError(
-                f"frozen_stages must lie between -1 and {num_stages} (the stages that are built for "
-                f"out_indices={self.out_indices}), got {frozen_stages}."
-            )
+        check_frozen_stages(frozen_stages, self.out_indices)
         self.depth = depth
         self.norm_cfg = norm_cfg = norm_cfg or dict(type="BN")
         self.norm_eval = norm_eval

@@ -18,6 +18,7 @@ from torchvision.models import resnet as blocks
 from mmssl.models.layers import norm_layer
 from mmssl.registry import MODELS
 
+from .frozen_parts import check_frozen_stages, frozen_parts, hold_in_eval
 from .plugin_blocks import PLUGIN_BLOCKS, PluginStage, stage_plugins
 
 _DEPTHS: dict[int, tuple[type[blocks.BasicBlock | blocks.Bottleneck], list[int]]] = {
@@ -123,11 +124,7 @@ class ResNet(BaseModule):
                 f"out_indices must be ascending stage numbers from 0 to 3, got {out_indices}."
             )
         num_stages = out_indices[-1] + 1
-        if not -1 <= frozen_stages <= num_stages:
-            raise ValueError(
-                f"frozen_stages must lie between -1 and {num_stages} (the stages that are built for "
-                f"out_indices={out_indices}), got {frozen_stages}."
-            )
+        check_frozen_stages(frozen_stages, out_indices)
         self.depth = depth
         self.width = width
         self.out_indices = out_indices
@@ -163,7 +160,7 @@ class ResNet(BaseModule):
 
         self.out_channels = [64 * 2**i * block.expansion for i in out_indices]
         self.strides = [strides[i] for i in out_indices]
-        for module in self._frozen():
+        for module in frozen_parts(self, frozen_stages):
             module.requires_grad_(False)
 
     def _add_plugins(self, stage: int, plugins: Sequence[Mapping[str, Any]]) -> None:
@@ -172,25 +169,11 @@ class ResNet(BaseModule):
         for block in self.get_submodule(name):
             block.add_plugins(plugins)
 
-    def _norms(self) -> list[nn.Module]:
-        return [
-            module
-            for module in self.modules()
-            if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.GroupNorm))
-        ]
-
-    def _frozen(self) -> list[nn.Module]:
-        if self.frozen_stages < 0:
-            return []
-        names = ["conv1", "bn1"] + [f"layer{i + 1}" for i in range(self.frozen_stages)]
-        return [self.get_submodule(name) for name in names]
-
     def train(self, mode: bool = True) -> ResNet:
         """Switch the mode, except for what `norm_eval` and `frozen_stages` keep in eval mode."""
         super().train(mode)
         if mode:
-            for module in self._frozen() + (self._norms() if self.norm_eval else []):
-                module.eval()
+            hold_in_eval(self, frozen_stages=self.frozen_stages, norm_eval=self.norm_eval)
         return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
