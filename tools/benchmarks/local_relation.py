@@ -135,8 +135,8 @@ def check(stage: int, name: str) -> None:
     groups = STAGES[stage][0]
     exact = [each.detach().float().requires_grad_() for each in leaves]
     found, expected = relate("triton", leaves, groups), relate("reference", exact, groups)
-    ours = [found, *torch.autograd.grad(found, leaves, grad)]
-    formula = [expected, *torch.autograd.grad(expected, exact, grad.float())]
+    ours = [found.detach(), *torch.autograd.grad(found, leaves, grad)]
+    formula = [expected.detach(), *torch.autograd.grad(expected, exact, grad.float())]
     for one, other in zip(ours, formula, strict=True):
         gap = float((one.float() - other).abs().max() / other.abs().max())
         if not gap <= TOLERANCE[name]:

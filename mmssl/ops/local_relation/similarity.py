@@ -43,13 +43,13 @@ def similarity(name: str, query: Tensor, key: Tensor) -> Tensor:
     if name == "key":
         return key.expand(torch.broadcast_shapes(query.shape, key.shape))
     if name == "neg_abs":
-        return -(query - key).abs()
+        return (query - key).abs().neg_()
     if name == "neg_relative_abs":
         return -(query - key).abs() / (query.abs() + key.abs() + 1)
     if name == "neg_relative_squared":
         return -(query - key).square() / ((query * key).abs() + 1)
     if name == "neg_squared":
-        return -(query - key).square()
+        return (query - key).square().neg_()
     raise ValueError(f"similarity must be one of {list(SIMILARITIES)}, got {name!r}.")
 
 
