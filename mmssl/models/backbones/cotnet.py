@@ -7,6 +7,7 @@ authors' code (JDAI-CV/CoTNet); names and order of the tensors are theirs, witho
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -147,7 +148,6 @@ class CoTNet(BaseModule):
         )
         _warn_of_idle(self.arch, output_stride, dilations, dilate_mixer=dilate_mixer, fusion=fusion)
         self.out_indices = tuple(out_indices)
-        num_stages = self.out_indices[-1] + 1
         check_frozen_stages(frozen_stages, self.out_indices)
         self.norm_cfg = norm_cfg
         self.norm_eval = norm_eval
@@ -158,23 +158,21 @@ class CoTNet(BaseModule):
         self.bn1 = norm_layer(norm_cfg, self.arch.stem_channels, maps=True)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1) if self.arch.stem == "conv7" else nn.Identity()
-        total, in_channels = stem_stride, self.arch.stem_channels
         per_stage = []
-        for stage in range(num_stages):
+        for stage in range(self.out_indices[-1] + 1):
+            name = f"layer{stage + 1}"
             blocks = self._blocks(
                 stage,
-                in_channels,
                 stride=strides[stage],
                 dilation=dilations[stage] if dilate_mixer else 1,
                 drop_path_rate=drop_path_rate,
                 fusion=fusion,
                 with_cp=with_cp,
             )
-            self.add_module(f"layer{stage + 1}", blocks)
-            in_channels, total = EXPANSION * self.arch.planes[stage], total * strides[stage]
-            per_stage.append(
-                dict(num_chs=in_channels, reduction=total, module=f"layer{stage + 1}", index=stage)
-            )
+            self.add_module(name, blocks)
+            channels = EXPANSION * self.arch.planes[stage]
+            total = stem_stride * math.prod(strides[: stage + 1])
+            per_stage.append(dict(num_chs=channels, reduction=total, module=name, index=stage))
         self.feature_info = FeatureInfo(per_stage, self.out_indices)
         self.out_channels = self.feature_info.channels()
         self.strides = self.feature_info.reduction()
@@ -185,7 +183,6 @@ class CoTNet(BaseModule):
     def _blocks(
         self,
         stage: int,
-        in_channels: int,
         *,
         stride: int,
         dilation: int,
@@ -196,6 +193,7 @@ class CoTNet(BaseModule):
         arch = self.arch
         before, last = sum(arch.depths[:stage]), max(sum(arch.depths) - 1, 1)
         planes = arch.planes[stage]
+        in_channels = EXPANSION * arch.planes[stage - 1] if stage else arch.stem_channels
         # by the undilated network, whose tensors a dilated one has
         shortcut = in_channels != EXPANSION * planes or max(stride, arch.strides[stage]) > 1
         blocks = []
