@@ -267,7 +267,7 @@ def compile_only(args: argparse.Namespace) -> None:
 
 
 def compile_in_processes(args: argparse.Namespace, script: str) -> None:
-    """Compile for every dtype and layout at the same time."""
+    """Compile for every dtype and layout at the same time, and for every stage where they have own tiles."""
     command = [
         sys.executable,
         script,
@@ -277,12 +277,13 @@ def compile_in_processes(args: argparse.Namespace, script: str) -> None:
         "--kernel",
         str(args.kernel),
     ]
-    command += ["--stages", *args.stages]
     command += ["--more"] * args.more + ["--tune"] * args.tune
-    running = [
-        subprocess.Popen([*command, "--dtypes", dtype, "--layouts", layout])
-        for dtype, layout in product(args.dtypes, args.layouts)
-    ]
+    running = []
+    for dtype, layout in product(args.dtypes, args.layouts):
+        split = layout == "nchw" and not args.tune
+        for stages in [[stage] for stage in args.stages] if split else [args.stages]:
+            options = ["--dtypes", dtype, "--layouts", layout, "--stages", *stages]
+            running.append(subprocess.Popen([*command, *options]))
     for process in running:
         process.wait()
 

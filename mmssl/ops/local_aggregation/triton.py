@@ -67,9 +67,9 @@ def map_tile(height: int, width: int, shared: int, *, taps: int) -> Tile:
     if places >= 1024:
         # little is lost beyond the border, and all large maps have the same kernels
         return Tile(rows, 1, 128)
-    sizes = [size for size in (128, 64, 32, 16) if size < 2 * places] or [16]
-    # the first of the least waste
-    positions = min(sizes, key=lambda size: triton.cdiv(places, size) * size)
+    covered = {size: triton.cdiv(places, size) * size for size in (128, 64, 32, 16)}
+    fitting = [size for size, total in covered.items() if total <= 1.15 * places]
+    positions = fitting[0] if fitting else min(covered, key=lambda size: covered[size])
     channels = min(triton.next_power_of_2(shared), 128 // positions)
     return Tile(rows, channels, positions)
 
