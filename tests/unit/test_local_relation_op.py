@@ -224,6 +224,7 @@ BAD = {
     "queries, keys and values": dict(query=torch.zeros(2, 3, 4)),
     "floating-point": dict(value=torch.zeros(2, 9, 5, 6, dtype=torch.long)),
     "similarity must be one of.*'cosine'": dict(similarity="cosine"),
+    "scale and outside must be finite": dict(outside=float("-inf")),
     "groups=4 must divide the 6 channels": dict(groups=4),
     "Keys need the 6 channels": dict(key=torch.zeros(2, 5, 5, 6)),
     "of the same images": dict(value=torch.zeros(1, 9, 5, 6)),

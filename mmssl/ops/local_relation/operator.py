@@ -107,7 +107,8 @@ def relate(
     if implementation == "triton":
         from mmssl.ops.local_relation.triton import forward_triton as forward
     if out.numel():
-        forward(query, key, value, position_weight, saliency, relation, out, log_total)
+        with torch.cuda.device_of(out):  # kernels start on the current device
+            forward(query, key, value, position_weight, saliency, relation, out, log_total)
     return out, log_total
 
 
@@ -180,7 +181,10 @@ def relate_backward(
     if implementation == "triton":
         from mmssl.ops.local_relation.triton import backward_triton as backward
     if out.numel():
-        backward(grad, query, key, value, position_weight, saliency, out, log_total, relation, into)
+        with torch.cuda.device_of(out):
+            backward(
+                grad, query, key, value, position_weight, saliency, out, log_total, relation, into
+            )
     else:
         into.position_weight.zero_()
     return into.query, into.key, into.value, into.saliency, into.position_weight

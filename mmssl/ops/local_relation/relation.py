@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -62,7 +63,8 @@ def check_relation(
 
     Raises:
         TypeError: A tensor is not floating-point.
-        ValueError: Dimensions, channels, groups, sizes or devices do not fit, or an unknown similarity.
+        ValueError: Dimensions, channels, groups, sizes or devices do not fit, an unknown similarity, or
+            infinite options.
     """
     maps = (query, key, value)
     if any(each.dim() != 4 for each in maps):
@@ -83,6 +85,11 @@ def check_relation(
     if relation.similarity not in SIMILARITIES:
         raise ValueError(
             f"similarity must be one of {list(SIMILARITIES)}, got {relation.similarity!r}."
+        )
+    if not math.isfinite(relation.scale) or not math.isfinite(relation.outside):
+        raise ValueError(
+            f"scale and outside must be finite, got {relation.scale} and {relation.outside}; -100 for "
+            "outside gives a tap outside of the map no weight."
         )
     _check_channels(query, key, value, relation.groups)
     _check_sizes(query, key, value, relation)
