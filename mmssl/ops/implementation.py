@@ -8,6 +8,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+# asked once: a compiler that traces a call cannot ask
+_HAS_TRITON = find_spec("triton") is not None
 IMPLEMENTATIONS = ("auto", "reference", "shifted", "triton")
 """The formula, by shifted maps on any device, by kernels on a GPU; "auto" is one of the others."""
 
@@ -35,7 +37,7 @@ def chosen_implementation(implementation: str, tensor: Tensor) -> str:
     if implementation == "auto":
         if torch.onnx.is_in_onnx_export():
             return "reference"
-        implementation = "triton" if tensor.is_cuda and find_spec("triton") else "shifted"
+        implementation = "triton" if tensor.is_cuda and _HAS_TRITON else "shifted"
     interpreted = os.environ.get("TRITON_INTERPRET")
     if implementation == "triton" and not tensor.is_cuda and not interpreted:
         raise ValueError(

@@ -77,7 +77,8 @@ def aggregate(
     if implementation == "triton":
         from mmssl.ops.local_aggregation.triton import forward_triton as forward
     if y.numel():
-        forward(x, weight, _window(kernel_size, stride, padding, dilation), groups, y)
+        with torch.cuda.device_of(y):  # kernels start on the current device
+            forward(x, weight, _window(kernel_size, stride, padding, dilation), groups, y)
     return y
 
 
@@ -130,15 +131,10 @@ def aggregate_backward(
     if implementation == "triton":
         from mmssl.ops.local_aggregation.triton import backward_triton as backward
     if grad.numel():
-        backward(
-            grad,
-            x,
-            weight,
-            _window(kernel_size, stride, padding, dilation),
-            groups,
-            grad_x if need_x else None,
-            grad_weight if need_weight else None,
-        )
+        window = _window(kernel_size, stride, padding, dilation)
+        targets = (grad_x if need_x else None, grad_weight if need_weight else None)
+        with torch.cuda.device_of(grad):
+            backward(grad, x, weight, window, groups, *targets)
     return grad_x, grad_weight
 
 
