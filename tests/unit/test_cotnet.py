@@ -218,10 +218,12 @@ def test_raises_one_image_in_training():
         tiny()(torch.randn(1, 3, 64, 64))
 
 
+@pytest.mark.parametrize("norm", ["BN", "SyncBN"])
 @archs
-def test_equivalence_recomputed_activations(name):
+def test_equivalence_recomputed_activations(name, norm):
     """Same maps, gradients and statistics; the first block's images need no gradient."""
-    plain, sparing = tiny(name, drop_path_rate=0.3), tiny(name, drop_path_rate=0.3, with_cp=True)
+    options = dict(drop_path_rate=0.3, norm_cfg=dict(type=norm))
+    plain, sparing = tiny(name, **options), tiny(name, with_cp=True, **options)
     images = torch.randn(3, 3, 32, 32)
     for network in (plain, sparing):
         torch.manual_seed(1)

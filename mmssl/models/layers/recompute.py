@@ -22,9 +22,10 @@ def _untracked_statistics(module: nn.Module) -> Iterator[None]:
     ]
     kept = [(layer, layer.momentum, layer.num_batches_tracked) for layer in tracked]
     # with momentum 0 the averages stay what they are; without them other tensors would be saved for
-    # the backward pass than in the forward pass
+    # the backward pass than in the forward pass. SyncBN insists on a counter: this one nobody reads
+    scratch = torch.zeros((), dtype=torch.long)
     for layer in tracked:
-        layer.momentum, layer.num_batches_tracked = 0.0, None
+        layer.momentum, layer.num_batches_tracked = 0.0, scratch
     try:
         yield
     finally:
