@@ -10,8 +10,9 @@ detection). On a CPU, forward and backward together, each implementation in a pr
 seconds being those of the process. On a GPU, results are compared with the formula first; times are of
 kernels alone (CUDA graphs), over inputs that do not fit into the cache; `GB/s` are of the bytes that have
 to be moved at least: inputs once and results once, in the backward pass for both gradients together;
-`copy` is their share of the speed of a copy. `channels_last` are maps and weights with channels
-innermost; in `mixed` the weights are not, which is how torch's GroupNorm leaves them.
+`copy` is their share of the speed of the fastest of several copies, by the driver and by a kernel.
+`channels_last` are maps and weights with channels innermost; in `mixed` the weights are not, which is how
+torch's GroupNorm leaves them.
 """
 
 from __future__ import annotations
