@@ -7,7 +7,7 @@
 As CoTNet's figure (arXiv 2107.12292) has it: milliseconds for an image in batched inference of the whole
 classifier, eval mode, without gradients, random images that are on the device. 50 forwards to warm up, then
 200 that are timed one by one (events of the device on a GPU); the median counts. A measurement ends earlier
-when it took `--seconds`.
+when it took `--seconds`, which the table tells, and is left out when memory does not suffice.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import itertools
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -134,7 +134,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 128], help="default: 1 128")
     parser.add_argument(
-        "--size", type=int, help="side of the images; default: that of each network"
+        "--size",
+        type=int,
+        help="side of the images; default: that of each network, of a config its validation's",
     )
     parser.add_argument(
         "--precision",
@@ -165,11 +167,36 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def validation_side(config: Mapping[str, Any], name: str) -> int:
+    """Side of the images that a config validates its classifier on.
+
+    Raises:
+        ValueError: It does not say, or they are not square.
+    """
+    dataset = (config.get("val_dataloader") or {}).get("dataset", {})
+    views = (dataset.get("views") or {}).get("views") or [{}]
+    sides: list[int] = []
+    for transform in views[0].get("transforms", []):
+        size = transform.get("size")
+        if transform["type"] == "CenterCrop" and isinstance(size, int):
+            sides = [size, size]
+        elif transform["type"] in ("CenterCrop", "Resize"):
+            # one number makes the shorter side of Resize
+            sides = list(size) if isinstance(size, (list, tuple)) else []
+    if len(set(sides)) != 1:
+        raise ValueError(
+            f"{name} does not say on which square images it validates (a CenterCrop, or a Resize to both "
+            "sides, in val_dataloader.dataset.views): give --size."
+        )
+    return sides[0]
+
+
 def subject(text: str, args: argparse.Namespace) -> Subject:
     """What `NAME[=TOP1]` of the command line stands for.
 
     Raises:
-        ValueError: No such name, a config without backbone, or an accuracy that is no number of percent.
+        ValueError: No such name, a config without backbone or size, or an accuracy that is no number of
+            percent.
     """
     name, _, given = text.partition("=")
     try:
@@ -194,20 +221,22 @@ def subject(text: str, args: argparse.Namespace) -> Subject:
             f"There is no network {name!r}; give a config file, {TIMM}NAME or one of "
             f"{', '.join(NETWORKS)}."
         )
-    model = load_config(name).get("model", {})
+    config = load_config(name)
+    model = config.get("model", {})
     if "backbone" not in model:
         raise ValueError(f"{name} has no model.backbone to measure.")
     backbone = dict(model["backbone"])
     backbone.pop("init_cfg", None)  # weights do not change the time
     classes = (model.get("head") or {}).get("num_classes", 1000)
     stem = name.rsplit("/", 1)[-1].removesuffix(".py").split("_")[0]
-    return Subject(stem, backbone, classes, stem, args.size or 224, accuracy, None)
+    size = args.size or validation_side(config, name)
+    return Subject(stem, backbone, classes, stem, size, accuracy, None)
 
 
 def run_times(
     forward: Callable[[], Any], device: torch.device, *, warm_up: int, runs: int, seconds: float
-) -> list[float]:
-    """Milliseconds of each timed forward.
+) -> tuple[list[float], int]:
+    """Milliseconds of each timed forward, and the number of forwards before them.
 
     Args:
         forward: Runs the network once.
@@ -227,11 +256,11 @@ def run_times(
     forward()
     wait()
     start = time.perf_counter()
-    for _ in range(warm_up - 1):
+    before = 1
+    while before < warm_up and not (before > 1 and over(start)):
         forward()
         wait()
-        if over(start):
-            break
+        before += 1
     found: list[float] = []
     start = time.perf_counter()
     while len(found) < runs and not (len(found) >= FEWEST and over(start)):
@@ -243,10 +272,10 @@ def run_times(
             wait()
             found.append(marks[0].elapsed_time(marks[1]))
         else:
-            before = time.perf_counter()
+            begun = time.perf_counter()
             forward()
-            found.append(1000 * (time.perf_counter() - before))
-    return found
+            found.append(1000 * (time.perf_counter() - begun))
+    return found, before
 
 
 def measure(
@@ -260,7 +289,7 @@ def measure(
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allow
     kind = PRECISIONS[precision]
     with torch.no_grad(), torch.autocast(device.type, kind, enabled=kind is not None):
-        times = run_times(
+        times, warm_up = run_times(
             lambda: network(images),
             device,
             warm_up=args.warm_up,
@@ -272,7 +301,28 @@ def measure(
         milliseconds=statistics.median(times) / batch,
         quartiles=[quartiles[0] / batch, quartiles[2] / batch],
         runs=len(times),
+        warm_up=warm_up,
     )
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that the device has too little memory; the CPU's has no class of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def measure_or_none(
+    network: nn.Module, size: int, batch: int, precision: str, args: argparse.Namespace
+) -> dict[str, Any]:
+    """As `measure`; None for each figure where memory does not suffice."""
+    try:
+        return measure(network, size, batch, precision, args)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+    # behind the handler: the error holds the tensors of the forward that failed
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return dict(milliseconds=None, quartiles=None, runs=None, warm_up=None)
 
 
 def all_measurements(subjects: list[Subject], args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -304,7 +354,7 @@ def all_measurements(subjects: list[Subject], args: argparse.Namespace) -> list[
                 batch=batch,
                 precision=precision,
                 compiled=compiled,
-                **measure(network, what.size, batch, precision, args),
+                **measure_or_none(network, what.size, batch, precision, args),
             )
         )
     return rows
@@ -323,16 +373,16 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [head]
     for name, size in names:
         mine = [row for row in rows if (row["network"], row["size"]) == (name, size)]
-        times = {condition(row): f"{row['milliseconds']:.3f}" for row in mine}
+        times = {condition(row): _figure(row["milliseconds"], 3) for row in mine}
         first = mine[0]
         lines.append(
             [
                 name,
                 str(size),
                 f"{first['parameters'] / 1e6:.2f}",
-                "-" if first["accuracy"] is None else f"{first['accuracy']:.1f}",
+                _figure(first["accuracy"], 1),
                 *(times[column] for column in columns),
-                "-" if first["published"] is None else f"{first['published']:.2f}",
+                _figure(first["published"], 2),
             ]
         )
     return "\n".join(
@@ -340,11 +390,34 @@ def table(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def _figure(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def remarks(rows: list[dict[str, Any]], args: argparse.Namespace) -> str:
+    """How far the measurements kept to the protocol, in a line or two."""
+    done = [row for row in rows if row["runs"] is not None]
+    lines = []
+    if done:
+        runs, warm_up = (min(row[key] for row in done) for key in ("runs", "warm_up"))
+        lines.append(
+            f"Timed forwards: {runs} of {args.runs} at the fewest, behind {warm_up} of {args.warm_up}"
+            + (
+                f"; --seconds {args.seconds:g} ended some earlier (0: never)."
+                if runs < args.runs or warm_up < args.warm_up
+                else "."
+            )
+        )
+    if len(done) < len(rows):
+        lines.append(f"{len(rows) - len(done)} of {len(rows)} measurements ran out of memory (-).")
+    return "\n".join(lines)
+
+
 def panels(rows: list[dict[str, Any]]) -> dict[str, list[Point]]:
     """What `plot_time_accuracy` draws."""
     found: dict[str, list[Point]] = {}
     for row in rows:
-        if row["accuracy"] is not None:
+        if row["accuracy"] is not None and row["milliseconds"] is not None:
             point = Point(row["network"], row["family"], row["milliseconds"], row["accuracy"])
             found.setdefault(condition(row), []).append(point)
     return found
@@ -369,6 +442,7 @@ def main() -> None:
         about = machine(args.device)
         print(f"Milliseconds per image, {about['device']}, torch {about['torch']}:")
         print(table(rows))
+        print(remarks(rows, args))
         if args.out:
             record = dict(arguments=vars(args), machine=about, results=rows)
             with open(args.out, "w", encoding="utf-8") as file:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,24 @@ from mmssl.evaluation.evaluate import (
 )
 from mmssl.evaluation.feature_protocols import OPTIONS
 from mmssl.evaluation.result_table import format_results
+
+_ANY = {"config", "checkpoint", "out", "cfg_options"}
+# what each kind of test is, and which options it reads beside those
+_DETECTOR = (
+    "The config is a detector's or segmentor's, tested as it says",
+    {"work_dir", "launcher"},
+)
+_CLASSIFIER = (
+    "--classify tests a classifier on the validation images of its config",
+    {"classify", "branch", "device"},
+)
+_FEATURES = (
+    "Features of a backbone are evaluated in one process",
+    {
+        *OPTIONS, "train", "val", "size", "branch", "k", "last_blocks", "low_shot", "num_clusters",
+        "seed", "device",
+    },
+)  # fmt: skip
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,7 +74,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--val", metavar="FOLDER", help="labelled images that are classified")
     parser.add_argument("--size", type=int, help="side of the evaluation crop; 224 if not given")
     parser.add_argument(
-        "--branch", choices=["auto", "online", "twin"], default="auto", help="whose backbone"
+        "--branch", choices=["auto", "online", "twin"], help="whose backbone (default: auto)"
     )
     parser.add_argument("--k", type=int, nargs="+", help="numbers of neighbours")
     parser.add_argument(
@@ -67,8 +86,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--num-clusters", type=int, nargs="+", metavar="K", help="clusterings of K clusters"
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seed", type=int, help="default: 0")
+    parser.add_argument("--device", help="default: cuda if there is a GPU, else cpu")
     parser.add_argument(
         "--work-dir", help="log of a detector's test; work_dirs/<config> if not given"
     )
@@ -86,38 +105,56 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def refuse_unread(args: argparse.Namespace, kind: tuple[str, set[str]]) -> None:
+    """Refuse options that a kind of test would not read.
+
+    Args:
+        args: The command line; an option that was not given is None, False or 'none'.
+        kind: What the test is, and the options that it reads.
+
+    Raises:
+        SystemExit: There are some.
+    """
+
+    def flags(names: Iterable[str]) -> str:
+        return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+
+    what, read = kind
+    given = [
+        name
+        for name, value in vars(args).items()
+        if not (value is None or value is False or value == "none")
+    ]
+    unread = [name for name in given if name not in read | _ANY]
+    if unread:
+        others = [name for name in vars(args) if name in (read | {"out", "cfg_options"})]
+        raise SystemExit(f"{what}: it does not take {flags(unread)}, only {flags(others)}.")
+
+
 def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """The record of what was asked for."""
     config = load_config(args.config, args.cfg_options)
     checkpoint = None if args.checkpoint == "none" else args.checkpoint
-    chosen = [name for name in OPTIONS if getattr(args, name)]
     if is_downstream(config):
-        if chosen:
-            raise SystemExit(
-                f"--{chosen[0]} is for pretraining configs; this one is a detector's or segmentor's."
-            )
+        refuse_unread(args, _DETECTOR)
         check_family_data(config, parts=("test",))
         config.launcher = args.launcher
         config.work_dir = args.work_dir or f"work_dirs/{Path(args.config).stem}"
         return evaluate_downstream(config, checkpoint)
-    if args.launcher != "none":
-        raise SystemExit("Features are evaluated in one process; leave --launcher out.")
+    refuse_unread(args, _CLASSIFIER if args.classify else _FEATURES)
     MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
+    branch = args.branch or "auto"
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if args.classify:
-        if chosen or checkpoint is None:
-            raise SystemExit(
-                "--classify tests a classifier: it needs a checkpoint, and --knn, --linear, --svm and "
-                "--cluster, which judge features, are runs of their own."
-            )
-        return evaluate_classifier(
-            config, checkpoint, branch=args.branch, device=args.device, progress=True
-        )
+        if checkpoint is None:
+            raise SystemExit("--classify tests a classifier that was trained: name its checkpoint.")
+        return evaluate_classifier(config, checkpoint, branch=branch, device=device, progress=True)
     return evaluate_backbone(
         config,
         checkpoint,
         plan=evaluation_plan(
             config,
-            methods=chosen or None,
+            methods=[name for name in OPTIONS if getattr(args, name)] or None,
             train=args.train,
             val=args.val,
             size=args.size,
@@ -126,9 +163,9 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
             low_shot=args.low_shot,
             num_clusters=args.num_clusters,
         ),
-        branch=args.branch,
-        seed=args.seed,
-        device=args.device,
+        branch=branch,
+        seed=args.seed or 0,
+        device=device,
         progress=True,
     )
 

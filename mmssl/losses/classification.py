@@ -26,7 +26,8 @@ def class_cross_entropy(
 
     Args:
         logits: (B, C), carry the gradient; the softmax runs in float32 at least, under autocast too.
-        labels: (B,) int64 classes.
+        labels: (B,) int64 classes. Their range is checked on a GPU too, but no step waits for it: what is
+            wrong ends the process at a later operation, by a device-side assertion.
         label_smoothing: Share of the target that is spread evenly over all classes.
         share: (B, B) the part that each image (row) has of each labelled one (column), from `BatchMix`.
 
@@ -38,17 +39,29 @@ def class_cross_entropy(
             f"Each of the {len(logits)} images needs one class, got labels of the form "
             f"{tuple(labels.shape)}. Images with several classes need multi_label=True."
         )
-    lowest, highest = (int(bound) for bound in labels.aminmax())
-    if lowest < 0 or highest >= logits.shape[1]:
-        raise ValueError(
-            f"Classes must lie in 0..{logits.shape[1] - 1}, got {lowest}..{highest}. -1 is an image "
-            "without a label: put the images into one folder per class. More classes than the head "
-            "has: set head.num_classes."
-        )
+    _check_classes(labels, logits.shape[1])
     if share is None:
         return F.cross_entropy(_precise(logits), labels, label_smoothing=label_smoothing)
     targets = mixed_targets(labels, share, logits.shape[1], label_smoothing=label_smoothing)
     return F.cross_entropy(_precise(logits), targets.to(_precise(logits).dtype))
+
+
+def _check_classes(labels: Tensor, num_classes: int) -> None:
+    """Refuse labels outside 0..num_classes - 1, without a wait for the GPU that holds them."""
+    if labels.is_cuda:
+        torch._assert_async(
+            ((labels >= 0) & (labels < num_classes)).all(),
+            f"Classes must lie in 0..{num_classes - 1}. -1 is an image without a label. More classes "
+            "than the head has: set head.num_classes.",
+        )
+        return
+    lowest, highest = (int(bound) for bound in labels.aminmax())
+    if lowest < 0 or highest >= num_classes:
+        raise ValueError(
+            f"Classes must lie in 0..{num_classes - 1}, got {lowest}..{highest}. -1 is an image "
+            "without a label: put the images into one folder per class. More classes than the head "
+            "has: set head.num_classes."
+        )
 
 
 def mixed_targets(

@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
+from mmssl.losses import class_cross_entropy
 from mmssl.models.algorithms import ImageClassifier
 from mmssl.models.layers.batch_mix import BatchMix
 from mmssl.structures import ViewBatch
@@ -49,6 +50,18 @@ def test_equivalence_mixed_step_and_average_with_the_cpu(alphas: tuple[float, fl
         grads = [p.grad.cpu() for p in net.parameters() if p.requires_grad]
         found.append((loss.detach().cpu(), grads, [b.cpu() for b in net.twin.buffers()]))
     torch.testing.assert_close(found[1], found[0], rtol=1e-6, atol=1e-9)
+
+
+def test_values_loss_without_a_wait_for_the_device() -> None:
+    logits = torch.randn(4, 3, device="cuda", requires_grad=True)
+    labels = torch.tensor([0, 2, 1, 2], device="cuda")
+    expected = class_cross_entropy(logits.cpu(), labels.cpu())
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss = class_cross_entropy(logits, labels)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(loss.cpu(), expected)
 
 
 @pytest.mark.parametrize("compiled", [False, True])

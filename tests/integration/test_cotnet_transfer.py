@@ -111,6 +111,19 @@ def test_values_detectors_of_the_others() -> None:
             assert Config.fromstring(config.pretty_text, ".py").to_dict() == config.to_dict()
 
 
+def test_equivalence_detr_of_both_backbones() -> None:
+    """DETR with CoTNet-50 differs from DETR with ResNet-50 in the network and its norms only."""
+    cotnet, resnet = (load_config(BENCHMARKS / name) for name in DETR)
+    assert (cotnet.model.backbone.type, cotnet.model.backbone.arch) == ("mmssl.CoTNet", "50")
+    assert cotnet.model.backbone.frozen_stages == resnet.model.backbone.frozen_stages == -1
+    assert list(cotnet.model.backbone.out_indices) == list(resnet.model.backbone.out_indices)
+    for config in (cotnet, resnet):
+        config.model.pop("backbone")
+    assert cotnet.model.to_dict() == resnet.model.to_dict()
+    for key in ("train_dataloader", "optim_wrapper", "param_scheduler", "train_cfg"):
+        assert cotnet[key] == resnet[key], key
+
+
 def build(name: str) -> torch.nn.Module:
     """The model of a leaf with random weights and norms of one process, in training mode."""
     config = load_config(BENCHMARKS / name)
@@ -153,7 +166,7 @@ def test_values_a_step_of_a_detector(name: str) -> None:
     losses = model(**batch, mode="loss")
     assert any("bbox" in key for key in losses) and any("cls" in key for key in losses)
     assert any("loss_mask" in key for key in losses) == ("mask-rcnn" in name)
-    check_step(model, losses, frozen="_r50_" not in name)
+    check_step(model, losses, frozen=name not in DETR)
 
 
 @pytest.mark.slow

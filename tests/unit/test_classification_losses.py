@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from mmssl.losses import class_cross_entropy, multi_label_cross_entropy
@@ -59,6 +60,17 @@ def test_values_half_precision_is_computed_in_single() -> None:
     assert class_cross_entropy(z, torch.tensor([0, 1])).dtype == torch.float32
     expected = F.binary_cross_entropy_with_logits(z.float(), (LABELS > 0).float())
     torch.testing.assert_close(multi_label_cross_entropy(z, LABELS), expected)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_shapes_of_a_loss_that_never_waits_for_a_gpu(mixed: bool) -> None:
+    """A fake tensor has no values: whatever read one on the host would raise, as it would make a GPU wait."""
+    with FakeTensorMode():
+        z = torch.zeros(4, 3, device="cuda", requires_grad=True)
+        share = torch.zeros(4, 4, device="cuda") if mixed else None
+        labels = torch.zeros(4, dtype=torch.int64, device="cuda")
+        loss = class_cross_entropy(z, labels, label_smoothing=0.1, share=share)
+        assert loss.shape == () and loss.device.type == "cuda"
 
 
 def test_raises_on_labels_that_do_not_fit() -> None:

@@ -61,12 +61,49 @@ def test_values_names_and_their_published_figures(script) -> None:
     assert subject("cotnet50", Namespace(setup="default", size=320)).published is None
 
 
+def validated_on(steps: list[dict]) -> str:
+    """Lines of a config that validates on one view of each image."""
+    views = dict(type="MultiView", views=[dict(num=1, transforms=steps)])
+    return f"val_dataloader = dict(dataset=dict(type='ImageFolder', root='x', views={views!r}))\n"
+
+
+@pytest.mark.parametrize(
+    ("steps", "side"),
+    [
+        ([dict(type="Resize", size=72), dict(type="CenterCrop", size=64)], 64),
+        ([dict(type="Resize", size=72), dict(type="CenterCrop", size=[48, 48])], 48),
+        ([dict(type="CenterCrop", size=64), dict(type="Resize", size=[32, 32])], 32),
+    ],
+)
+def test_values_a_config_is_measured_at_the_size_of_its_validation(
+    steps: list[dict], side: int, script, tmp_path
+) -> None:
+    config = tmp_path / "config.py"
+    config.write_text(TINY + validated_on(steps))
+    for size, expected in ((None, side), (40, 40)):
+        assert script["subject"](str(config), Namespace(size=size)).size == expected
+
+
+def test_values_size_of_a_leaf(script) -> None:
+    leaf = SCRIPT.parents[1] / "configs/cotnet/se-cotnetd152_8xb64-coslr-350e_in1k-256px.py"
+    assert script["subject"](str(leaf), Namespace(size=None)).size == 256
+
+
 def test_raises_for_what_cannot_be_measured(script, tmp_path) -> None:
     args = Namespace(setup="default", size=None)
     (tmp_path / "empty.py").write_text("model = dict()\n")
+    (tmp_path / "tiny.py").write_text(TINY)
+    for name, steps in (
+        ("resized", [dict(type="CenterCrop", size=64), dict(type="Resize", size=64)]),
+        ("oblong", [dict(type="CenterCrop", size=[32, 64])]),
+    ):
+        (tmp_path / f"{name}.py").write_text(TINY + validated_on(steps))
     for text, message in (
         ("cotnet51", "There is no network 'cotnet51'"),
         (f"{tmp_path}/empty.py", "no model.backbone"),
+        (f"{tmp_path}/resized.py", "which square images it validates .* give --size"),
+        (f"{tmp_path}/oblong.py", "which square images it validates"),
+        (f"{tmp_path}/tiny.py", "which square images it validates"),
         ("cotnet50=good", "accuracy in percent, such as cotnet50=79.2"),
         ("cotnet50=792", "accuracy in percent"),
     ):
@@ -77,12 +114,12 @@ def test_raises_for_what_cannot_be_measured(script, tmp_path) -> None:
 def test_values_runs_are_counted_and_limited(script) -> None:
     calls = []
     run_times, cpu = script["run_times"], torch.device("cpu")
-    found = run_times(lambda: calls.append(1), cpu, warm_up=3, runs=12, seconds=0)
-    assert (len(found), len(calls)) == (12, 15) and min(found) >= 0
+    found, before = run_times(lambda: calls.append(1), cpu, warm_up=3, runs=12, seconds=0)
+    assert (len(found), before, len(calls)) == (12, 3, 15) and min(found) >= 0
     # as soon as the limit is over: the first forward, one to warm up, and the fewest that are timed
     calls.clear()
-    found = run_times(lambda: calls.append(1), cpu, warm_up=50, runs=200, seconds=1e-9)
-    assert (len(found), len(calls)) == (10, 12)
+    found, before = run_times(lambda: calls.append(1), cpu, warm_up=50, runs=200, seconds=1e-9)
+    assert (len(found), before, len(calls)) == (10, 2, 12)
 
 
 def test_values_table_file_and_picture(script, tmp_path, monkeypatch, capsys) -> None:
@@ -105,7 +142,9 @@ def test_values_table_file_and_picture(script, tmp_path, monkeypatch, capsys) ->
     rows = json.loads(out.read_text())["results"]
     conditions = [(row["batch"], row["precision"]) for row in rows]
     assert conditions == [(1, "fp32"), (1, "bf16"), (2, "fp32"), (2, "bf16")]
-    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| tiny")]
+    output = capsys.readouterr().out
+    assert "Timed forwards: 3 of 3 at the fewest, behind 1 of 1." in output
+    printed = [line for line in output.splitlines() if line.startswith("| tiny")]
     cells = [cell.strip() for cell in printed[0].strip("|").split("|")]
     assert cells[:4] == ["tiny", "32", f"{rows[0]['parameters'] / 1e6:.2f}", "61.5"]
     assert cells[4:8] == [f"{row['milliseconds']:.3f}" for row in rows] and cells[8] == "-"
@@ -114,6 +153,37 @@ def test_values_table_file_and_picture(script, tmp_path, monkeypatch, capsys) ->
         assert 0 < low <= row["milliseconds"] <= high and row["runs"] == 3
     with Image.open(plot) as picture:
         assert picture.width > 2 * picture.height  # a panel for each condition
+
+
+def test_values_what_was_measured_survives_a_lack_of_memory(
+    script, tmp_path, monkeypatch, capsys
+) -> None:
+    """120 TB of images are too many; the measurement before is printed, written and drawn."""
+    config = tmp_path / "tiny.py"
+    config.write_text(TINY)
+    out, plot = tmp_path / "times.json", tmp_path / "times.png"
+    command = f"inference_time.py {config}=61.5 --batch 1 10000000000 --size 32 --precision fp32"
+    command += f" --device cpu --seconds 1e-9 --out {out} --plot {plot}"
+    monkeypatch.setattr(sys, "argv", command.split())
+    script["main"]()
+    first, second = json.loads(out.read_text())["results"]
+    assert (first["runs"], first["warm_up"]) == (10, 2) and first["milliseconds"] > 0
+    assert second["milliseconds"] is second["quartiles"] is second["runs"] is None
+    output = capsys.readouterr().out
+    assert f"| {first['milliseconds']:.3f} | - | - |" in output
+    assert "10 of 200 at the fewest, behind 2 of 50; --seconds 1e-09 ended some earlier" in output
+    assert "1 of 2 measurements ran out of memory" in output
+    assert plot.is_file()
+
+
+def test_raises_for_any_other_error_of_a_measurement(script, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("sizes do not fit")
+
+    name = "measure_or_none"
+    monkeypatch.setitem(script[name].__globals__, "measure", broken)
+    with pytest.raises(RuntimeError, match="sizes do not fit"):
+        script[name](torch.nn.Identity(), 32, 1, "fp32", Namespace())
 
 
 def test_raises_when_nothing_can_be_drawn(tmp_path) -> None:

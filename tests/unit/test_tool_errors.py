@@ -158,6 +158,34 @@ def test_raises_in_the_parser_of_an_evaluation(
     assert f"{name} must be at least 1, got 0" in capsys.readouterr().err
 
 
+DETECTOR = """
+default_scope = "mmdet"
+model = dict(type="FasterRCNN")
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "refused"),
+    [
+        (BACKBONE, "--classify --val x --train x --size 8", "--train, --val, --size"),
+        (BACKBONE, "--classify --k 1 --last-blocks 1", "--k, --last-blocks"),
+        (BACKBONE, "--classify --knn --seed 3 --work-dir x", "--knn, --seed, --work-dir"),
+        (BACKBONE, "--classify --svm --low-shot 1 --launcher pytorch", "--svm, --low-shot, --launcher"),
+        (BACKBONE, "--knn --work-dir x --launcher pytorch", "--work-dir, --launcher"),
+        (DETECTOR, "--classify --branch twin --device cpu", "--classify, --branch, --device"),
+        (DETECTOR, "--linear --cluster --num-clusters 3", "--linear, --cluster, --num-clusters"),
+    ],
+)  # fmt: skip
+def test_raises_for_options_that_a_test_would_not_read(
+    text: str, arguments: str, refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.py"
+    config.write_text(text)
+    with pytest.raises(SystemExit) as end:
+        run(monkeypatch, "test.py", config, "weights.pth", *arguments.split())
+    assert f"it does not take {refused}, only --" in str(end.value.code)
+
+
 def test_values_errors_of_the_program_itself(tmp_path: Path) -> None:
     """A check of a tool counts where the tool says where it lies."""
     (tmp_path / "tool.py").write_text("def check():\n    raise ValueError('give --data')\n")
