@@ -20,6 +20,7 @@ from mmssl.convert.official.method_files import (
     BACKBONE_ALONE,
     METHOD_FILES,
     MethodFile,
+    guessed_config,
     method_of_file,
     method_of_state,
     tensors_of,
@@ -224,7 +225,7 @@ def _written_here(file: Mapping[str, Any]) -> _Model | None:
 
 def _read_off(file: Mapping[str, Any], ours: State, layout: MethodFile) -> _Model:
     """The model by the weights; by the rest of the file where the weights say nothing; else guessed."""
-    config, guessed = layout.model_config(ours), layout.guessed(ours)
+    config, guessed = guessed_config(layout, ours)
     for name, value in layout.said(file, config).items():
         if name in guessed or _place(config, name) is None:
             *path, last = name.split(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,14 @@ from mmssl.registry import MODELS
 
 # What makes a CoTNet another network, and its defaults; the rest is the detector's to say.
 _COTNET = dict(arch="50", in_channels=3, fusion="se", mixer=None)
+_OF_NETWORK = {
+    "mmssl.CoTNet": (*_COTNET, "out_indices"),
+    "mmssl.LRNet": (
+        *("depth", "in_channels", "out_indices", "kernel_size"),
+        *("widths", "shares", "similarity", "prior"),
+    ),
+    "mmssl.ResNet": ("depth", "width", "stem", "plugins", "out_indices"),
+}
 MARK = "# Written by tools/export_backbone.py; a new export of this name replaces it."
 
 
@@ -53,6 +62,66 @@ def _swin_changes(ours: dict[str, Any], leaf: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
+def _cotnet_changes(ours: dict[str, Any], leaf: dict[str, Any]) -> dict[str, Any]:
+    """What makes the CoTNet of the inherited config the exported one."""
+    read, last = leaf.get("out_indices", (3,))[-1] + 1, ours.get("out_indices", (3,))[-1] + 1
+    if read > last:
+        raise ValueError(
+            f"The inherited config's backbone has {read} stages, the pretrained one {last}: pretrain all "
+            "stages, or choose a config that reads fewer."
+        )
+    changes = {key: ours.get(key, usual) for key, usual in _COTNET.items()}
+    changes = {k: v for k, v in changes.items() if v != leaf.get(k, _COTNET[k])}
+    if isinstance(changes.get("arch"), dict):
+        changes["arch"] = dict(_delete_=True, **changes["arch"])  # of a name, or of other entries
+    return changes
+
+
+def _dilated(leaf: dict[str, Any]) -> int | None:
+    """The output stride of a dilated ResNet or CoTNet; None for one that subsamples to the end."""
+    if leaf.get("output_stride"):
+        return leaf["output_stride"]
+    strides = leaf.get("strides") if "ResN" in leaf["type"] else None
+    if strides is None or 1 not in strides[1:]:
+        return None
+    total = [4 * math.prod(strides[: stage + 1]) for stage in range(len(strides))]
+    if total != [min(4 * 2**stage, total[-1]) for stage in range(len(strides))]:
+        raise ValueError(
+            f"The inherited config's backbone has strides={tuple(strides)}; the exported one can only "
+            "keep the stride of an early stage in all later ones. Choose another config."
+        )
+    return total[-1]
+
+
+def _dense(ours: dict[str, Any], stride: int) -> dict[str, Any]:
+    """Options under which a network of ours subsamples by `stride` and dilates what follows."""
+    kind = ours["type"]
+    if ours.get("stem") == "cifar":  # never above 8
+        return {}
+    if kind == "mmssl.LRNet":
+        full = [4 * 2**stage for stage in range(4)]
+        return dict(
+            strides=tuple(2 if 4 < total <= stride else 1 for total in full),
+            dilations=tuple(max(total // stride, 1) for total in full),
+        )
+    options: dict[str, Any] = dict(output_stride=stride)
+    return options | (dict(dilate_mixer=True) if kind == "mmssl.CoTNet" else {})
+
+
+def _settings_of_leaf(ours: dict[str, Any], leaf: dict[str, Any], to: str) -> dict[str, Any]:
+    """What the inherited config decides for its own backbone and means for another one in its place.
+
+    That is how to fine-tune (norms, frozen stages), and the strides that the heads are made for.
+    """
+    theirs = "ResN" in leaf["type"] and not leaf["type"].startswith("mmssl.")
+    # mmdet's ResNets have this default, mmseg's have not
+    settings: dict[str, Any] = dict(norm_eval=True) if theirs and to == "mmdet" else {}
+    settings |= {name: leaf[name] for name in ("norm_eval", "frozen_stages") if name in leaf}
+    settings["norm_cfg"] = leaf.get("norm_cfg") or dict(type="BN")
+    stride = _dilated(leaf)
+    return settings if stride is None else settings | _dense(ours, stride)
+
+
 def _backbone_changes(export: Export, leaf: dict[str, Any]) -> dict[str, Any]:
     """What `model.backbone` of the inherited config must change to be the exported network."""
     ours = export.metadata["build"]
@@ -72,16 +141,11 @@ def _backbone_changes(export: Export, leaf: dict[str, Any]) -> dict[str, Any]:
     if ours["type"].endswith(".SwinTransformer") and own == "SwinTransformer":
         return _swin_changes(ours, leaf)
     if ours["type"] == leaf["type"] == "mmssl.CoTNet":
-        changes = {key: ours.get(key, usual) for key, usual in _COTNET.items()}
-        changes = {k: v for k, v in changes.items() if v != leaf.get(k, _COTNET[k])}
-        if isinstance(changes.get("arch"), dict):
-            changes["arch"] = dict(
-                _delete_=True, **changes["arch"]
-            )  # of a name, or of other entries
-        return changes
+        return _cotnet_changes(ours, leaf)
     changes = {key: value for key, value in ours.items() if value is not None}
-    if ours["type"] in ("mmssl.CoTNet", "mmssl.ResNet"):
-        changes["norm_cfg"] = leaf.get("norm_cfg", dict(type="BN"))
+    if ours["type"] in _OF_NETWORK:
+        changes = {k: v for k, v in changes.items() if k in ("type", *_OF_NETWORK[ours["type"]])}
+        changes |= _settings_of_leaf(ours, leaf, export.metadata["to"])
     stages: Any = export.backbone.out_indices
     maps = _maps(leaf, len(stages))
     if len(maps) < len(stages):

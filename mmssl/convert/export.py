@@ -72,9 +72,9 @@ def _read_config(checkpoint: dict[str, Any], config: str | Path | None) -> tuple
             return official.to_dict(), hashlib.sha256(official.pretty_text.encode()).hexdigest()
         raise ValueError(
             "The checkpoint carries no config (meta.cfg) and is no official file that tells its network "
-            "(a ResNet of a known method), so its backbone cannot be rebuilt. Name the config of the run "
-            "with --from-config PATH (from_config=...); for an official checkpoint any config whose "
-            "model.backbone is the same network."
+            "(a ResNet of a known method, a CoTNet of a published structure and fusion), so its backbone "
+            "cannot be rebuilt. Name the config of the run with --from-config PATH (from_config=...); for an "
+            "official checkpoint any config whose model.backbone is the same network."
         )
     read = read_config_text(text)
     if read.get("default_scope", "mmssl") != "mmssl":

@@ -16,6 +16,7 @@ from mmssl.evaluation.provenance import provenance
 from mmssl.registry import METRICS, MODELS
 
 _TWIN = "twin."
+_COUNTER = "num_batches_tracked"
 
 
 def is_classifier(config: Config) -> bool:
@@ -94,7 +95,9 @@ def _network(file: Mapping[str, Any], branch: str, path: str) -> tuple[dict[str,
 def _load(model: nn.Module, state: Mapping[str, Tensor], path: str) -> None:
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     found = {name: tensor.shape for name, tensor in state.items() if isinstance(tensor, Tensor)}
-    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected)
+    # files of the authors and of other libraries may lack the counters, and scores need none
+    missing = sorted(n for n in expected.keys() - found.keys() if not n.endswith(_COUNTER))
+    unexpected = sorted(found.keys() - expected)
     other = [name for name in expected if name in found and expected[name] != found[name]]
     if missing or unexpected or other:
         raise ValueError(
@@ -102,4 +105,4 @@ def _load(model: nn.Module, state: Mapping[str, Tensor], path: str) -> None:
             f"{missing[:3]}, {len(unexpected)} unexpected {unexpected[:3]}, {len(other)} of another shape "
             f"{other[:3]}. Files in their authors' layout are converted by tools/convert_checkpoint.py."
         )
-    model.load_state_dict(dict(state))
+    model.load_state_dict({name: state[name] for name in expected if name in found}, strict=False)

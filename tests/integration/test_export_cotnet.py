@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS as ROOT_MODELS
+from torch import nn
 
 from mmssl.convert.downstream_config import write_downstream_config
 from mmssl.convert.export import export_backbone
@@ -34,10 +35,8 @@ def random_backbone(config: dict) -> CoTNet:
     torch.manual_seed(0)
     network = MODELS.build(dict(config))
     for key, value in network.state_dict().items():
-        if value.is_floating_point() and value.ndim == 1:
-            value.copy_(
-                1 + 0.1 * torch.rand(value.shape)
-            ) if "weight" in key or "var" in key else None
+        if value.is_floating_point() and value.ndim == 1 and key.endswith(("weight", "var")):
+            value.copy_(1 + 0.1 * torch.rand(value.shape))
     return network
 
 
@@ -93,16 +92,14 @@ def test_state_dilated_pretraining_is_exported_as_the_plain_network(tmp_path):
 
 @pytest.mark.parametrize("detectron", [False, True])
 def test_equivalence_official_files(tmp_path, detectron):
-    """A classifier tells its network; a file of the detection repository needs a config."""
-    network = random_backbone(dict(type="mmssl.CoTNet", arch=COT))
+    """A network that nobody published needs a config (`test_raises_weights_that_do_not_tell...`)."""
+    options = dict(arch=COT) if detectron else dict(arch=HYBRID, fusion="dynamic")
+    network = random_backbone(dict(type="mmssl.CoTNet", **options))
     state = network.state_dict()
     theirs = cotnet_to_official(state, detectron=detectron)
-    config = None
+    config = tmp_path / "net.py"
+    config.write_text(f"model = dict(type='CARE', backbone=dict(type='CoTNet', **{options!r}))\n")
     if detectron:
-        config = tmp_path / "net.py"
-        config.write_text(
-            f"model = dict(type='CARE', backbone=dict(type='CoTNet', arch={COT!r}))\n"
-        )
         torch.save(dict(model=theirs), tmp_path / "theirs.pth")
     else:
         theirs |= {"fc.weight": torch.zeros(5, 64), "fc.bias": torch.zeros(5)}
@@ -117,6 +114,8 @@ def test_equivalence_official_files(tmp_path, detectron):
     )
     weights = export.backbone.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in weights.items())
+    images = torch.randn(1, 3, *SIZE)
+    assert torch.equal(export.backbone(images)[-1], network.eval()(images)[-1])
 
 
 @pytest.mark.parametrize(
@@ -139,6 +138,51 @@ def test_values_ready_config_builds_and_takes_every_weight(tmp_path, library, le
     assert all(torch.equal(v, state[key]) for key, v in model.backbone.state_dict().items())
     maps = model.eval().extract_feat(torch.zeros(1, 3, *SIZE))
     assert maps[0].shape[2:] == (16, 24)
+    dilated = leaf == FCN
+    assert model.backbone.strides == ([4, 8, 8, 8] if dilated else [4, 8, 16, 32])
+    mixers = [getattr(model.backbone, f"layer{i}")[0].conv2.dilation for i in (1, 2, 3, 4)]
+    assert mixers == ([1, 1, 2, 4] if dilated else [1, 1, 1, 1])
     if leaf == MASK:  # the rest of its settings stay: only the structure is the run's
         assert model.backbone.frozen_stages == 1
         assert "norm_cfg" not in (tmp_path / "out.py").read_text().split("neck")[0]
+
+
+@pytest.mark.parametrize("norm_eval", [True, None])
+def test_state_fine_tuning_is_the_inherited_config_s(tmp_path, norm_eval):
+    """Frozen stages and norms of mmdet's ResNet hold for the network in its place, not pretraining's."""
+    pytest.importorskip("mmdet")
+    run_checkpoint(tmp_path / "run.pth", with_cp=True, drop_path_rate=0.2)
+    export = export_backbone(
+        tmp_path / "run.pth", tmp_path / "out.pth", to="mmdet", image_size=SIZE
+    )
+    leaf = tmp_path / "leaf.py"
+    own = "" if norm_eval else "model = dict(backbone=dict(norm_eval=False, frozen_stages=2))\n"
+    leaf.write_text(f"_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'\n{own}")
+    backbone = dict(load_config(write_downstream_config(export, leaf)).model.backbone)
+    network = MODELS.build(backbone)
+    assert (network.norm_eval, network.frozen_stages) == ((True, 1) if norm_eval else (False, 2))
+    assert network.norm_cfg == dict(type="BN", requires_grad=True)
+    assert not network.layer4[0].with_cp and isinstance(network.layer4[0].drop_path, nn.Identity)
+    assert network.strides == [4, 8, 16, 32]
+
+
+def test_raises_fewer_stages_than_the_config_reads(tmp_path):
+    pytest.importorskip("mmdet")
+    run_checkpoint(tmp_path / "run.pth", out_indices=(2,))
+    export = export_backbone(
+        tmp_path / "run.pth", tmp_path / "out.pth", to="mmdet", image_size=SIZE
+    )
+    with pytest.raises(ValueError, match="has 4 stages, the pretrained one 3"):
+        write_downstream_config(export, MASK)
+    assert not (tmp_path / "out.py").exists()
+
+
+@pytest.mark.parametrize("arch", ["50", "d50", "d152"])
+def test_state_dilated_leaf_of_any_stem(arch):
+    """Stride 8 of a network whose stem has stride 2 as well."""
+    name = "cityscapes_segmentation/fcn_cotnet50-d8_4xb2-40k_cityscapes-769x769.py"
+    backbone = dict(load_config(BENCHMARKS / name).model.backbone, arch=arch)
+    with torch.device("meta"):
+        network = MODELS.build(backbone)
+    assert network.strides == [4, 8, 8, 8]
+    assert [network.get_submodule(f"layer{i}.0.conv2").dilation for i in (4,)] == [4]

@@ -14,6 +14,4 @@ finetuned_cotnet = dict(
     init_cfg=None,  # weights come from load_from
 )
 # stride 8 with the receptive field of stride 32
-dilated_cotnet = dict(
-    finetuned_cotnet, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), dilate_mixer=True
-)
+dilated_cotnet = dict(finetuned_cotnet, output_stride=8, dilate_mixer=True)

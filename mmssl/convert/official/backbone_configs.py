@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +34,8 @@ def backbone_config(
 
     What weights do not tell (`backbone_guesses`) is as in the published models: heads of 64 channels,
     pretraining at 224 px, stochastic depth 0.1, or 0.2 in a Swin of depths (2, 2, 18, 2), 0.15 in an
-    SE-CoTNetD of depths (3, 8, 36, 3).
+    SE-CoTNetD of depths (3, 8, 36, 3); no blur in a CoTNet of an unpublished structure, and the fusion `sum`
+    where it is that or `dynamic`.
 
     Args:
         state: A state dict in our layout.
@@ -45,11 +47,18 @@ def backbone_config(
         ValueError: A ResNet of no known depth.
     """
     facts = _facts(state, prefix, norm)
-    return facts | _guesses(facts)
+    config = copy.deepcopy(facts)
+    for name, value in _guesses(facts).items():
+        *path, last = name.split(".")
+        place = config
+        for key in path:
+            place = place[key]
+        place[last] = value
+    return config
 
 
 def backbone_guesses(state: State, prefix: str = "backbone.") -> list[str]:
-    """The options in `backbone_config` that the weights do not tell.
+    """The options in `backbone_config` that the weights do not tell, as dotted names.
 
     Args:
         state: A state dict in our layout.
@@ -68,6 +77,7 @@ def _facts(state: State, prefix: str, norm: str) -> dict[str, Any]:
 
 
 def _guesses(facts: dict[str, Any]) -> dict[str, Any]:
+    """Values by dotted name in the config."""
     kind = facts["type"]
     if kind == "ResNet":
         return {}

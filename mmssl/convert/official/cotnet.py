@@ -17,6 +17,9 @@ State = Mapping[str, Tensor]
 SIGN = r"layer[0-9]+\.[0-9]+\.conv2\.(key_embed\.0|conv|conv_q\.0|0)\.weight"
 """A name that a network with any of the mixers has, and no ResNet."""
 
+DETECTRON_SIGN = r"(.+\.)?res[2-5]\.[0-9]+\.conv2\.(key_embed\.0|conv)\.weight"
+"""The same in the names of the authors' detection repository, beside a detector's other parts."""
+
 _SAME = [Rename("{part:conv1|bn1|layer[0-9]+}.{rest}", "{part}.{rest}")]
 _OF_DETECTRON = "res2.0.conv1.weight"
 

@@ -34,17 +34,28 @@ def from_official(file: Mapping[str, Any], *, num_updates: int = 1) -> dict[str,
 
     Raises:
         KeyError: A key that belongs to no part of a CoTNet.
-        ValueError: `num_updates` below 1.
+        ValueError: `num_updates` below 1, no tensors, or a network without its classifier.
     """
     if num_updates < 1:
         raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
     networks = {name: file[name] for name in _NETWORKS if isinstance(file.get(name), Mapping)}
     if not networks:
-        networks["state_dict"] = {k: v for k, v in file.items() if isinstance(v, Tensor)}
+        held = file["model"] if isinstance(file.get("model"), Mapping) else file
+        networks["state_dict"] = {k: v for k, v in held.items() if isinstance(v, Tensor)}
+    if (
+        "state_dict" not in networks
+    ):  # averaged weights alone are the network, as one without average
+        networks = dict(state_dict=networks["state_dict_ema"])
     ours: dict[str, Tensor] = {}
     for name, network in networks.items():
         plain = {key.removeprefix("module."): value for key, value in network.items()}
         classifier = taken(plain, "fc.")
+        if not classifier:
+            raise ValueError(
+                f"{name} of the file holds no classifier fc.* but {list(network)[:3] or 'no tensor'}, so it "
+                "is no whole model. For a backbone use tools/export_backbone.py, load_backbone or "
+                "PretrainedBackbone, which take such a file as it is."
+            )
         ours |= behind(f"{_NETWORKS[name]}backbone.", cotnet_from_official(plain))
         ours |= behind(f"{_NETWORKS[name]}head.", rename_keys(classifier, _FC))
     if any(key.startswith("twin.") for key in ours):
@@ -87,7 +98,11 @@ def model_config(state: State) -> dict[str, Any]:
         type="ImageClassifier",
         frozen=False,
         backbone=backbone_config(state, norm="BN"),
-        head=dict(type="LinearHead", num_classes=len(state["head.fc.bias"]), init_std=None),
+        head=dict(
+            type="LinearHead", num_classes=len(state["head.fc.bias"]), dropout=0.25, init_std=None
+        ),
+        label_smoothing=0.1,
+        batch_mix=dict(type="BatchMix", mixup_alpha=0.8, cutmix_alpha=1.0),
     )
     return config | (dict(momentum=0.9999) if _NUM_UPDATES in state else {})
 
@@ -99,4 +114,5 @@ def guessed_options(state: State) -> list[str]:
         state: Keys of the algorithm, e.g. from `from_official`.
     """
     backbone = [f"backbone.{name}" for name in backbone_guesses(state)]
-    return backbone + (["momentum"] if _NUM_UPDATES in state else [])
+    recipe = ["head.dropout", "label_smoothing", "batch_mix"]
+    return backbone + recipe + (["momentum"] if _NUM_UPDATES in state else [])

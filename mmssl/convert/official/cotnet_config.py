@@ -17,6 +17,8 @@ State = Mapping[str, Tensor]
 def cotnet_facts(state: State, norm: str) -> dict[str, Any]:
     """What the weights tell. A structure that is published has its name, blur included; others have entries.
 
+    `fusion` is None where two of them have the same weights; `cotnet_guesses` has what to take then.
+
     Args:
         state: Of the backbone alone.
         norm: Kind of BatchNorm.
@@ -37,12 +39,20 @@ def cotnet_facts(state: State, norm: str) -> dict[str, Any]:
 
 
 def cotnet_guesses(facts: dict[str, Any]) -> dict[str, Any]:
-    """Options that the weights do not tell, as in the published models.
+    """Options that the weights do not tell, by dotted name, as in the published models.
+
+    Another guess than that of stochastic depth makes another network: how stages of a structure that nobody
+    published are subsampled, and which fusion one without gate has.
 
     Args:
         facts: Of `cotnet_facts`.
     """
-    return dict(drop_path_rate=0.15 if facts["arch"] == "d152" else 0.1)
+    guesses: dict[str, Any] = dict(drop_path_rate=0.15 if facts["arch"] == "d152" else 0.1)
+    if isinstance(facts["arch"], dict):
+        guesses["arch.blur"] = False
+    if facts.get("fusion", "se") is None:
+        guesses["fusion"] = "sum"
+    return guesses
 
 
 def _entries(arch: CoTNetArch) -> dict[str, Any]:
@@ -101,9 +111,9 @@ def _turns(mixers: list[Any]) -> Any:
     return turns if taken == mixers else tuple(mixers)
 
 
-def _fusion(state: State) -> str:
-    """Of the CoT layers; `sum` and `dynamic` have the same weights, so that it is the former."""
+def _fusion(state: State) -> str | None:
+    """Of the CoT layers; None for `sum` and `dynamic`, which have the same weights."""
     parts = {key.split(".")[3] for key in state if re.match(r"layer\d+\.\d+\.conv2\.", key)}
     if "key_embed" not in parts or "se" in parts:
         return "se"
-    return "sum" if "embed" in parts else "static"
+    return None if "embed" in parts else "static"

@@ -22,8 +22,9 @@ from mmssl.convert.official import (
     pic,
     pixpro,
 )
+from mmssl.convert.official.backbone_configs import backbone_guesses
 from mmssl.convert.official.backbones import backbone_kind
-from mmssl.convert.official.cotnet import SIGN
+from mmssl.convert.official.cotnet import DETECTRON_SIGN, SIGN
 
 State = dict[str, Tensor]
 _NETWORKS = ("student", "teacher")
@@ -239,7 +240,7 @@ def method_of_file(file: Mapping[str, Any], config: Mapping[str, Any] | None = N
     Raises:
         ValueError: It holds a backbone alone, or what no method knows.
     """
-    state = tensors_of(file, "student", "teacher", "model", "state_dict")
+    state = tensors_of(file, "student", "teacher", "model", "state_dict", "state_dict_ema")
     plain = {key.removeprefix("module."): value for key, value in state.items()}
     for method, sign in _SIGNS.items():
         if any(re.fullmatch(sign, key) for key in plain):
@@ -249,6 +250,8 @@ def method_of_file(file: Mapping[str, Any], config: Mapping[str, Any] | None = N
                 known = str((config or {}).get("type")).lower()
                 return known if known in ("moco", "pcl", "hcsc") else moco.method_of(plain)
             return method
+    if any(re.fullmatch(DETECTRON_SIGN, key) for key in plain):
+        raise ValueError(_CLASSIFIERS_ONLY)
     if npid.bank_buffers(file):
         return "npid"
     if is_backbone(plain):
@@ -260,11 +263,23 @@ def method_of_file(file: Mapping[str, Any], config: Mapping[str, Any] | None = N
     )
 
 
+def guessed_config(layout: MethodFile, state: State) -> tuple[dict[str, Any], list[str]]:
+    """The model config read off a state dict of ours, and dotted names in it that are guesses.
+
+    Args:
+        layout: Of the method.
+        state: Keys of the algorithm.
+    """
+    config, guessed = layout.model_config(state), layout.guessed(state)
+    of_backbone = [f"backbone.{name}" for name in backbone_guesses(state)]
+    return config, guessed + [name for name in of_backbone if name not in guessed]
+
+
 def told_config(file: Mapping[str, Any]) -> dict[str, Any] | None:
     """The model config of an official file, if the file tells all of its backbone; else `None`.
 
-    It does where conversion from a run has noted the config in it, and for a ResNet or CoTNet: how often
-    blocks were skipped in training makes no other network.
+    It does where conversion from a run has noted the config in it, and for a ResNet or a CoTNet of a
+    published structure: how often blocks were skipped in training makes no other network.
 
     Args:
         file: The content of a weights file.
@@ -276,7 +291,7 @@ def told_config(file: Mapping[str, Any]) -> dict[str, Any] | None:
         try:
             layout = METHOD_FILES[method_of_file(file)]
             ours = layout.from_file(file, 1)
-            config, guessed = layout.model_config(ours), layout.guessed(ours)
+            config, guessed = guessed_config(layout, ours)
         except (KeyError, ValueError):  # of no whole model, whose names would tell
             return None
     of_network = [name for name in guessed if name != "backbone.drop_path_rate"]
@@ -287,6 +302,13 @@ BACKBONE_ALONE = (
     "The file holds a backbone without the heads of a method, so there is no whole model to convert, and "
     "no need to: in a config PretrainedBackbone(checkpoint=...), in Python load_backbone take such a file "
     "as it is."
+)
+
+
+_CLASSIFIERS_ONLY = (
+    "The file has the names of CoTNet's detection repository (detectron2, res2.0.conv2...): a detector, of "
+    "which no model of ours is the whole. Its backbone loads as it is by "
+    "PretrainedBackbone(checkpoint=...), load_backbone, or tools/export_backbone.py with --from-config."
 )
 
 

@@ -53,6 +53,19 @@ def _mixer(
     )
 
 
+def _pools(
+    mixer: Mixer | nn.Module, width: int, stride: int, *, blur: bool
+) -> tuple[nn.Module, nn.Module]:
+    """What subsamples before and behind a mixer that does not itself."""
+    if stride == 1:
+        return nn.Identity(), nn.Identity()
+    if blur:
+        return nn.Identity(), BlurPool2d(width, stride=stride)
+    # its zeros beyond the border count, or the border of every map would differ
+    pool = nn.AvgPool2d(3, stride, padding=1, count_include_pad=True)
+    return (nn.Identity(), pool) if mixer == "sasa" else (pool, nn.Identity())
+
+
 def _shortcut(
     in_channels: int, out_channels: int, stride: int, *, avg_down: bool, norm_cfg: dict
 ) -> nn.Sequential:
@@ -118,14 +131,7 @@ class CoTBottleneck(BaseModule):
         norm_cfg = norm_cfg or dict(type="BN")
         out_channels = EXPANSION * planes
         strided = isinstance(mixer, nn.Module) or (mixer in ("se", "conv") and not blur)
-        before: nn.Module = nn.Identity()
-        behind: nn.Module = nn.Identity()
-        if stride > 1 and blur and not strided:
-            behind = BlurPool2d(width, stride=stride)
-        elif stride > 1 and not strided:
-            # its zeros beyond the border count, or the border of every map would differ
-            pool = nn.AvgPool2d(3, stride, padding=1, count_include_pad=True)
-            before, behind = (before, pool) if mixer == "sasa" else (pool, behind)
+        before, behind = _pools(mixer, width, 1 if strided else stride, blur=blur)
         self.with_cp = with_cp
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = norm_layer(norm_cfg, width, maps=True)

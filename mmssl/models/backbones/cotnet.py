@@ -7,11 +7,10 @@ authors' code (JDAI-CV/CoTNet); names and order of the tensors are theirs, witho
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from mmengine.model import BaseModule
 from timm.models import FeatureInfo
@@ -88,7 +87,8 @@ class CoTNet(BaseModule):
         drop_path_rate: Of the last block; it grows linearly from 0.
         output_stride: Largest stride of a map; later stages have stride 1 and the dilations that would
             replace it. `None` changes nothing.
-        strides: Of each stage's first block, 1 or 2, instead of the arch's.
+        strides: Of each stage's first block, 1 or 2, instead of the arch's. They come behind the stem's: 4 of
+            `conv7`, 2 of `deep`.
         dilations: Of each stage, used with `dilate_mixer` only.
         dilate_mixer: Dilate key convolution and aggregation (and SE-conv) of such stages. Without it, as in
             the authors' code, their receptive field shrinks.
@@ -143,6 +143,7 @@ class CoTNet(BaseModule):
         norm_cfg = norm_cfg or dict(type="BN")
         stem_stride = 4 if self.arch.stem == "conv7" else 2
         strides, dilations = _steps(self.arch, stem_stride, output_stride, strides, dilations)
+        _check_options(drop_path_rate, fusion)
         check_stages(
             dict(depths=self.arch.depths, strides=strides, dilations=dilations), out_indices
         )
@@ -158,27 +159,50 @@ class CoTNet(BaseModule):
         self.bn1 = norm_layer(norm_cfg, self.arch.stem_channels, maps=True)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1) if self.arch.stem == "conv7" else nn.Identity()
-        per_stage = []
+        self._add_stages(
+            strides,
+            dilations if dilate_mixer else (1,) * len(strides),
+            stem_stride=stem_stride,
+            drop_path_rate=drop_path_rate,
+            fusion=fusion,
+            with_cp=with_cp,
+        )
+        self._initialise(zero_init_residual)
+        for module in frozen_parts(self, frozen_stages):
+            module.requires_grad_(False)
+
+    def _add_stages(
+        self,
+        strides: Sequence[int],
+        dilations: Sequence[int],
+        *,
+        stem_stride: int,
+        drop_path_rate: float,
+        fusion: Fusion,
+        with_cp: bool,
+    ) -> None:
+        """`layer1`, ..., and what tells of their maps."""
+        per_stage: list[dict[str, Any]] = []
+        self._last_blur = 0  # stride of the map that the last blur subsamples
+        total = stem_stride
         for stage in range(self.out_indices[-1] + 1):
             name = f"layer{stage + 1}"
             blocks = self._blocks(
                 stage,
                 stride=strides[stage],
-                dilation=dilations[stage] if dilate_mixer else 1,
+                dilation=dilations[stage],
                 drop_path_rate=drop_path_rate,
                 fusion=fusion,
                 with_cp=with_cp,
             )
             self.add_module(name, blocks)
-            channels = EXPANSION * self.arch.planes[stage]
-            total = stem_stride * math.prod(strides[: stage + 1])
+            if self.arch.blur and strides[stage] > 1:
+                self._last_blur = total
+            channels, total = EXPANSION * self.arch.planes[stage], total * strides[stage]
             per_stage.append(dict(num_chs=channels, reduction=total, module=name, index=stage))
         self.feature_info = FeatureInfo(per_stage, self.out_indices)
         self.out_channels = self.feature_info.channels()
         self.strides = self.feature_info.reduction()
-        self._initialise(zero_init_residual)
-        for module in frozen_parts(self, frozen_stages):
-            module.requires_grad_(False)
 
     def _blocks(
         self,
@@ -234,18 +258,30 @@ class CoTNet(BaseModule):
             hold_in_eval(self, frozen_stages=self.frozen_stages, norm_eval=self.norm_eval)
         return self
 
+    def _check_size(self, height: int, width: int) -> None:
+        """Raise where a blur, which mirrors the border, would stand on a map of one row or column."""
+        if min(height, width) <= self._last_blur:
+            raise ValueError(
+                f"CoTNet with blur (SE-CoTNetD-152 and larger) takes images of more than "
+                f"{self._last_blur} pixels in height and width, for its last blur needs two positions each "
+                f"way; got {height} x {width}."
+            )
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps.
 
         Args:
-            images: (B, in_channels, H, W) normalised images, any H and W.
+            images: (B, in_channels, H, W) normalised images; any H and W, but of a network with blur
+                larger than half its largest stride, for a blur mirrors the border.
 
         Returns:
             One map (B, C, H / stride, W / stride), rounded up, for each of `out_indices`.
 
         Raises:
-            ValueError: One image in training (see `check_pooled_norm`).
+            ValueError: One image in training (see `check_pooled_norm`), or images too small for a blur.
         """
+        if self._last_blur:
+            self._check_size(*images.shape[-2:])
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         maps = []
         for stage in range(self.out_indices[-1] + 1):
@@ -253,6 +289,13 @@ class CoTNet(BaseModule):
             if stage in self.out_indices:
                 maps.append(x)
         return tuple(maps)
+
+
+def _check_options(drop_path_rate: float, fusion: str) -> None:
+    if not 0 <= drop_path_rate < 1:
+        raise ValueError(f"drop_path_rate must be at least 0 and below 1, got {drop_path_rate!r}.")
+    if fusion not in get_args(Fusion):
+        raise ValueError(f"fusion must be one of {', '.join(get_args(Fusion))}, got {fusion!r}.")
 
 
 def _steps(

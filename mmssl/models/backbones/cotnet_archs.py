@@ -49,6 +49,14 @@ class CoTNetArch:
     key_kernel_size: int = 1
 
     def __post_init__(self) -> None:
+        for name in ("depths", "planes"):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or not all(
+                isinstance(value, int) and value > 0 for value in values
+            ):
+                raise ValueError(
+                    f"arch.{name} must have a positive number for each stage, got {values!r}."
+                )
         if self.stem not in get_args(Stem):
             raise ValueError(
                 f"arch.stem must be one of {', '.join(get_args(Stem))}, got {self.stem!r}."

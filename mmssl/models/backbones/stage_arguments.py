@@ -13,12 +13,16 @@ def check_stages(per_stage: Mapping[str, Sequence], out_indices: Sequence[int]) 
         out_indices: Stages whose maps are returned.
 
     Raises:
+        TypeError: An argument is no sequence.
         ValueError: Arguments of different lengths, or stages that are not ascending or do not exist.
 
     Example:
         >>> check_stages({"depths": (1, 1), "num_heads": (2, 4)}, (1,))
         2
     """
+    for name, values in {**per_stage, "out_indices": out_indices}.items():
+        if not isinstance(values, Sequence) or isinstance(values, str):
+            raise TypeError(f"{name} must be a list or tuple with stages, got {values!r}.")
     lengths = {name: len(values) for name, values in per_stage.items()}
     count = next(iter(lengths.values()))
     if set(lengths.values()) != {count}:

@@ -24,6 +24,9 @@ class SEConv(BaseModule):
         reduction: The gate has `max(dim // reduction, 32)` hidden channels.
         norm_cfg: Of both norms, default `dict(type='BN')`.
         init_cfg: Weight initialisation of the mm family.
+
+    Raises:
+        ValueError: An even `kernel_size`.
     """
 
     def __init__(
@@ -38,6 +41,10 @@ class SEConv(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(
+                f"kernel_size must be odd, so that the map keeps its size, got {kernel_size}."
+            )
         norm_cfg = norm_cfg or dict(type="BN")
         hidden = max(dim // reduction, 32)
         padding = dilation * (kernel_size - 1) // 2
