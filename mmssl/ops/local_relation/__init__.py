@@ -7,10 +7,9 @@ from these. `reference.py` is the formula.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from mmssl.ops.implementation import chosen_implementation
+from mmssl.ops.implementation import chosen_implementation, refuse_tangents
 from mmssl.ops.local_aggregation.window import pair
 from mmssl.ops.local_relation.operator import relate
 from mmssl.ops.local_relation.reference import local_relation_reference
@@ -48,7 +47,9 @@ def local_relation(
 
     Inputs may have different types: sums are in float32 at least, each gradient has the type of its tensor.
     The fast implementations keep the inputs, the result and one number for each window; weights are computed
-    again in the backward pass. Second derivatives exist with "reference".
+    again in the backward pass, which computes only what is wanted. Second derivatives, derivatives in forward
+    mode (`torch.func.jvp`) and `torch.func.grad`, `vjp` and `jacrev`, which torch refuses for operators
+    of one's own, exist with "reference".
 
     Args:
         query: (N, Cq, Ho, Wo) at the places of the output, Ho = ceil(H / stride).
@@ -70,6 +71,7 @@ def local_relation(
         (N, Cv, Ho, Wo) in the type of `value`.
 
     Raises:
+        NotImplementedError: A derivative in forward mode of another implementation than "reference".
         TypeError: A tensor is not floating-point.
         ValueError: Shapes, options or devices do not fit, or an unknown implementation.
 
@@ -93,16 +95,5 @@ def local_relation(
     implementation = chosen_implementation(implementation, value)
     if implementation == "reference":
         return local_relation_reference(query, key, value, position_weight, relation)
-    key, saliency = _split(key, query.shape[1], groups)
-    return relate(query, key, value, position_weight, saliency, *relation, implementation)[0]
-
-
-def _split(key: Tensor, channels: int, groups: int) -> tuple[Tensor, Tensor | None]:
-    """Keys proper, and the saliency (N, G, H, W) of each group, once for each of its channels."""
-    extra = key.shape[1] - channels
-    if not extra:
-        return key, None
-    chosen = [channels + group * extra // groups for group in range(groups)]
-    # views instead of an index, whose gradient would be summed in any order
-    saliency = torch.cat([key[:, index : index + 1] for index in chosen], 1)
-    return key[:, :channels], saliency * (channels // groups)
+    refuse_tangents("local_relation", query, key, value, position_weight)
+    return relate(query, key, value, position_weight, *relation, implementation)[0]

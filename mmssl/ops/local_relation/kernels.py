@@ -1,15 +1,28 @@
 """Triton kernels of local relation, for `mmssl.ops.local_relation.triton`.
 
 A program works on BLOCK positions, which run on from image to image, and on one group: its M value channels
-share the weights, its E query and key channels make them; BM and BE are the next powers of two. All
-tensors may have any strides. SUM is the type of sums, WIDE says that offsets need 64 bits.
+share the weights, its E query and key channels make them; BM and BE are the next powers of two. Keys have
+EXTRA more channels of saliency. All tensors may have any strides. SUM is the type of sums, WIDE says that
+offsets need 64 bits. Sizes are run-time numbers: another image size compiles nothing.
+
+q query, k key, v value, y result, l log-sum-exp and <grad, out>, dq, dk, dv, dy gradients; their strides are
+q_n, q_c, q_h, q_w and so on. ALIGN > 0 says that neighbouring channels of v, y, dy and dv are neighbours in
+memory, and that their other strides are given in units of ALIGN numbers.
 """
 
 # mypy: disable-error-code="no-untyped-def"
+# ruff: noqa: RUF028
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+SIZES = ["places", "height", "width", "height_out", "width_out"] + [
+    f"{name}_{axis}"
+    for name in ("q", "k", "v", "y", "l", "dq", "dk", "dv", "dy")
+    for axis in "nchw"
+]
+"""Run-time numbers that Triton is not to specialise on."""
 
 
 @triton.jit
@@ -75,37 +88,61 @@ def _positions(total, height, width, BLOCK: tl.constexpr, WIDE: tl.constexpr):
 
 
 @triton.jit
-def _at(image, row, column, strides):
-    """(BLOCK) offsets of positions, channel 0."""
-    return image * strides[0] + row * strides[2] + column * strides[3]
+def _at(image, row, column, strides, ALIGN: tl.constexpr):
+    """Offsets of positions, channel 0."""
+    place = image * strides[0] + row * strides[2] + column * strides[3]
+    if ALIGN:
+        place = place * ALIGN
+    return place
 
 
 @triton.jit
-def _tile(pointer, image, row, column, channel, strides):
+def _channel(channel, strides, ALIGN: tl.constexpr):
+    """Offsets of channels, position 0."""
+    if ALIGN:
+        return channel
+    else:
+        return channel * strides[1]
+
+
+@triton.jit
+def _tile(pointer, image, row, column, channel, strides, ALIGN: tl.constexpr):
     """(BLOCK, channels) pointers; positions first, so that a thread has all channels of its positions."""
-    return pointer + channel * strides[1] + _at(image, row, column, strides)[:, None]
+    first = _at(image, row, column, strides, ALIGN)[:, None]
+    return pointer + _channel(channel, strides, ALIGN) + first
 
 
 @triton.jit
+def _salient(key, image, group, strides, E: tl.constexpr, EXTRA: tl.constexpr):
+    """Pointers to the saliency of a group, position 0: its channel behind those of the keys proper."""
+    groups = tl.num_programs(1)
+    channel = groups * E + group * EXTRA // groups
+    return key + channel * strides[1] + image * strides[0]
+
+
+# fmt: off
+@triton.jit(do_not_specialize=SIZES)
 def forward_kernel(
-    query, key, value, prior, saliency, out, log_total,
-    query_strides, key_strides, value_strides, saliency_strides, out_strides, total_strides,
+    query, key, value, prior, out, log_total,
+    q_n, q_c, q_h, q_w, k_n, k_c, k_h, k_w, v_n, v_c, v_h, v_w, y_n, y_c, y_h, y_w, l_n, l_c, l_h, l_w,
     places, height, width, height_out, width_out,
     KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr,
     DH: tl.constexpr, DW: tl.constexpr, SCALE: tl.constexpr, OUTSIDE: tl.constexpr, KIND: tl.constexpr,
     E: tl.constexpr, M: tl.constexpr, BE: tl.constexpr, BM: tl.constexpr, BLOCK: tl.constexpr,
-    SALIENT: tl.constexpr, WIDE: tl.constexpr, SUM: tl.constexpr,
-):  # fmt: skip
+    EXTRA: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr, SUM: tl.constexpr,
+):  # fmt: on
     """The result and the log-sum-exp of every window."""
+    of_q, of_k, of_v = (q_n, q_c, q_h, q_w), (k_n, k_c, k_h, k_w), (v_n, v_c, v_h, v_w)
+    of_y, of_l = (y_n, y_c, y_h, y_w), (l_n, l_c, l_h, l_w)
     image, row_out, column_out, exists = _positions(places, height_out, width_out, BLOCK, WIDE)
     group = tl.program_id(1).to(image.dtype)
     inner, outer = tl.arange(0, BE)[None, :], tl.arange(0, BM)[None, :]
-    query = _tile(query, image, row_out, column_out, group * E + inner, query_strides)
+    query = _tile(query, image, row_out, column_out, group * E + inner, of_q, 0)
     q = tl.load(query, mask=exists[:, None] & (inner < E), other=0).to(SUM)
-    key += (group * E + inner) * key_strides[1] + image[:, None] * key_strides[0]
-    value += (group * M + outer) * value_strides[1] + image[:, None] * value_strides[0]
-    if SALIENT:
-        saliency += group * saliency_strides[1] + image * saliency_strides[0]
+    if EXTRA:
+        salient = _salient(key, image, group, of_k, E, EXTRA)
+    key = _tile(key, image, 0, 0, group * E + inner, of_k, 0)
+    value = _tile(value, image, 0, 0, group * M + outer, of_v, ALIGN)
     peak = tl.full((BLOCK,), float("-inf"), SUM)
     total = tl.zeros((BLOCK,), SUM)
     sums = tl.zeros((BLOCK, BM), SUM)
@@ -113,109 +150,120 @@ def forward_kernel(
         row = row_out * SH + DH * (tap // KW - KH // 2)
         column = column_out * SW + DW * (tap % KW - KW // 2)
         inside = exists & (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        place = row * key_strides[2] + column * key_strides[3]
+        place = _at(0, row, column, of_k, 0)
         k = tl.load(key + place[:, None], mask=inside[:, None] & (inner < E), other=0).to(SUM)
         alike = tl.sum(_similarity(q, k, KIND), 1)
-        if SALIENT:
-            place = row * saliency_strides[2] + column * saliency_strides[3]
-            alike += tl.load(saliency + place, mask=inside, other=0).to(SUM)
+        if EXTRA:
+            alike += E * tl.load(salient + place, mask=inside, other=0).to(SUM)
         logit = tl.where(inside, alike * SCALE, OUTSIDE)
         logit += tl.load(prior + group * KH * KW + tap).to(SUM)
         higher = tl.maximum(peak, logit)
         fade, weight = tl.exp(peak - higher), tl.exp(logit - higher)
-        place = row * value_strides[2] + column * value_strides[3]
+        place = _at(0, row, column, of_v, ALIGN)
         v = tl.load(value + place[:, None], mask=inside[:, None] & (outer < M), other=0).to(SUM)
         sums = sums * fade[:, None] + weight[:, None] * v
         total = total * fade + weight
         peak = higher
-    out = _tile(out, image, row_out, column_out, group * M + outer, out_strides)
+    out = _tile(out, image, row_out, column_out, group * M + outer, of_y, ALIGN)
     tl.store(out, sums / total[:, None], mask=exists[:, None] & (outer < M))
-    log_total += group * total_strides[1] + _at(image, row_out, column_out, total_strides)
+    log_total += group * l_c + _at(image, row_out, column_out, of_l, 0)
     tl.store(log_total, peak + tl.log(total), mask=exists)
 
 
-@triton.jit
+# fmt: off
+@triton.jit(do_not_specialize=SIZES)
 def by_output_kernel(
-    grad, query, key, value, prior, saliency, out, log_total, mean, grad_query, grad_prior,
-    grad_strides, query_strides, key_strides, value_strides, saliency_strides, out_strides,
-    total_strides, grad_query_strides,
+    grad, query, key, value, prior, out, log_total, mean, grad_query, grad_prior,
+    dy_n, dy_c, dy_h, dy_w, q_n, q_c, q_h, q_w, k_n, k_c, k_h, k_w, v_n, v_c, v_h, v_w,
+    y_n, y_c, y_h, y_w, l_n, l_c, l_h, l_w, dq_n, dq_c, dq_h, dq_w,
     places, height, width, height_out, width_out,
     KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr,
     DH: tl.constexpr, DW: tl.constexpr, SCALE: tl.constexpr, OUTSIDE: tl.constexpr, KIND: tl.constexpr,
     E: tl.constexpr, M: tl.constexpr, BE: tl.constexpr, BM: tl.constexpr, BLOCK: tl.constexpr,
-    SALIENT: tl.constexpr, WIDE: tl.constexpr, SUM: tl.constexpr,
-):  # fmt: skip
-    """Gradient of the queries, that of the prior for each program, and <grad, out> of each window."""
+    EXTRA: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr, SUM: tl.constexpr,
+    QUERY: tl.constexpr, PRIOR: tl.constexpr,
+):  # fmt: on
+    """<grad, out> of each window, and, where wanted, gradients of the queries and, by program, the prior."""
+    of_q, of_k, of_v = (q_n, q_c, q_h, q_w), (k_n, k_c, k_h, k_w), (v_n, v_c, v_h, v_w)
+    of_y, of_l, of_dy = (y_n, y_c, y_h, y_w), (l_n, l_c, l_h, l_w), (dy_n, dy_c, dy_h, dy_w)
+    of_dq = (dq_n, dq_c, dq_h, dq_w)
     image, row_out, column_out, exists = _positions(places, height_out, width_out, BLOCK, WIDE)
     group = tl.program_id(1).to(image.dtype)
     inner, outer = tl.arange(0, BE)[None, :], tl.arange(0, BM)[None, :]
     channels = exists[:, None] & (outer < M)
-    query = _tile(query, image, row_out, column_out, group * E + inner, query_strides)
-    q = tl.load(query, mask=exists[:, None] & (inner < E), other=0).to(SUM)
-    key += (group * E + inner) * key_strides[1] + image[:, None] * key_strides[0]
-    value += (group * M + outer) * value_strides[1] + image[:, None] * value_strides[0]
-    if SALIENT:
-        saliency += group * saliency_strides[1] + image * saliency_strides[0]
-    grad = _tile(grad, image, row_out, column_out, group * M + outer, grad_strides)
+    grad = _tile(grad, image, row_out, column_out, group * M + outer, of_dy, ALIGN)
     dy = tl.load(grad, mask=channels, other=0).to(SUM)
-    out = _tile(out, image, row_out, column_out, group * M + outer, out_strides)
+    out = _tile(out, image, row_out, column_out, group * M + outer, of_y, ALIGN)
     product = tl.sum(dy * tl.load(out, mask=channels, other=0).to(SUM), 1)
-    windows = group * total_strides[1] + _at(image, row_out, column_out, total_strides)
+    windows = group * l_c + _at(image, row_out, column_out, of_l, 0)
     tl.store(mean + windows, product, mask=exists)
-    level = tl.load(log_total + windows, mask=exists, other=0)
-    sums = tl.zeros((BLOCK, BE), SUM)
-    grad_prior += (tl.program_id(0).to(image.dtype) * tl.num_programs(1) + group) * KH * KW
-    for tap in range(KH * KW):
-        row = row_out * SH + DH * (tap // KW - KH // 2)
-        column = column_out * SW + DW * (tap % KW - KW // 2)
-        inside = exists & (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        place = row * key_strides[2] + column * key_strides[3]
-        k = tl.load(key + place[:, None], mask=inside[:, None] & (inner < E), other=0).to(SUM)
-        alike = tl.sum(_similarity(q, k, KIND), 1)
-        if SALIENT:
-            place = row * saliency_strides[2] + column * saliency_strides[3]
-            alike += tl.load(saliency + place, mask=inside, other=0).to(SUM)
-        logit = tl.where(inside, alike * SCALE, OUTSIDE)
-        logit += tl.load(prior + group * KH * KW + tap).to(SUM)
-        weight = tl.where(exists, tl.exp(logit - level), 0)
-        place = row * value_strides[2] + column * value_strides[3]
-        v = tl.load(value + place[:, None], mask=inside[:, None] & (outer < M), other=0).to(SUM)
-        slope = weight * (tl.sum(dy * v, 1) - product)
-        tl.store(grad_prior + tap, tl.sum(slope, 0))
-        slope = tl.where(inside, slope * SCALE, 0)
-        sums += slope[:, None] * _slope_of_query(q, k, KIND)
-    grad_query = _tile(
-        grad_query, image, row_out, column_out, group * E + inner, grad_query_strides
-    )
-    tl.store(grad_query, sums, mask=exists[:, None] & (inner < E))
+    if QUERY or PRIOR:
+        query = _tile(query, image, row_out, column_out, group * E + inner, of_q, 0)
+        q = tl.load(query, mask=exists[:, None] & (inner < E), other=0).to(SUM)
+        if EXTRA:
+            salient = _salient(key, image, group, of_k, E, EXTRA)
+        key = _tile(key, image, 0, 0, group * E + inner, of_k, 0)
+        value = _tile(value, image, 0, 0, group * M + outer, of_v, ALIGN)
+        level = tl.load(log_total + windows, mask=exists, other=0)
+        sums = tl.zeros((BLOCK, BE), SUM)
+        program = tl.program_id(0).to(image.dtype) * tl.num_programs(1) + group
+        for tap in range(KH * KW):
+            row = row_out * SH + DH * (tap // KW - KH // 2)
+            column = column_out * SW + DW * (tap % KW - KW // 2)
+            inside = exists & (row >= 0) & (row < height) & (column >= 0) & (column < width)
+            place = _at(0, row, column, of_k, 0)
+            k = tl.load(key + place[:, None], mask=inside[:, None] & (inner < E), other=0).to(SUM)
+            alike = tl.sum(_similarity(q, k, KIND), 1)
+            if EXTRA:
+                alike += E * tl.load(salient + place, mask=inside, other=0).to(SUM)
+            logit = tl.where(inside, alike * SCALE, OUTSIDE)
+            logit += tl.load(prior + group * KH * KW + tap).to(SUM)
+            weight = tl.where(exists, tl.exp(logit - level), 0)
+            place = _at(0, row, column, of_v, ALIGN)[:, None]
+            v = tl.load(value + place, mask=inside[:, None] & (outer < M), other=0).to(SUM)
+            slope = weight * (tl.sum(dy * v, 1) - product)
+            if PRIOR:
+                tl.store(grad_prior + program * KH * KW + tap, tl.sum(slope, 0))
+            slope = tl.where(inside, slope * SCALE, 0)
+            sums += slope[:, None] * _slope_of_query(q, k, KIND)
+        if QUERY:
+            grad_query = _tile(
+                grad_query, image, row_out, column_out, group * E + inner, of_dq, 0
+            )
+            tl.store(grad_query, sums, mask=exists[:, None] & (inner < E))
 
 
-@triton.jit
+# fmt: off
+@triton.jit(do_not_specialize=SIZES)
 def by_input_kernel(
-    grad, query, key, value, prior, saliency, log_total, mean, grad_key, grad_value, grad_saliency,
-    grad_strides, query_strides, key_strides, value_strides, saliency_strides, total_strides,
-    grad_key_strides, grad_value_strides, grad_saliency_strides,
+    grad, query, key, value, prior, log_total, mean, grad_key, grad_value, grad_salient,
+    dy_n, dy_c, dy_h, dy_w, q_n, q_c, q_h, q_w, k_n, k_c, k_h, k_w, v_n, v_c, v_h, v_w,
+    l_n, l_c, l_h, l_w, dk_n, dk_c, dk_h, dk_w, dv_n, dv_c, dv_h, dv_w,
     places, height, width, height_out, width_out,
     KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr,
     DH: tl.constexpr, DW: tl.constexpr, SCALE: tl.constexpr, OUTSIDE: tl.constexpr, KIND: tl.constexpr,
     E: tl.constexpr, M: tl.constexpr, BE: tl.constexpr, BM: tl.constexpr, BLOCK: tl.constexpr,
-    SALIENT: tl.constexpr, WIDE: tl.constexpr, SUM: tl.constexpr,
-):  # fmt: skip
-    """Gradients of keys, values and saliency: for each of them, the windows that it lies in."""
+    EXTRA: tl.constexpr, ALIGN: tl.constexpr, WIDE: tl.constexpr, SUM: tl.constexpr,
+    KEY: tl.constexpr, VALUE: tl.constexpr,
+):  # fmt: on
+    """Gradients of keys, values and, (G, N, H, W), saliency: for each, the windows that it lies in."""
+    of_q, of_k, of_v = (q_n, q_c, q_h, q_w), (k_n, k_c, k_h, k_w), (v_n, v_c, v_h, v_w)
+    of_l, of_dy = (l_n, l_c, l_h, l_w), (dy_n, dy_c, dy_h, dy_w)
+    of_dk, of_dv = (dk_n, dk_c, dk_h, dk_w), (dv_n, dv_c, dv_h, dv_w)
     image, row_in, column_in, exists = _positions(places, height, width, BLOCK, WIDE)
     group = tl.program_id(1).to(image.dtype)
     inner, outer = tl.arange(0, BE)[None, :], tl.arange(0, BM)[None, :]
-    key = _tile(key, image, row_in, column_in, group * E + inner, key_strides)
-    k = tl.load(key, mask=exists[:, None] & (inner < E), other=0).to(SUM)
-    value = _tile(value, image, row_in, column_in, group * M + outer, value_strides)
-    v = tl.load(value, mask=exists[:, None] & (outer < M), other=0).to(SUM)
     salient = tl.zeros((BLOCK,), SUM)
-    if SALIENT:
-        saliency += group * saliency_strides[1] + _at(image, row_in, column_in, saliency_strides)
-        salient += tl.load(saliency, mask=exists, other=0).to(SUM)
-    query += (group * E + inner) * query_strides[1] + image[:, None] * query_strides[0]
-    grad += (group * M + outer) * grad_strides[1] + image[:, None] * grad_strides[0]
-    windows = group * total_strides[1] + image * total_strides[0]
+    if EXTRA:
+        place = _salient(key, image, group, of_k, E, EXTRA) + _at(0, row_in, column_in, of_k, 0)
+        salient += E * tl.load(place, mask=exists, other=0).to(SUM)
+    key = _tile(key, image, row_in, column_in, group * E + inner, of_k, 0)
+    k = tl.load(key, mask=exists[:, None] & (inner < E), other=0).to(SUM)
+    value = _tile(value, image, row_in, column_in, group * M + outer, of_v, ALIGN)
+    v = tl.load(value, mask=exists[:, None] & (outer < M), other=0).to(SUM)
+    query = _tile(query, image, 0, 0, group * E + inner, of_q, 0)
+    grad = _tile(grad, image, 0, 0, group * M + outer, of_dy, ALIGN)
+    windows = group * l_c + image * l_n
     sums_key = tl.zeros((BLOCK, BE), SUM)
     sums_value = tl.zeros((BLOCK, BM), SUM)
     sums_salient = tl.zeros((BLOCK,), SUM)
@@ -226,25 +274,27 @@ def by_input_kernel(
         seen = exists & (row >= 0) & (row % SH == 0) & (column >= 0) & (column % SW == 0)
         row, column = row // SH, column // SW
         seen = seen & (row < height_out) & (column < width_out)
-        place = row * query_strides[2] + column * query_strides[3]
+        place = _at(0, row, column, of_q, 0)
         q = tl.load(query + place[:, None], mask=seen[:, None] & (inner < E), other=0).to(SUM)
         logit = (tl.sum(_similarity(q, k, KIND), 1) + salient) * SCALE
         logit += tl.load(prior + group * KH * KW + tap).to(SUM)
-        place = windows + row * total_strides[2] + column * total_strides[3]
+        place = windows + _at(0, row, column, of_l, 0)
         level = tl.load(log_total + place, mask=seen, other=float("inf"))
-        product = tl.load(mean + place, mask=seen, other=0)
         weight = tl.where(seen, tl.exp(logit - level), 0)
-        place = row * grad_strides[2] + column * grad_strides[3]
-        dy = tl.load(grad + place[:, None], mask=seen[:, None] & (outer < M), other=0).to(SUM)
+        first = _at(0, row, column, of_dy, ALIGN)[:, None]
+        dy = tl.load(grad + first, mask=seen[:, None] & (outer < M), other=0).to(SUM)
         sums_value += weight[:, None] * dy
-        slope = weight * (tl.sum(dy * v, 1) - product) * SCALE
-        sums_key += slope[:, None] * _slope_of_key(q, k, KIND)
-        sums_salient += slope
-    grad_key = _tile(grad_key, image, row_in, column_in, group * E + inner, grad_key_strides)
-    tl.store(grad_key, sums_key, mask=exists[:, None] & (inner < E))
-    grad_value = _tile(grad_value, image, row_in, column_in, group * M + outer, grad_value_strides)
-    tl.store(grad_value, sums_value, mask=exists[:, None] & (outer < M))
-    if SALIENT:
-        grad_saliency += group * grad_saliency_strides[1]
-        grad_saliency += _at(image, row_in, column_in, grad_saliency_strides)
-        tl.store(grad_saliency, sums_salient, mask=exists)
+        if KEY:
+            product = tl.load(mean + place, mask=seen, other=0)
+            slope = weight * (tl.sum(dy * v, 1) - product) * SCALE
+            sums_key += slope[:, None] * _slope_of_key(q, k, KIND)
+            sums_salient += slope
+    if VALUE:
+        grad_value = _tile(grad_value, image, row_in, column_in, group * M + outer, of_dv, ALIGN)
+        tl.store(grad_value, sums_value, mask=exists[:, None] & (outer < M))
+    if KEY:
+        grad_key = _tile(grad_key, image, row_in, column_in, group * E + inner, of_dk, 0)
+        tl.store(grad_key, sums_key, mask=exists[:, None] & (inner < E))
+        if EXTRA:
+            place = (image * height + row_in) * width + column_in
+            tl.store(grad_salient + group * places + place, E * sums_salient, mask=exists)

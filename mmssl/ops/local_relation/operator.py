@@ -1,6 +1,6 @@
 """Local relation as operators of torch: compilers, exporters and autocast see one node.
 
-They take pairs, and a saliency of one channel for each group; what users call is in the package itself.
+They take pairs; what users call is in the package itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _OPTIONS = (
     "int[2] kernel_size, int groups, int[2] stride, int[2] dilation, float scale, float outside, "
     "str similarity, str implementation"
 )
-_INPUTS = "Tensor query, Tensor key, Tensor value, Tensor position_weight, Tensor? saliency"
+_INPUTS = "Tensor query, Tensor key, Tensor value, Tensor position_weight"
 
 
 def _relation(
@@ -38,29 +38,25 @@ def _relation(
 def _empty_results(
     query: Tensor, key: Tensor, value: Tensor, position_weight: Tensor, groups: int
 ) -> tuple[Tensor, Tensor]:
-    """The result, channels last where the values are, and the log-sum-exp of every window."""
-    layout = torch.contiguous_format
-    if not value.is_contiguous() and value.is_contiguous(memory_format=torch.channels_last):
-        layout = torch.channels_last
+    """The result, channels innermost where those of the values are, and the log-sum-exp of every window."""
+    # dense or not: also a part of the channels of a larger map keeps its layout
+    innermost = value.stride(1) == 1 and value.shape[1] > 1
     size = (query.shape[2], query.shape[3])
     out = torch.empty(
         (value.shape[0], value.shape[1], *size),
         dtype=value.dtype,
         device=value.device,
-        memory_format=layout,
+        memory_format=torch.channels_last if innermost else torch.contiguous_format,
     )
     dtype = sum_type(query, key, value, position_weight)
     return out, query.new_empty((query.shape[0], groups, *size), dtype=dtype)
 
 
-def _empty_gradients(
-    query: Tensor, key: Tensor, value: Tensor, position_weight: Tensor, saliency: Tensor | None
-) -> Gradients:
-    none = query.new_empty(0) if saliency is None else torch.empty_like(saliency)
-    query, key, value, position_weight = (
-        torch.empty_like(each) for each in (query, key, value, position_weight)
+def _empty_gradients(inputs: Sequence[Tensor], needs: Sequence[bool]) -> tuple[Tensor, ...]:
+    return tuple(
+        torch.empty_like(each) if need else each.new_empty(0)
+        for each, need in zip(inputs, needs, strict=True)
     )
-    return Gradients(query, key, value, none, position_weight)
 
 
 @torch.library.custom_op(
@@ -71,7 +67,6 @@ def relate(
     key: Tensor,
     value: Tensor,
     position_weight: Tensor,
-    saliency: Tensor | None,
     kernel_size: Sequence[int],
     groups: int,
     stride: Sequence[int],
@@ -85,10 +80,9 @@ def relate(
 
     Args:
         query: (N, G e, Ho, Wo).
-        key: (N, G e, H, W).
+        key: (N, G e + extra, H, W), the extra channels a saliency.
         value: (N, G m, H, W).
         position_weight: (G, kh, kw).
-        saliency: (N, G, H, W) what is added to the summed similarity of a tap, or None.
         kernel_size: kh, kw.
         groups: G.
         stride: Vertical and horizontal.
@@ -108,7 +102,7 @@ def relate(
         from mmssl.ops.local_relation.triton import forward_triton as forward
     if out.numel():
         with torch.cuda.device_of(out):  # kernels start on the current device
-            forward(query, key, value, position_weight, saliency, relation, out, log_total)
+            forward(query, key, value, position_weight, relation, out, log_total)
     return out, log_total
 
 
@@ -118,7 +112,6 @@ def _(
     key: Tensor,
     value: Tensor,
     position_weight: Tensor,
-    saliency: Tensor | None,
     kernel_size: Sequence[int],
     groups: int,
     *options: Any,
@@ -130,8 +123,8 @@ def _(
     "mmssl::local_relation_backward",
     mutates_args=(),
     schema=(
-        f"(Tensor grad, {_INPUTS}, Tensor out, Tensor log_total, {_OPTIONS}) -> "
-        "(Tensor, Tensor, Tensor, Tensor, Tensor)"
+        f"(Tensor grad, {_INPUTS}, Tensor out, Tensor log_total, {_OPTIONS}, bool[4] needs) -> "
+        "(Tensor, Tensor, Tensor, Tensor)"
     ),
 )
 def relate_backward(
@@ -140,7 +133,6 @@ def relate_backward(
     key: Tensor,
     value: Tensor,
     position_weight: Tensor,
-    saliency: Tensor | None,
     out: Tensor,
     log_total: Tensor,
     kernel_size: Sequence[int],
@@ -151,8 +143,9 @@ def relate_backward(
     outside: float,
     similarity: str,
     implementation: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of the inputs of `relate`, those of the saliency fourth; see there for the arguments.
+    needs: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of the inputs of `relate`, see there for the arguments.
 
     Args:
         grad: (N, G m, Ho, Wo) gradient of the result.
@@ -160,7 +153,6 @@ def relate_backward(
         key: As for `relate`.
         value: As for `relate`.
         position_weight: As for `relate`.
-        saliency: As for `relate`.
         out: (N, G m, Ho, Wo) its result.
         log_total: (N, G, Ho, Wo) its log-sum-exp.
         kernel_size: As for `relate`.
@@ -171,23 +163,24 @@ def relate_backward(
         outside: As for `relate`.
         similarity: As for `relate`.
         implementation: As for `relate`.
+        needs: Which of the four are wanted.
 
     Returns:
-        Gradients in the shapes and types of the inputs; an empty tensor where there is no saliency.
+        Gradients in the shapes and types of the four inputs; an empty tensor where none is wanted.
     """
     relation = _relation(kernel_size, groups, stride, dilation, scale, outside, similarity)
-    into = _empty_gradients(query, key, value, position_weight, saliency)
+    inputs = (query, key, value, position_weight)
+    grads = _empty_gradients(inputs, needs)
     backward = backward_shifted
     if implementation == "triton":
         from mmssl.ops.local_relation.triton import backward_triton as backward
     if out.numel():
+        into = Gradients(*(each if need else None for each, need in zip(grads, needs, strict=True)))
         with torch.cuda.device_of(out):
-            backward(
-                grad, query, key, value, position_weight, saliency, out, log_total, relation, into
-            )
+            backward(grad, *inputs, out, log_total, relation, into)
     else:
-        into.position_weight.zero_()
-    return into.query, into.key, into.value, into.saliency, into.position_weight
+        grads[3].zero_()
+    return grads[0], grads[1], grads[2], grads[3]
 
 
 @relate_backward.register_fake
@@ -197,24 +190,22 @@ def _(
     key: Tensor,
     value: Tensor,
     position_weight: Tensor,
-    saliency: Tensor | None,
     *options: Any,
 ) -> tuple[Tensor, ...]:
-    return tuple(_empty_gradients(query, key, value, position_weight, saliency))
+    return _empty_gradients((query, key, value, position_weight), options[-1])
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs[:5], *output)
+    ctx.save_for_backward(*inputs[:4], *output)
     ctx.mark_non_differentiable(output[1])
-    ctx.options = inputs[5:]
+    ctx.options = inputs[4:]
 
 
 def _differentiate(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    *inputs, out, log_total = ctx.saved_tensors
-    grads = Gradients(*relate_backward(grad, *inputs, out, log_total, *ctx.options))
-    saliency = None if inputs[4] is None else grads.saliency
-    first = (grads.query, grads.key, grads.value, grads.position_weight, saliency)
-    return (*first, *(None for _ in ctx.options))
+    needs = ctx.needs_input_grad[:4]
+    grads = relate_backward(grad, *ctx.saved_tensors, *ctx.options, needs)
+    wanted = (each if need else None for each, need in zip(grads, needs, strict=True))
+    return (*wanted, *(None for _ in ctx.options))
 
 
 def _refuse(ctx: Any, *grads: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -24,21 +25,38 @@ class Relation(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Where a backward pass writes; each has the layout of the input of its name.
+    """Where a backward pass writes; each has the shape of the input of its name, or is None: not wanted.
 
     Attributes:
         query: Of the queries.
-        key: Of the keys.
+        key: Of the keys, saliency included.
         value: Of the values.
-        saliency: Of the saliency; without elements where there is none.
         position_weight: Of the prior.
     """
 
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    saliency: Tensor
-    position_weight: Tensor
+    query: Tensor | None
+    key: Tensor | None
+    value: Tensor | None
+    position_weight: Tensor | None
+
+    def any_of_logits(self) -> bool:
+        """Whether one is wanted that goes through the logits."""
+        return any(each is not None for each in (self.query, self.key, self.position_weight))
+
+
+def saliency_readers(groups: int, extra: int) -> list[slice]:
+    """Which groups read each of the `extra` channels of saliency; group g reads floor(g extra / groups).
+
+    Args:
+        groups: Groups of channels.
+        extra: Channels of saliency.
+
+    Example:
+        >>> saliency_readers(4, 2)
+        [slice(0, 2, None), slice(2, 4, None)]
+    """
+    first = [-(-channel * groups // extra) for channel in range(extra + 1)]
+    return [slice(*ends) for ends in pairwise(first)]
 
 
 def sum_type(*tensors: Tensor) -> torch.dtype:

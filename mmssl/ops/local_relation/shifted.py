@@ -8,10 +8,12 @@ consists of long runs of memory, also where it is 7x7.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from mmssl.ops.local_relation.relation import Gradients, Relation, sum_type
+from mmssl.ops.local_relation.relation import Gradients, Relation, saliency_readers, sum_type
 from mmssl.ops.local_relation.similarity import similarity as similarity_of
 from mmssl.ops.local_relation.similarity import similarity_slopes
 from mmssl.ops.local_relation.taps import Tap, window_taps
@@ -49,7 +51,7 @@ class _Logits:
     Args:
         query: (e, Ho, Wo, n G).
         key: (e, H, W, n G).
-        saliency: (1, H, W, n G) or None.
+        saliency: (1, H, W, n G) what is added to the summed similarity, or None.
         position_weight: (taps, n G).
         relation: See `Relation`.
     """
@@ -110,6 +112,37 @@ def _dot(left: Tensor, right: Tensor) -> Tensor:
     return total
 
 
+class _Sums(NamedTuple):
+    """Gradients as they are added up, in the layouts of `_Logits`; None where none is wanted."""
+
+    query: Tensor | None
+    key: Tensor | None
+    value: Tensor | None
+    saliency: Tensor | None
+    position_weight: Tensor | None
+
+
+def _zeros(logits: _Logits, values: Tensor, into: Gradients) -> _Sums:
+    """Where the gradients are added that `into` asks for."""
+    salient = into.key is not None and logits.saliency is not None
+    return _Sums(
+        torch.zeros_like(logits.query) if into.query is not None else None,
+        torch.zeros_like(logits.key) if into.key is not None else None,
+        torch.zeros_like(values) if into.value is not None else None,
+        torch.zeros_like(values[:1]) if salient else None,
+        torch.zeros_like(logits.position_weight) if into.position_weight is not None else None,
+    )
+
+
+def _spread_values(
+    logits: _Logits, grad: Tensor, log_total: Tensor, taps: list[Tap], total: Tensor
+) -> None:
+    """Add the gradient of the values to `total` where no other is wanted."""
+    for tap in taps:
+        weights = _exp(logits.seen(tap).sub_(log_total[tap.here]))
+        total[tap.there].addcmul_(weights, grad[tap.here])
+
+
 def _spread(
     logits: _Logits,
     values: Tensor,
@@ -117,9 +150,9 @@ def _spread(
     log_total: Tensor,
     mean: Tensor,
     taps: list[Tap],
-    into: Gradients,
+    into: _Sums,
 ) -> None:
-    """Add the gradients of all inputs.
+    """Add the gradients that are wanted.
 
     With a the weights and y the output, dl = a (<grad, v> - <grad, y>) is the gradient of a logit.
 
@@ -136,19 +169,25 @@ def _spread(
     for tap in taps:
         here, there = tap.here, tap.there
         weights = _exp(logits.seen(tap).sub_(log_total[here]))
-        into.value[there].addcmul_(weights, grad[here])
+        if into.value is not None:
+            into.value[there].addcmul_(weights, grad[here])
         slope = _dot(grad[here], values[there]).sub_(mean[here]).mul_(weights)
-        into.position_weight[tap.number] += slope.sum((0, 1))
-        for box in tap.missing:
-            lost = _exp(logits.unseen(tap) - log_total[box]).mul_(mean[box])
-            into.position_weight[tap.number] -= lost.sum((0, 1))
+        if into.position_weight is not None:
+            into.position_weight[tap.number] += slope.sum((0, 1))
+            for box in tap.missing:
+                lost = _exp(logits.unseen(tap) - log_total[box]).mul_(mean[box])
+                into.position_weight[tap.number] -= lost.sum((0, 1))
+        if into.query is None and into.key is None:
+            continue
         slope = slope.mul_(relation.scale)
         by_query, by_key = similarity_slopes(
             relation.similarity, logits.query[here], logits.key[there]
         )
-        into.query[here].addcmul_(slope, by_query)
-        into.key[there].addcmul_(slope, by_key)
-        if logits.saliency is not None:
+        if into.query is not None:
+            into.query[here].addcmul_(slope, by_query)
+        if into.key is not None:
+            into.key[there].addcmul_(slope, by_key)
+        if into.saliency is not None:
             into.saliency[there] += slope
 
 
@@ -160,18 +199,20 @@ def _logits_of(
     part: slice,
     query: Tensor,
     key: Tensor,
-    saliency: Tensor | None,
     position_weight: Tensor,
     relation: Relation,
     dtype: torch.dtype,
 ) -> _Logits:
-    queries = _positions_first(query[part], relation.groups, dtype)
-    weights = position_weight.to(dtype).flatten(1).t().repeat(1, query[part].shape[0])
+    groups, channels = relation.groups, query.shape[1]
+    extra, saliency = key.shape[1] - channels, None
+    if extra:
+        chosen = [channels + group * extra // groups for group in range(groups)]
+        saliency = _positions_first(key[part, chosen], groups, dtype).mul_(channels // groups)
     return _Logits(
-        queries,
-        _positions_first(key[part], relation.groups, dtype),
-        None if saliency is None else _positions_first(saliency[part], relation.groups, dtype),
-        weights,
+        _positions_first(query[part], groups, dtype),
+        _positions_first(key[part, :channels], groups, dtype),
+        saliency,
+        position_weight.to(dtype).flatten(1).t().repeat(1, query[part].shape[0]),
         relation,
     )
 
@@ -181,7 +222,6 @@ def forward_shifted(
     key: Tensor,
     value: Tensor,
     position_weight: Tensor,
-    saliency: Tensor | None,
     relation: Relation,
     out: Tensor,
     log_total: Tensor,
@@ -190,10 +230,9 @@ def forward_shifted(
 
     Args:
         query: (N, G e, Ho, Wo).
-        key: (N, G e, H, W).
+        key: (N, G e + extra, H, W), the extra channels a saliency.
         value: (N, G m, H, W).
         position_weight: (G, kh, kw).
-        saliency: (N, G, H, W) what is added to the summed similarity of a tap, or None.
         relation: See `Relation`.
         out: (N, G m, Ho, Wo) for the result.
         log_total: (N, G, Ho, Wo) for the log-sum-exp.
@@ -201,7 +240,7 @@ def forward_shifted(
     dtype = sum_type(query, key, value, position_weight)
     taps = _taps(query, key, relation)
     for part in _chunks(value):
-        logits = _logits_of(part, query, key, saliency, position_weight, relation, dtype)
+        logits = _logits_of(part, query, key, position_weight, relation, dtype)
         values = _positions_first(value[part], relation.groups, dtype)
         sums, totals = _aggregate(logits, values, taps)
         _into(out[part], sums, relation.groups)
@@ -219,47 +258,57 @@ def backward_shifted(
     key: Tensor,
     value: Tensor,
     position_weight: Tensor,
-    saliency: Tensor | None,
     out: Tensor,
     log_total: Tensor,
     relation: Relation,
     into: Gradients,
 ) -> None:
-    """Write the gradients of all inputs.
+    """Write the gradients that are wanted.
 
     Args:
         grad: (N, G m, Ho, Wo) gradient of the result.
-        query: As in the forward pass, like all up to `saliency`.
+        query: As in the forward pass, like all up to `position_weight`.
         key: See above.
         value: See above.
         position_weight: See above.
-        saliency: See above.
         out: The result of the forward pass.
         log_total: Its log-sum-exp.
         relation: See `Relation`.
-        into: Gradients to write, in the shapes of the inputs; `saliency` may be empty.
+        into: Gradients to write.
     """
     dtype, groups = sum_type(query, key, value, position_weight), relation.groups
     taps = _taps(query, key, relation)
     by_position = position_weight.new_zeros((len(taps), groups), dtype=dtype)
     for part in _chunks(value):
-        logits = _logits_of(part, query, key, saliency, position_weight, relation, dtype)
+        logits = _logits_of(part, query, key, position_weight, relation, dtype)
         values = _positions_first(value[part], groups, dtype)
         grads = _positions_first(grad[part], groups, dtype)
-        mean = _dot(grads, _positions_first(out[part], groups, dtype))
         totals = _positions_first(log_total[part], groups, dtype)[0]
-        sums = Gradients(
-            torch.zeros_like(logits.query),
-            torch.zeros_like(logits.key),
-            torch.zeros_like(values),
-            torch.zeros_like(values[:1]) if saliency is not None else values.new_zeros(0),
-            torch.zeros_like(logits.position_weight),
-        )
-        _spread(logits, values, grads, totals, mean, taps, sums)
-        _into(into.query[part], sums.query, groups)
-        _into(into.key[part], sums.key, groups)
-        _into(into.value[part], sums.value, groups)
-        if saliency is not None:
-            _into(into.saliency[part], sums.saliency, groups)
-        by_position += sums.position_weight.unflatten(1, (-1, groups)).sum(1)
-    into.position_weight.copy_(by_position.t().view_as(into.position_weight))
+        sums = _zeros(logits, values, into)
+        if into.any_of_logits():
+            mean = _dot(grads, _positions_first(out[part], groups, dtype))
+            _spread(logits, values, grads, totals, mean, taps, sums)
+        elif sums.value is not None:
+            _spread_values(logits, grads, totals, taps, sums.value)
+        if into.query is not None and sums.query is not None:
+            _into(into.query[part], sums.query, groups)
+        if into.value is not None and sums.value is not None:
+            _into(into.value[part], sums.value, groups)
+        if into.key is not None:
+            _write_keys(into.key[part], sums, query.shape[1], groups)
+        if sums.position_weight is not None:
+            by_position += sums.position_weight.unflatten(1, (-1, groups)).sum(1)
+    if into.position_weight is not None:
+        into.position_weight.copy_(by_position.t().view_as(into.position_weight))
+
+
+def _write_keys(key: Tensor, sums: _Sums, channels: int, groups: int) -> None:
+    """Write the gradient of keys (n, Ck, H, W), of which `channels` are no saliency."""
+    if sums.key is not None:
+        _into(key[:, :channels], sums.key, groups)
+    if sums.saliency is not None:
+        # a saliency counts once for each channel of its group
+        by_group = sums.saliency[0].mul_(channels // groups).unflatten(2, (-1, groups))
+        readers = saliency_readers(groups, key.shape[1] - channels)
+        for channel, those in enumerate(readers, channels):
+            key[:, channel] = by_group[..., those].sum(3).permute(2, 0, 1)

@@ -7,6 +7,7 @@ repeat bit by bit. Sums are in float32, in float64 for float64.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,7 +16,12 @@ import triton.language as tl
 from torch import Tensor
 
 from mmssl.ops.local_relation.kernels import by_input_kernel, by_output_kernel, forward_kernel
-from mmssl.ops.local_relation.relation import Gradients, Relation, sum_type
+from mmssl.ops.local_relation.relation import (
+    Gradients,
+    Relation,
+    saliency_readers,
+    sum_type,
+)
 from mmssl.ops.local_relation.similarity import SIMILARITIES
 
 MAX_OFFSET = 2**31 - 1
@@ -31,8 +37,16 @@ def _reaches_far(*tensors: Tensor) -> bool:
     )
 
 
+def _alignment(*maps: Tensor) -> int:
+    """How many channels of all `maps` can be read at once where channels are innermost, 0 elsewhere."""
+    if any(each.stride(1) != 1 for each in maps):
+        return 0
+    steps = (each.stride(axis) for each in maps for axis in (0, 2, 3))
+    return math.gcd(16 // min(each.element_size() for each in maps), *steps)
+
+
 def _options(
-    query: Tensor, value: Tensor, relation: Relation, dtype: torch.dtype
+    query: Tensor, key: Tensor, value: Tensor, relation: Relation, dtype: torch.dtype
 ) -> dict[str, Any]:
     """What the kernels are compiled for."""
     inner, outer = query.shape[1] // relation.groups, value.shape[1] // relation.groups
@@ -42,11 +56,20 @@ def _options(
         SH=relation.stride[0], SW=relation.stride[1],
         DH=relation.dilation[0], DW=relation.dilation[1],
         SCALE=relation.scale, OUTSIDE=relation.outside, KIND=SIMILARITIES.index(relation.similarity),
-        E=inner, M=outer, BE=rounded[0], BM=rounded[1],
+        E=inner, M=outer, BE=rounded[0], BM=rounded[1], EXTRA=key.shape[1] - query.shape[1],
         # some 16 sums for each thread of four warps
         BLOCK=max(min(2048 // max(rounded), 128), 16),
         SUM=tl.float64 if dtype == torch.float64 else tl.float32,
     )  # fmt: skip
+
+
+def _steps(*tensors: Tensor, unit: int = 1) -> list[int]:
+    """Strides in units of `unit` numbers, or as they are where it is 0."""
+    return [step // max(unit, 1) for each in tensors for step in each.stride()]
+
+
+def _sizes(places: Tensor, key: Tensor, query: Tensor) -> tuple[int, ...]:
+    return places.shape[0] * places.shape[2] * places.shape[3], *key.shape[2:], *query.shape[2:]
 
 
 def forward_triton(
@@ -54,21 +77,19 @@ def forward_triton(
     key: Tensor,
     value: Tensor,
     position_weight: Tensor,
-    saliency: Tensor | None,
     relation: Relation,
     out: Tensor,
     log_total: Tensor,
 ) -> None:
     """`forward_shifted` by a kernel; same arguments."""
-    options = _options(query, value, relation, sum_type(query, key, value, position_weight))
-    places = out.shape[0] * out.shape[2] * out.shape[3]
-    salient = key if saliency is None else saliency
-    tensors = (query, key, value, salient, out, log_total)
-    forward_kernel[(triton.cdiv(places, options["BLOCK"]), relation.groups)](
-        query, key, value, position_weight.contiguous(), salient, out, log_total,
-        *(each.stride() for each in tensors),
-        places, *key.shape[2:], *query.shape[2:],
-        **options, SALIENT=saliency is not None, WIDE=_reaches_far(*tensors),
+    options = _options(query, key, value, relation, sum_type(query, key, value, position_weight))
+    sizes = _sizes(out, key, query)
+    tensors = (query, key, value, out, log_total)
+    align = _alignment(value, out)
+    forward_kernel[(triton.cdiv(sizes[0], options["BLOCK"]), relation.groups)](
+        query, key, value, position_weight.contiguous(), out, log_total,
+        *_steps(query, key), *_steps(value, out, unit=align), *_steps(log_total), *sizes,
+        **options, ALIGN=align, WIDE=_reaches_far(*tensors),
     )  # fmt: skip
 
 
@@ -78,34 +99,79 @@ def backward_triton(
     key: Tensor,
     value: Tensor,
     position_weight: Tensor,
-    saliency: Tensor | None,
     out: Tensor,
     log_total: Tensor,
     relation: Relation,
     into: Gradients,
 ) -> None:
     """`backward_shifted` by two kernels; same arguments."""
-    options = _options(query, value, relation, log_total.dtype)
-    salient, grad_salient = (key, into.key) if saliency is None else (saliency, into.saliency)
-    seen = (grad, query, key, value, salient)
-    options |= dict(
-        SALIENT=saliency is not None,
-        WIDE=_reaches_far(*seen, out, log_total, into.query, into.key, into.value, grad_salient),
-    )
-    sizes = (*key.shape[2:], *query.shape[2:])
-    prior, mean = position_weight.contiguous(), torch.empty_like(log_total)
-    places = out.shape[0] * out.shape[2] * out.shape[3]
-    programs = triton.cdiv(places, options["BLOCK"])
-    by_program = log_total.new_empty((programs, *position_weight.shape))
-    tensors = (*seen, out, log_total, into.query)
-    by_output_kernel[(programs, relation.groups)](
-        grad, query, key, value, prior, salient, out, log_total, mean, into.query, by_program,
-        *(each.stride() for each in tensors), places, *sizes, **options,
+    seen, prior = (grad, query, key, value), position_weight.contiguous()
+    options = _options(query, key, value, relation, log_total.dtype)
+    mean = log_total
+    if into.any_of_logits():
+        mean = torch.empty_like(log_total)
+        _by_output(seen, prior, out, log_total, mean, options, into)
+    if into.key is not None or into.value is not None:
+        _by_input(seen, prior, log_total, mean, options, into)
+
+
+def _by_output(
+    seen: tuple[Tensor, Tensor, Tensor, Tensor],
+    prior: Tensor,
+    out: Tensor,
+    log_total: Tensor,
+    mean: Tensor,
+    options: dict[str, Any],
+    into: Gradients,
+) -> None:
+    """Write `mean`, and what is wanted of the gradients of the queries and the prior."""
+    grad, query, key, value = seen
+    # what is not wanted is not touched: any tensor stands for it
+    grad_query = query if into.query is None else into.query
+    sizes = _sizes(out, key, query)
+    programs = triton.cdiv(sizes[0], options["BLOCK"])
+    by_program = mean
+    if into.position_weight is not None:
+        by_program = mean.new_empty((programs, *prior.shape))
+    tensors = (*seen, out, log_total, grad_query)
+    align = _alignment(grad, value, out)
+    by_output_kernel[(programs, prior.shape[0])](
+        grad, query, key, value, prior, out, log_total, mean, grad_query, by_program,
+        *_steps(grad, unit=align), *_steps(query, key), *_steps(value, out, unit=align),
+        *_steps(log_total, grad_query), *sizes,
+        **options, ALIGN=align, WIDE=_reaches_far(*tensors, by_program),
+        QUERY=into.query is not None, PRIOR=into.position_weight is not None,
     )  # fmt: skip
-    into.position_weight.copy_(by_program.sum(0))
-    changed = (*seen, log_total, into.key, into.value, grad_salient)
-    places = key.shape[0] * key.shape[2] * key.shape[3]
-    by_input_kernel[(triton.cdiv(places, options["BLOCK"]), relation.groups)](
-        grad, query, key, value, prior, salient, log_total, mean, into.key, into.value, grad_salient,
-        *(each.stride() for each in changed), places, *sizes, **options,
+    if into.position_weight is not None:
+        into.position_weight.copy_(by_program.sum(0))
+
+
+def _by_input(
+    seen: tuple[Tensor, Tensor, Tensor, Tensor],
+    prior: Tensor,
+    log_total: Tensor,
+    mean: Tensor,
+    options: dict[str, Any],
+    into: Gradients,
+) -> None:
+    """Write what is wanted of the gradients of keys and values."""
+    grad, query, key, value = seen
+    grad_key = key if into.key is None else into.key
+    grad_value = value if into.value is None else into.value
+    groups, extra = prior.shape[0], options["EXTRA"]
+    by_group = mean
+    if extra and into.key is not None:
+        by_group = mean.new_empty((groups, key.shape[0], *key.shape[2:]))
+    sizes = _sizes(key, key, query)
+    tensors = (*seen, log_total, grad_key, grad_value)
+    align = _alignment(grad, value, grad_value)
+    by_input_kernel[(triton.cdiv(sizes[0], options["BLOCK"]), groups)](
+        grad, query, key, value, prior, log_total, mean, grad_key, grad_value, by_group,
+        *_steps(grad, unit=align), *_steps(query, key), *_steps(value, unit=align),
+        *_steps(log_total, grad_key), *_steps(grad_value, unit=align), *sizes,
+        **options, ALIGN=align, WIDE=_reaches_far(*tensors, by_group),
+        KEY=into.key is not None, VALUE=into.value is not None,
     )  # fmt: skip
+    if extra and into.key is not None:
+        for channel, readers in enumerate(saliency_readers(groups, extra), query.shape[1]):
+            into.key[:, channel] = by_group[readers].sum(0)
