@@ -5,7 +5,8 @@
     python tools/benchmarks/local_relation.py --stage 3 --out stage3.json
     python tools/benchmarks/local_relation.py --device cuda              # kernels, by type and layout
 
-On a CPU each run has a process of its own, whose additional peak memory counts. On a GPU kernels are checked
+On a CPU each run has a process of its own, whose processor time (not that of others beside it) and additional
+peak memory count. On a GPU kernels are checked
 against the formula first; GB/s are those of the bytes that have to be moved at least (inputs and results
 once; in the backward pass also the result and the log-sum-exp), beside those of a copy on the same device.
 """
@@ -91,17 +92,17 @@ def relate(implementation: str, leaves: list[Tensor], groups: int) -> Tensor:
 
 
 def measure(implementation: str, args: argparse.Namespace) -> dict[str, float]:
-    """Seconds and additional bytes of one forward and backward pass, and sums to compare."""
+    """Seconds of the processor and additional bytes of one forward and backward pass, and sums to compare."""
     device = torch.device(args.device)
     *leaves, grad = inputs(args.stage, args.images, args.device, torch.float32)
     groups = STAGES[args.stage][0]
 
     def step(images: int) -> tuple[float, float]:
-        start = time.perf_counter()
+        start = time.process_time()
         part = [each[:images] for each in leaves[:3]]
         out = relate(implementation, [*part, leaves[3]], groups)
         out.backward(grad[:images])
-        return time.perf_counter() - start, float(out.detach().double().square().sum())
+        return time.process_time() - start, float(out.detach().double().square().sum())
 
     step(1)  # libraries load
     for each in leaves:
