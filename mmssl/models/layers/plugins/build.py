@@ -77,6 +77,12 @@ def reset_plugin(plugin: nn.Module) -> None:
         last = plugin.conv_out.norm if plugin.conv_out.with_norm else plugin.conv_out.conv
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
+        # with sub-sampling phi and g are a convolution and a pooling; theta and phi are not in every mode
+        for name in ("g", "theta", "phi"):
+            for each in getattr(plugin, name, nn.Identity()).modules():
+                if isinstance(each, nn.Conv2d):
+                    nn.init.normal_(each.weight, std=0.01)
+                    nn.init.zeros_(each.bias)
         return
     for method in ("init_weights", "reset_parameters"):
         if hasattr(plugin, method):
