@@ -11,11 +11,12 @@ from mmengine.config import Config
 
 from mmssl.convert.config_text import read_config_text
 from mmssl.convert.convert_file import convert_file
+from mmssl.convert.export import export_backbone
 from mmssl.convert.key_map import check_complete
 from mmssl.convert.load_algorithm import load_algorithm
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.name_layouts import name_layouts
-from mmssl.convert.official.backbone_configs import backbone_config
+from mmssl.convert.official.backbone_configs import backbone_config, backbone_guesses
 from mmssl.convert.official.backbones import backbone_from_official, backbone_to_official
 from mmssl.convert.official.cotnet import cotnet_from_official, cotnet_to_official
 from mmssl.convert.official.cotnet_classifier import from_official, to_official
@@ -280,6 +281,73 @@ def test_equivalence_backbone_of_any_method():
 
 def test_state_an_official_file_tells_its_network():
     """So that it is exported as it is."""
-    file = to_official(random(MODELS.build(classifier())).state_dict())
-    told = told_config(file)
-    assert told is not None and cotnet_arch(told["backbone"]["arch"]) == cotnet_arch(COT)
+    for constructor in ("cotnet50", "se_cotnetd_152"):
+        told = told_config(dict(state_dict_ema=listed(constructor)))
+        assert told is not None and told["backbone"]["arch"] == ARCH[constructor]
+    with torch.device("meta"):
+        static = official(CoTNet("50", fusion="static"))
+    told = told_config(static)
+    assert told is not None and told["backbone"]["fusion"] == "static"
+
+
+def official(network: CoTNet) -> dict[str, torch.Tensor]:
+    """A classifier's file of this backbone."""
+    fc = {"fc.weight": torch.zeros(5, network.out_channels[-1]), "fc.bias": torch.zeros(5)}
+    return cotnet_to_official(network.state_dict()) | fc
+
+
+@pytest.mark.parametrize(
+    ("options", "guess"),
+    [
+        (dict(arch="50", fusion="dynamic"), "backbone.fusion='sum'"),
+        (dict(arch="50", fusion="sum"), "backbone.fusion='sum'"),
+        (dict(arch=HYBRID | dict(blur=True)), "backbone.arch.blur=False"),
+        (dict(arch=COT), "backbone.arch.blur=False"),
+    ],
+)
+def test_raises_weights_that_do_not_tell_their_network(options, guess, tmp_path):
+    """No network is rebuilt silently that could be another one: its user names it."""
+    if options["arch"] == "50":
+        options = options | dict(arch=dict(COT, depths=(1, 1, 1, 1)))
+    torch.save(official(CoTNet(**options)), tmp_path / "theirs.pth")
+    assert told_config(torch.load(tmp_path / "theirs.pth", weights_only=True)) is None
+    lines = convert_file(tmp_path / "theirs.pth", tmp_path / "ours.pth")
+    assert any(guess in line and "--config" in line for line in lines)
+    with pytest.raises(ValueError, match="published structure and fusion.*--from-config"):
+        export_backbone(tmp_path / "theirs.pth", tmp_path / "out.pth", to="mmdet")
+    with torch.device("meta"):
+        published = official(CoTNet("50", fusion="dynamic"))
+    assert told_config(published) is None
+    in_care = {f"backbone.{key}": v for key, v in published.items()}
+    assert "fusion" in backbone_guesses(in_care)
+
+
+def test_state_averaged_weights_alone_are_the_network(tmp_path):
+    theirs = official(random(CoTNet(COT)))
+    for name in ("state_dict_ema", "model"):
+        torch.save({name: theirs}, tmp_path / "theirs.pth")
+        lines = convert_file(tmp_path / "theirs.pth", tmp_path / "ours.pth")
+        assert "ImageClassifier from the layout of cotnet" in lines[0]
+        assert any("head.dropout=0.25, label_smoothing=0.1, batch_mix=" in line for line in lines)
+        ours = torch.load(tmp_path / "ours.pth", weights_only=True)["state_dict"]
+        assert not any(key.startswith("twin.") for key in ours)
+        assert torch.equal(ours["backbone.bn1.weight"], theirs["bn1.weight"])
+
+
+def test_raises_files_without_classifier(tmp_path):
+    without = {k: v for k, v in official(CoTNet(COT)).items() if not k.startswith("fc.")}
+    for file in (dict(state_dict=without), dict(model=without), dict(state_dict={})):
+        with pytest.raises(ValueError, match=r"holds no classifier fc\.\*.*PretrainedBackbone"):
+            from_official(file)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_raises_files_of_the_detection_repository(name, tmp_path):
+    theirs = cotnet_to_official(CoTNet(TINY[name], out_indices=(1,)).state_dict(), detectron=True)
+    torch.save(
+        dict(model={f"backbone.bottom_up.{k}": v for k, v in theirs.items()}), tmp_path / "d.pth"
+    )
+    with pytest.raises(
+        ValueError, match="detection repository.*export_backbone.py with --from-config"
+    ):
+        convert_file(tmp_path / "d.pth", tmp_path / "ours.pth")

@@ -223,6 +223,7 @@ def test_values_one_image_without_a_pooled_norm():
         (lambda: CoTLayer(24, key_groups=5), "key_groups to divide"),
         (lambda: CoXtLayer(24), "got 16"),
         (lambda: CoTLayer(16, 4), "kernel_size must be odd"),
+        (lambda: SEConv(16, 4), "kernel_size must be odd.*got 4"),
         (lambda: CoTLayer(16, fusion="mean"), "one of se, sum, dynamic, static, got 'mean'"),
         (lambda: WindowedSelfAttention(20), "head_dim=8 must divide the 20"),
         (lambda: WindowedSelfAttention(16, 4), "odd, got 4 and 1"),

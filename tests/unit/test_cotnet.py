@@ -323,12 +323,38 @@ def test_state_arguments_reach_their_layers():
         (dict(arch=COT, strides=(1, 2, 3, 1)), "1 or 2, got 3"),
         (dict(arch=COT, strides=(1, 2)), "one entry for each stage"),
         (dict(arch=COT, fusion="mean"), "got 'mean'"),
+        (dict(arch=TINY["conv"], fusion="dynmaic"), "fusion must be one of se.*got 'dynmaic'"),
+        (dict(arch=dict(depths=3)), "arch.depths must have a positive number.*got 3"),
+        (dict(arch=dict(COT, planes=(8, 8, 16, 0))), "arch.planes"),
+        (dict(arch=COT, drop_path_rate=-0.2), "below 1, got -0.2"),
+        (dict(arch=COT, drop_path_rate=1.0), "drop_path_rate"),
         (dict(arch=dict(COT, planes=(4,) * 4)), "A CoT layer of 4 channels"),
     ],
 )
 def test_raises(arguments, message):
     with pytest.raises(ValueError, match=message):
         CoTNet(**arguments)
+
+
+def test_raises_one_number_for_a_sequence():
+    for options in (dict(out_indices=1), dict(strides=2), dict(dilations=2)):
+        with pytest.raises(TypeError, match=f"{next(iter(options))} must be a list or tuple"):
+            CoTNet(COT, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [({}, (16, 32)), (dict(out_indices=(2,)), (32, 8)), (dict(output_stride=8), (32, 4))],
+)
+def test_raises_images_too_small_for_a_blur(options, size):
+    """One more row or column is enough."""
+    network = tiny("blur", **options).eval()
+    with pytest.raises(
+        ValueError, match=rf"more than {min(size)} pixels.*got {size[0]} x {size[1]}"
+    ):
+        network(torch.randn(1, 3, *size))
+    assert network(torch.randn(1, 3, *(max(n, min(size) + 1) for n in size)))[-1].isfinite().all()
+    assert tiny("d").eval()(torch.randn(1, 3, 5, 3))[-1].shape[2:] == (1, 1)
 
 
 @pytest.mark.parametrize(

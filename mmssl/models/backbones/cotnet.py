@@ -143,10 +143,10 @@ class CoTNet(BaseModule):
         norm_cfg = norm_cfg or dict(type="BN")
         stem_stride = 4 if self.arch.stem == "conv7" else 2
         strides, dilations = _steps(self.arch, stem_stride, output_stride, strides, dilations)
-        _check_options(drop_path_rate, fusion)
         check_stages(
             dict(depths=self.arch.depths, strides=strides, dilations=dilations), out_indices
         )
+        _check_options(drop_path_rate, fusion, strides)
         _warn_of_idle(self.arch, output_stride, dilations, dilate_mixer=dilate_mixer, fusion=fusion)
         self.out_indices = tuple(out_indices)
         check_frozen_stages(frozen_stages, self.out_indices)
@@ -291,7 +291,10 @@ class CoTNet(BaseModule):
         return tuple(maps)
 
 
-def _check_options(drop_path_rate: float, fusion: str) -> None:
+def _check_options(drop_path_rate: float, fusion: str, strides: Sequence[int]) -> None:
+    wrong = [stride for stride in strides if stride not in (1, 2)]
+    if wrong:
+        raise ValueError(f"strides must be 1 or 2, got {wrong[0]!r}.")
     if not 0 <= drop_path_rate < 1:
         raise ValueError(f"drop_path_rate must be at least 0 and below 1, got {drop_path_rate!r}.")
     if fusion not in get_args(Fusion):
@@ -318,10 +321,7 @@ def _steps(
             )
         return _within(arch.strides, stem_stride, output_stride)
     strides = arch.strides if strides is None else strides
-    wrong = [stride for stride in strides if stride not in (1, 2)]
-    if wrong:
-        raise ValueError(f"strides must be 1 or 2, got {wrong[0]!r}.")
-    return strides, (1,) * len(strides) if dilations is None else dilations
+    return strides, (1,) * len(arch.depths) if dilations is None else dilations
 
 
 def _warn_of_idle(
