@@ -341,3 +341,9 @@ def test_raises(message, monkeypatch):
     arguments |= dict(kernel_size=3, groups=3) | BAD[message]
     with pytest.raises((ValueError, TypeError), match=message):
         local_relation(**arguments)
+
+
+def test_raises_where_triton_is_told_not_to_interpret(monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    with pytest.raises(ValueError, match="needs tensors on a GPU"):
+        local_relation(*random_inputs(), 3, 3, implementation="triton")
