@@ -323,7 +323,7 @@ def test_state_arguments_reach_their_layers():
         (dict(arch=COT, strides=(1, 2, 3, 1)), "1 or 2, got 3"),
         (dict(arch=COT, strides=(1, 2)), "one entry for each stage"),
         (dict(arch=COT, fusion="mean"), "got 'mean'"),
-        (dict(arch=TINY["conv"], fusion="dynmaic"), "fusion must be one of se.*got 'dynmaic'"),
+        (dict(arch=TINY["conv"], fusion="gated"), "fusion must be one of se.*got 'gated'"),
         (dict(arch=dict(depths=3)), "arch.depths must have a positive number.*got 3"),
         (dict(arch=dict(COT, planes=(8, 8, 16, 0))), "arch.planes"),
         (dict(arch=COT, drop_path_rate=-0.2), "below 1, got -0.2"),

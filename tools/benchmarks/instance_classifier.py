@@ -221,7 +221,13 @@ def law(args: argparse.Namespace) -> None:
     )
     print("    images    rows MB  where   cohorts  step MB   step s  softmax s   rows s")
     for images in args.images or IMAGES:
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={args.ranks}", "--"]
+        launcher = [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={args.ranks}",
+            "--",
+        ]
         command = [sys.executable, *(launcher if args.ranks > 1 else []), __file__]
         command += ["--run", "law", "--images", str(images), "--law", "--ranks", str(args.ranks)]
         command += [*shared_arguments(args), "--steps", str(args.steps)]
