@@ -210,15 +210,28 @@ def test_equivalence_checkpointed() -> None:
     assert torch.equal(weight.grad, expected["gw"])
 
 
-def test_values_vmap_is_right_where_it_runs() -> None:
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_values_mapped() -> None:
     x, weight, _ = (each[None].repeat(3, *(1 for _ in each.shape)) for each in inputs("plain"))
     x = x * torch.arange(1, 4).view(3, 1, 1, 1, 1)
-    try:
-        found = torch.func.vmap(Mixer())(x, weight)
-    except RuntimeError:
-        return
+    found = torch.func.vmap(Mixer())(x, weight)
     expected = torch.stack([Mixer()(*each) for each in zip(x, weight, strict=True)])
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_raises_derivatives_in_forward_mode(number: int) -> None:
+    given = list(inputs("plain")[:2])
+
+    def run(each: Tensor, implementation: str) -> Tensor:
+        given[number] = each
+        return local_aggregation(*given, **options("plain"), implementation=implementation)
+
+    point = (given[number].clone(),)
+    _, exact = torch.func.jvp(lambda each: run(each, "reference"), point, point)
+    assert exact.abs().sum() > 0.1
+    with pytest.raises(NotImplementedError, match='no derivative in forward mode.*"reference"'):
+        torch.func.jvp(lambda each: run(each, "auto"), point, point)
 
 
 @pytest.mark.parametrize("layout", ["nchw", "channels_last"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmssl.ops.implementation import chosen_implementation
+from mmssl.ops.implementation import chosen_implementation, refuse_tangents
 from mmssl.ops.local_aggregation.operator import aggregate
 from mmssl.ops.local_aggregation.reference import reference
 from mmssl.ops.local_aggregation.window import Window, check_aggregation, pair
@@ -36,7 +36,7 @@ def local_aggregation(
     Inputs may have different types, as GroupNorm leaves them under autocast: sums are in float32 at least,
     each gradient has the type of its tensor. Maps may have any strides. The fast implementations keep only
     the inputs, allocate only results (on CPUs also a few megabytes to work with), and repeat bit by bit.
-    Second derivatives exist with "reference".
+    Second derivatives, and derivatives in forward mode, exist with "reference".
 
     Args:
         x: (N, C, H, W) values; zero outside.
@@ -56,6 +56,7 @@ def local_aggregation(
     Raises:
         TypeError: A tensor is not floating-point.
         ValueError: Shapes, options or devices do not fit together, or there is no such implementation.
+        NotImplementedError: A derivative in forward mode (`torch.func.jvp`) of another than "reference".
 
     Example:
         >>> import torch
@@ -73,4 +74,5 @@ def local_aggregation(
     implementation = chosen_implementation(implementation, x)
     if implementation == "reference":
         return reference(x, weight, window, groups)
+    refuse_tangents("local_aggregation", x, weight)
     return aggregate(x, weight, *window, groups, implementation)

@@ -118,8 +118,8 @@ def forward_kernel(
     first_share = unit // channel_blocks % share_blocks * SHARES
     group = (unit // (channel_blocks * share_blocks) % groups).to(tl.int64)
     head = (unit // (channel_blocks * share_blocks * groups)).to(tl.int64)
-    x += n * (x_n * ALIGN) + group * shares * shared
-    y += n * (y_n * ALIGN) + (head * groups + group) * shares * shared
+    x += n * x_n * ALIGN + group * shares * shared
+    y += n * y_n * ALIGN + (head * groups + group) * shares * shared
     w += n * w_n + head * w_g + group * shared * w_c
 
     we, wp, wt = axes(CHANNELS, POSITIONS, TAPS, ORDER)
@@ -171,8 +171,8 @@ def grad_x_kernel(
     first = unit % channel_blocks * CHANNELS
     first_share = unit // channel_blocks % share_blocks * SHARES
     group = (unit // (channel_blocks * share_blocks)).to(tl.int64)
-    x += n * (x_n * ALIGN) + group * shares * shared
-    y += n * (y_n * ALIGN) + group * shares * shared
+    x += n * x_n * ALIGN + group * shares * shared
+    y += n * y_n * ALIGN + group * shares * shared
     w += n * w_n + group * shared * w_c
 
     # each tap has its weight at another position, so that ORDER is never "taps"
@@ -235,9 +235,9 @@ def grad_weight_kernel(
     p = block * POSITIONS + tl.arange(0, POSITIONS)[None, :, None]
     h, column = p // columns, p % columns
     top, left = h * SH - PH, column * SW - PW
-    x += n * (x_n * ALIGN) + group * shares * shared
+    x += n * x_n * ALIGN + group * shares * shared
     x += e + (top.to(INT) * (x_h * ALIGN) + left.to(INT) * (x_w * ALIGN))
-    y += n * (y_n * ALIGN) + (head * groups + group) * shares * shared
+    y += n * y_n * ALIGN + (head * groups + group) * shares * shared
     y += e + (h.to(INT) * (y_h * ALIGN) + column.to(INT) * (y_w * ALIGN))
 
     totals = zeros(TAPS, (CHANNELS, POSITIONS), SUM)
