@@ -70,16 +70,13 @@ def options(name: str) -> dict[str, Any]:
 def golden_cases() -> list[str]:
     """Names of the goldens of local aggregation."""
     found = json.loads((ROOT / "cotnet" / "goldens.json").read_text())
-    entries = found["cases"] if isinstance(found, dict) else found
-    names = [entry.get("name", entry.get("case")) for entry in entries]
-    return [name for name in names if name.startswith("agg_")]
+    return [each["name"] for each in found["cases"] if each["kind"] == "aggregation"]
 
 
 def golden(name: str) -> Case:
     """One golden; its tensors are float64."""
     found = json.loads((ROOT / "cotnet" / "goldens.json").read_text())
-    entries = found["cases"] if isinstance(found, dict) else found
-    entry = next(entry for entry in entries if entry.get("name", entry.get("case")) == name)
+    entry = next(entry for entry in found["cases"] if entry["name"] == name)
     args = entry["args"]
     options = {key: tuple(args[key]) for key in ("kernel_size", "stride", "padding", "dilation")}
     with np.load(ROOT / "cotnet" / f"{name}.npz") as file:

@@ -16,7 +16,7 @@ BLOCKS = {
 
 
 def test_values_all_goldens_are_found():
-    names = case_names("attention block", *BLOCKS)
+    names = case_names("attention block", "")
     assert {name.rpartition("_")[0] for name in names} == set(BLOCKS)
 
 

@@ -46,6 +46,7 @@ def run(golden: CoTGolden, dtype: torch.dtype) -> tuple[nn.Module, torch.Tensor,
 
 
 def test_state_all_cases_are_here():
+    assert case_names("layer", "") == CASES
     assert len(CASES) == 2 * len(BUILT)
 
 

@@ -83,6 +83,7 @@ def run(case: str, dtype: torch.dtype) -> None:
 
 
 def test_state_all_cases_are_here():
+    assert case_names("model", "") == CASES
     assert {case.rsplit("_", 1)[0] for case in CASES} == set(BUILT)
 
 
