@@ -17,7 +17,8 @@ import itertools
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -278,6 +279,18 @@ def run_times(
     return found, before
 
 
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Whether float32 products may be of TF32, inside."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
+
+
 def measure(
     network: nn.Module, size: int, batch: int, precision: str, args: argparse.Namespace
 ) -> dict[str, Any]:
@@ -285,10 +298,12 @@ def measure(
     device = torch.device(args.device)
     layout = torch.channels_last if args.channels_last else torch.contiguous_format
     images = torch.randn(batch, 3, size, size, device=device).to(memory_format=layout)
-    allow = precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allow
     kind = PRECISIONS[precision]
-    with torch.no_grad(), torch.autocast(device.type, kind, enabled=kind is not None):
+    with (
+        tf32(precision == "tf32"),
+        torch.no_grad(),
+        torch.autocast(device.type, kind, enabled=kind is not None),
+    ):
         times, warm_up = run_times(
             lambda: network(images),
             device,

@@ -191,3 +191,12 @@ def test_raises_when_nothing_can_be_drawn(tmp_path) -> None:
         plot_time_accuracy({"batch 1": []}, tmp_path / "none.png")
     plot_time_accuracy({"batch 1": [Point("a", "A", 1.0, 70.0)], "batch 2": []}, tmp_path / "a.png")
     assert (tmp_path / "a.png").is_file()
+
+
+def test_state_switches_are_as_before(script) -> None:
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [switch.allow_tf32 for switch in switches]
+    for allowed in (True, False):
+        with script["tf32"](allowed):
+            assert [switch.allow_tf32 for switch in switches] == [allowed] * 2
+    assert [switch.allow_tf32 for switch in switches] == before
