@@ -2,7 +2,7 @@
 
 Their tiles are weight channels x positions x channels that share a weight: neighbouring threads have
 neighbouring channels, and read several at once. All taps of the weights of a tile are read together, in
-the order of memory, and change their places among the threads once. Names and sums are those of
+the order of memory; each then goes to the threads that own its positions. Names and sums are those of
 `kernels.py`.
 """
 

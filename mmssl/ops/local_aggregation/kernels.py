@@ -5,7 +5,7 @@ A program owns a tile of positions x weight channels x channels that share a wei
 order, Triton gives neighbouring positions to neighbouring threads and keeps the sharing channels in
 registers, so that a weight is read once for all of them. With ROWS > 1 a thread has as many rows of the
 result, and reads what they need once for all of them. Sizes are run-time numbers: another image size
-compiles nothing.
+compiles nothing, unless its maps are so small that the rule of tiles gives them another one.
 
 Names: n image, e weight channel of its group, r sharing channel, (h, w) position, (i, j) tap.
 """
