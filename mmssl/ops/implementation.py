@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import torch
@@ -15,35 +17,77 @@ IMPLEMENTATIONS = ("auto", "reference", "shifted", "triton")
 """The formula, by shifted maps on any device, by kernels on a GPU; "auto" is one of the others."""
 
 
-def chosen_implementation(implementation: str, tensor: Tensor) -> str:
-    """What "auto" stands for; others as they are, checked.
+def checked_implementation(implementation: str, tensor: Tensor) -> str:
+    """What a call of the operator is recorded with.
+
+    "auto" stays: a program that is traced on one device and runs on another chooses where it runs. Only
+    exports to ONNX, whose devices know no operators of ours, get the formula.
 
     Args:
-        implementation: One of `IMPLEMENTATIONS`. "auto" is "triton" on a GPU that has it, else "shifted", and
-            the formula, which every exporter knows, while a model is exported to ONNX.
+        implementation: One of `IMPLEMENTATIONS`.
         tensor: One of the operator's, on its device.
 
     Returns:
-        "reference", "shifted" or "triton".
+        One of `IMPLEMENTATIONS`.
 
     Raises:
         ValueError: An unknown name, or kernels for a tensor that is not on a GPU.
 
     Example:
-        >>> chosen_implementation("auto", torch.zeros(1))
-        'shifted'
+        >>> checked_implementation("auto", torch.zeros(1))
+        'auto'
     """
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(f"implementation is one of {IMPLEMENTATIONS}, not {implementation!r}")
-    if implementation == "auto":
-        if torch.onnx.is_in_onnx_export():
-            return "reference"
-        implementation = "triton" if tensor.is_cuda and _HAS_TRITON else "shifted"
+    if implementation == "auto" and torch.onnx.is_in_onnx_export():
+        return "reference"
     if implementation == "triton" and not tensor.is_cuda and not _is_interpreted():
         raise ValueError(
             f'implementation="triton" needs tensors on a GPU, these are on {tensor.device}: use "auto"'
         )
     return implementation
+
+
+def runs_kernels(implementation: str, tensor: Tensor) -> bool:
+    """Whether the operator runs as Triton kernels on the device that `tensor` is on, else by shifted maps.
+
+    Args:
+        implementation: "auto" (kernels on a GPU that has Triton), "shifted" or "triton".
+        tensor: One of the operator's.
+
+    Raises:
+        ValueError: Kernels for a tensor that is not on a GPU.
+
+    Example:
+        >>> runs_kernels("auto", torch.zeros(1))
+        False
+    """
+    if implementation == "auto":
+        return tensor.is_cuda and _HAS_TRITON
+    return checked_implementation(implementation, tensor) == "triton"
+
+
+@contextmanager
+def on_device(tensor: Tensor, operator: str) -> Iterator[None]:
+    """Run kernels on the device of `tensor`, and say what to do where Triton cannot build what starts them.
+
+    Args:
+        tensor: One of the operator's.
+        operator: Name of the public function, for the message.
+
+    Raises:
+        RuntimeError: There is no C compiler.
+    """
+    try:
+        with torch.cuda.device_of(tensor):  # kernels start on the current device
+            yield
+    except RuntimeError as error:
+        if "C compiler" not in str(error):
+            raise
+        raise RuntimeError(
+            f"{operator}: Triton needs a C compiler to start its kernels. Install gcc or clang, or name "
+            f'one in the variable CC; {operator}(..., implementation="shifted") does without.'
+        ) from error
 
 
 def _is_interpreted() -> bool:

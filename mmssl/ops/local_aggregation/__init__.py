@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmssl.ops.implementation import chosen_implementation, refuse_tangents
+from mmssl.ops.implementation import checked_implementation, refuse_tangents
 from mmssl.ops.local_aggregation.operator import aggregate
 from mmssl.ops.local_aggregation.reference import reference
-from mmssl.ops.local_aggregation.window import Window, check_aggregation, pair
+from mmssl.ops.local_aggregation.window import Window, check_aggregation
+from mmssl.ops.local_window import pair, whole_number
 
 __all__ = ["local_aggregation"]
 
@@ -36,7 +37,8 @@ def local_aggregation(
     Inputs may have different types, as GroupNorm leaves them under autocast: sums are in float32 at least,
     each gradient has the type of its tensor. Maps may have any strides. The fast implementations keep only
     the inputs, allocate only results (on CPUs also a few megabytes to work with), and repeat bit by bit.
-    Second derivatives, and derivatives in forward mode, exist with "reference".
+    Second derivatives, derivatives in forward mode (`torch.func.jvp`) and `torch.func.grad`, `vjp` and
+    `jacrev`, which torch refuses for operators of one's own, exist with "reference".
 
     Args:
         x: (N, C, H, W) values; zero outside.
@@ -70,8 +72,9 @@ def local_aggregation(
         pair(padding, "padding", least=0),
         pair(dilation, "dilation", least=1),
     )
+    groups = whole_number(groups, "groups", least=1)
     check_aggregation(x, weight, window, groups)
-    implementation = chosen_implementation(implementation, x)
+    implementation = checked_implementation(implementation, x)
     if implementation == "reference":
         return reference(x, weight, window, groups)
     refuse_tangents("local_aggregation", x, weight)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmssl.ops.implementation import on_device, runs_kernels
 from mmssl.ops.local_aggregation.shifted import backward_shifted, forward_shifted
 from mmssl.ops.local_aggregation.window import Window
 
@@ -25,10 +26,10 @@ def _window(*pairs: Sequence[int]) -> Window:
 
 
 def _empty_result(x: Tensor, weight: Tensor) -> Tensor:
-    """An output, channels last where x is."""
-    layout = torch.contiguous_format
-    if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
-        layout = torch.channels_last
+    """An output, channels innermost where those of x are."""
+    # dense or not: also a part of the channels of a larger map keeps its layout
+    innermost = x.stride(1) == 1 and x.shape[1] > 1
+    layout = torch.channels_last if innermost else torch.contiguous_format
     size = (x.shape[0], weight.shape[1] * x.shape[1], weight.shape[4], weight.shape[5])
     return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout)
 
@@ -67,17 +68,17 @@ def aggregate(
         padding: Vertical and horizontal.
         dilation: Vertical and horizontal.
         groups: Blocks of channels.
-        implementation: "shifted" or "triton".
+        implementation: "auto", "shifted" or "triton"; see `runs_kernels`.
 
     Returns:
         (N, G * C, Ho, Wo).
     """
     y = _empty_result(x, weight)
     forward = forward_shifted
-    if implementation == "triton":
+    if runs_kernels(implementation, x):
         from mmssl.ops.local_aggregation.triton import forward_triton as forward
     if y.numel():
-        with torch.cuda.device_of(y):  # kernels start on the current device
+        with on_device(y, "local_aggregation"):
             forward(x, weight, _window(kernel_size, stride, padding, dilation), groups, y)
     return y
 
@@ -128,12 +129,12 @@ def aggregate_backward(
     """
     grad_x, grad_weight = _empty_gradients(x, weight, need_x, need_weight)
     backward = backward_shifted
-    if implementation == "triton":
+    if runs_kernels(implementation, x):
         from mmssl.ops.local_aggregation.triton import backward_triton as backward
     if grad.numel():
         window = _window(kernel_size, stride, padding, dilation)
         targets = (grad_x if need_x else None, grad_weight if need_weight else None)
-        with torch.cuda.device_of(grad):
+        with on_device(grad, "local_aggregation"):
             backward(grad, x, weight, window, groups, *targets)
     return grad_x, grad_weight
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmssl.ops.local_aggregation.window import Window
+from mmssl.ops.local_window import sum_type
 
 
 def reference(x: Tensor, weight: Tensor, window: Window, groups: int) -> Tensor:
@@ -18,8 +19,8 @@ def reference(x: Tensor, weight: Tensor, window: Window, groups: int) -> Tensor:
 
         y[n, head*C + c, h, w] = sum_t weight[n, head, q(c), t, h, w] * x[n, c, tap t of (h, w)]
 
-    with x = 0 outside the map, and q(c) as `local_aggregation` says: within a block of channels, neighbours
-    have different weights. Sums are in float32 at least.
+    where taps outside the map add nothing, whatever their weights, and q(c) as `local_aggregation` says:
+    within a block of channels, neighbours have different weights. Sums are in float32 at least.
 
     Args:
         x: (N, C, H, W) values.
@@ -30,7 +31,7 @@ def reference(x: Tensor, weight: Tensor, window: Window, groups: int) -> Tensor:
     Returns:
         (N, G * C, Ho, Wo) in the dtype of x.
     """
-    wide = torch.promote_types(torch.promote_types(x.dtype, weight.dtype), torch.float32)
+    wide = sum_type(x, weight)
     rows, columns = weight.shape[4:]
     (down, right), (step_down, step_right) = window.padding, window.stride
     padded = F.pad(x.to(wide), (right, right, down, down))
@@ -38,7 +39,9 @@ def reference(x: Tensor, weight: Tensor, window: Window, groups: int) -> Tensor:
     shared = weight.shape[2] // groups
     padded = padded.unflatten(1, (1, groups, x.shape[1] // weight.shape[2], shared))
     # (N, G, blocks, 1, weight channels of the block, taps, Ho, Wo)
-    weights = weight.to(wide).unflatten(2, (groups, 1, shared))
+    inside = window.inside((x.shape[2], x.shape[3]), x.device)
+    # zero times a weight that is not finite would not be zero
+    weights = torch.where(inside, weight.to(wide), 0).unflatten(2, (groups, 1, shared))
     total = None
     for tap in range(window.num_taps):
         top = tap // window.kernel[1] * window.dilation[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -34,34 +35,24 @@ class Window(NamedTuple):
         )
         return rows, columns
 
-    def keeps_size(self) -> bool:
-        """Whether the output has the size of the input, position by position."""
-        return self.stride == (1, 1) and all(
-            2 * padding == dilation * (kernel - 1)
-            for kernel, padding, dilation in zip(
-                self.kernel, self.padding, self.dilation, strict=True
-            )
-        )
+    def inside(self, size: tuple[int, int], device: torch.device) -> Tensor:
+        """Which taps lie in the map.
 
+        Args:
+            size: Height and width of the map.
+            device: Of the result.
 
-def pair(value: int | tuple[int, int] | list[int], name: str, *, least: int) -> tuple[int, int]:
-    """`value` for both axes, checked.
-
-    Args:
-        value: One number for both axes, or (vertical, horizontal).
-        name: What it is, for the message.
-        least: Smallest number allowed.
-
-    Raises:
-        ValueError: It is not one or two whole numbers, or one is below `least`.
-    """
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or not all(isinstance(each, int) and each >= least for each in both):
-        raise ValueError(
-            f"{name} is a whole number of at least {least}, or two of them (vertical, horizontal), "
-            f"not {value!r}"
-        )
-    return both[0], both[1]
+        Returns:
+            (taps, Ho, Wo) whether the tap of the output position does.
+        """
+        axes = []
+        for axis, places in enumerate(self.output_size(*size)):
+            first = torch.arange(places, device=device) * self.stride[axis] - self.padding[axis]
+            offset = torch.arange(self.kernel[axis], device=device) * self.dilation[axis]
+            seen = first + offset[:, None]
+            axes.append((seen >= 0) & (seen < size[axis]))
+        rows, columns = axes
+        return (rows[:, None, :, None] & columns[:, None]).flatten(0, 1)
 
 
 def check_aggregation(x: Tensor, weight: Tensor, window: Window, groups: int) -> None:
@@ -92,7 +83,7 @@ def check_aggregation(x: Tensor, weight: Tensor, window: Window, groups: int) ->
         )
     channels, height, width = x.shape[1:]
     heads, weight_channels, taps = weight.shape[1:4]
-    if groups < 1 or channels % groups or weight_channels % groups:
+    if channels % groups or weight_channels % groups:
         raise ValueError(
             f"groups={groups} has to divide the {channels} channels of the values and the "
             f"{weight_channels} channels of the weights"

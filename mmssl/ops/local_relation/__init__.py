@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmssl.ops.implementation import chosen_implementation, refuse_tangents
-from mmssl.ops.local_aggregation.window import pair
+from mmssl.ops.implementation import checked_implementation, refuse_tangents
 from mmssl.ops.local_relation.operator import relate
 from mmssl.ops.local_relation.reference import local_relation_reference
 from mmssl.ops.local_relation.relation import Relation, check_relation
 from mmssl.ops.local_relation.similarity import SIMILARITIES
+from mmssl.ops.local_window import pair, whole_number
 
 __all__ = ["SIMILARITIES", "local_relation"]
 
@@ -84,7 +84,7 @@ def local_relation(
     """
     relation = Relation(
         pair(kernel_size, "kernel_size", least=1),
-        groups,
+        whole_number(groups, "groups", least=1),
         pair(stride, "stride", least=1),
         pair(dilation, "dilation", least=1),
         float(scale),
@@ -92,7 +92,7 @@ def local_relation(
         similarity,
     )
     check_relation(query, key, value, position_weight, relation)
-    implementation = chosen_implementation(implementation, value)
+    implementation = checked_implementation(implementation, value)
     if implementation == "reference":
         return local_relation_reference(query, key, value, position_weight, relation)
     refuse_tangents("local_relation", query, key, value, position_weight)

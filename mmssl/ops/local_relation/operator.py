@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmssl.ops.local_relation.relation import Gradients, Relation, sum_type
+from mmssl.ops.implementation import on_device, runs_kernels
+from mmssl.ops.local_relation.relation import Gradients, Relation
 from mmssl.ops.local_relation.shifted import backward_shifted, forward_shifted
+from mmssl.ops.local_window import sum_type
 
 _OPTIONS = (
     "int[2] kernel_size, int groups, int[2] stride, int[2] dilation, float scale, float outside, "
@@ -90,7 +92,7 @@ def relate(
         scale: Factor on the similarity.
         outside: Logit of a tap outside of the map.
         similarity: One of `SIMILARITIES`.
-        implementation: "shifted" or "triton".
+        implementation: "auto", "shifted" or "triton"; see `runs_kernels`.
 
     Returns:
         (N, G m, Ho, Wo) and (N, G, Ho, Wo).
@@ -98,10 +100,10 @@ def relate(
     relation = _relation(kernel_size, groups, stride, dilation, scale, outside, similarity)
     out, log_total = _empty_results(query, key, value, position_weight, groups)
     forward = forward_shifted
-    if implementation == "triton":
+    if runs_kernels(implementation, value):
         from mmssl.ops.local_relation.triton import forward_triton as forward
     if out.numel():
-        with torch.cuda.device_of(out):  # kernels start on the current device
+        with on_device(out, "local_relation"):
             forward(query, key, value, position_weight, relation, out, log_total)
     return out, log_total
 
@@ -172,11 +174,11 @@ def relate_backward(
     inputs = (query, key, value, position_weight)
     grads = _empty_gradients(inputs, needs)
     backward = backward_shifted
-    if implementation == "triton":
+    if runs_kernels(implementation, value):
         from mmssl.ops.local_relation.triton import backward_triton as backward
     if out.numel():
         into = Gradients(*(each if need else None for each, need in zip(grads, needs, strict=True)))
-        with torch.cuda.device_of(out):
+        with on_device(out, "local_relation"):
             backward(grad, *inputs, out, log_total, relation, into)
     else:
         grads[3].zero_()

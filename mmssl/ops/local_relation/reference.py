@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmssl.ops.local_relation.relation import Relation, sum_type
+from mmssl.ops.local_relation.relation import Relation
 from mmssl.ops.local_relation.similarity import similarity as similarity_of
+from mmssl.ops.local_window import sum_type
 
 
 def _places(size_out: int, kernel: int, stride: int, dilation: int, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the implementations of the local relation operator share: options, checks, and the types of sums."""
+"""What the implementations of the local relation operator share: options and checks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from itertools import pairwise
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from mmssl.ops.local_relation.similarity import SIMILARITIES
@@ -57,14 +56,6 @@ def saliency_readers(groups: int, extra: int) -> list[slice]:
     """
     first = [-(-channel * groups // extra) for channel in range(extra + 1)]
     return [slice(*ends) for ends in pairwise(first)]
-
-
-def sum_type(*tensors: Tensor) -> torch.dtype:
-    """The type of sums over `tensors`: the widest of theirs, float32 at least."""
-    dtype = torch.float32
-    for tensor in tensors:
-        dtype = torch.promote_types(dtype, tensor.dtype)
-    return dtype
 
 
 def check_relation(
@@ -120,7 +111,7 @@ def check_relation(
 
 
 def _check_channels(query: Tensor, key: Tensor, value: Tensor, groups: int) -> None:
-    if groups < 1 or any(each.shape[1] % groups or not each.shape[1] for each in (query, value)):
+    if any(each.shape[1] % groups or not each.shape[1] for each in (query, value)):
         raise ValueError(
             f"groups={groups} must divide the {query.shape[1]} channels of the queries and the "
             f"{value.shape[1]} channels of the values."

@@ -13,10 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmssl.ops.local_relation.relation import Gradients, Relation, saliency_readers, sum_type
+from mmssl.ops.local_relation.relation import Gradients, Relation, saliency_readers
 from mmssl.ops.local_relation.similarity import similarity as similarity_of
 from mmssl.ops.local_relation.similarity import similarity_slopes
 from mmssl.ops.local_relation.taps import Tap, window_taps
+from mmssl.ops.local_window import sum_type
 from mmssl.ops.propagation import image_chunks
 
 MAX_VALUES = 2**20

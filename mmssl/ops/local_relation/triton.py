@@ -16,13 +16,9 @@ import triton.language as tl
 from torch import Tensor
 
 from mmssl.ops.local_relation.kernels import by_input_kernel, by_output_kernel, forward_kernel
-from mmssl.ops.local_relation.relation import (
-    Gradients,
-    Relation,
-    saliency_readers,
-    sum_type,
-)
+from mmssl.ops.local_relation.relation import Gradients, Relation, saliency_readers
 from mmssl.ops.local_relation.similarity import SIMILARITIES
+from mmssl.ops.local_window import sum_type
 
 MAX_OFFSET = 2**31 - 1
 """Largest offset within a tensor that the kernels reach with 32 bits."""
