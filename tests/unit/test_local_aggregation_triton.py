@@ -6,15 +6,11 @@ which the last one starts.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
 
+from mmssl.ops.local_aggregation.window import Window
 from tests.helpers.aggregation import (
     CASES,
     golden,
@@ -24,11 +20,10 @@ from tests.helpers.aggregation import (
     options,
     results,
 )
+from tests.helpers.interpreted import Guarded, interpreted, run_interpreted
 from tests.helpers.tolerance import FLOAT64
 
 pytest.importorskip("triton")
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-interpreted = pytest.mark.skipif(not INTERPRETED, reason="run by test_values_interpreted")
 # layouts of x, weight and the gradient of the result
 MIXTURES = {
     "nchw": ("nchw", "nchw", "nchw"),
@@ -145,19 +140,25 @@ def test_values_when_offsets_are_wide() -> None:
 
 
 @interpreted
-def test_values_nothing_is_left_unwritten_or_reads_outside() -> None:
-    """Results are exact where memory around the tensors holds NaN."""
-    for mixture in ("nchw", "channels_last"):
-        x, weight, grad = inputs("dilation")
-        around = [
-            torch.full((each.numel() + 64,), torch.nan).double() for each in (x, weight, grad)
-        ]
-        given = []
-        for each, memory in zip(mixed((x, weight, grad), mixture), around, strict=True):
-            given.append(memory[32 : 32 + each.numel()].as_strided(each.shape, each.stride(), 32))
-            given[-1].copy_(each)
-        found = results(*given, "triton", **options("dilation"))
-        compare(found, results(x, weight, grad, "reference", **options("dilation")), **FLOAT64)
+@pytest.mark.parametrize("name", ["dilation", "stride"])
+@pytest.mark.parametrize("mixture", ["nchw", "channels_last"])
+def test_values_nothing_is_left_unwritten_or_reads_or_writes_outside(
+    mixture: str, name: str
+) -> None:
+    """Results are exact where all memory but the inputs holds NaN, which stays around results."""
+    from mmssl.ops.local_aggregation.triton import backward_triton, forward_triton
+
+    tensors = mixed(inputs(name), mixture)
+    x, weight, grad = (Guarded(each, copy=True).tensor for each in tensors)
+    # the result has the layout of its gradient
+    y, gx, gw = (Guarded(each, copy=False) for each in (tensors[2], *tensors[:2]))
+    *pairs, groups = options(name).values()
+    window = Window(*(each if isinstance(each, tuple) else (each, each) for each in pairs))
+    forward_triton(x, weight, window, groups, y.tensor)
+    backward_triton(grad, x, weight, window, groups, gx.tensor, gw.tensor)
+    assert all(each.is_untouched_around() for each in (y, gx, gw))
+    expected = results(*inputs(name), "reference", **options(name))
+    compare(dict(y=y.tensor, gx=gx.tensor, gw=gw.tensor), expected, **FLOAT64)
 
 
 @interpreted
@@ -167,19 +168,13 @@ def test_shapes_empty_batch() -> None:
     assert found["gw"].shape == (0, 1, 2, 9, 5, 4)
 
 
+@pytest.mark.parametrize("mixture", ["nchw", "channels_last"])
+def test_values_a_case_interpreted(mixture: str) -> None:
+    name = test_values_nothing_is_left_unwritten_or_reads_or_writes_outside.__name__
+    run_interpreted(f"{__file__}::{name}[{mixture}-stride]")
+
+
 @pytest.mark.slow
 def test_values_interpreted() -> None:
     """All of the above, in a process where Triton interprets."""
-    if INTERPRETED:
-        pytest.skip("runs the tests above")
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
-    run = subprocess.run(
-        command,
-        env=dict(os.environ, TRITON_INTERPRET="1"),
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout[-4000:]
-    assert " passed" in run.stdout
+    run_interpreted(__file__)

@@ -6,22 +6,16 @@ which the last one starts.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from mmssl.ops.local_relation import SIMILARITIES
 from tests.helpers.aggregation import laid_out
+from tests.helpers.interpreted import interpreted, run_interpreted
 from tests.helpers.relation import golden, golden_cases, random_inputs, results
 from tests.helpers.tolerance import FLOAT64
 
 pytest.importorskip("triton")
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-interpreted = pytest.mark.skipif(not INTERPRETED, reason="run by test_values_interpreted")
 
 
 def compare(found, expected, **tolerance) -> None:
@@ -83,7 +77,7 @@ def test_values_precision(dtype):
 
 @interpreted
 def test_values_mixed_types():
-    query, key, value, prior = random_inputs(dtype=torch.float32)
+    query, key, value, prior = random_inputs(dtype=torch.float32, num=1, size=(3, 4))
     inputs = [query.half(), key.half(), value, prior]
     found = results(inputs, "triton", kernel_size=3, groups=3)
     assert [each.dtype for each in found.values()] == [
@@ -94,15 +88,11 @@ def test_values_mixed_types():
     torch.testing.assert_close(found["y"], expected["y"], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.skipif(INTERPRETED, reason="would start itself")
+def test_values_a_case_interpreted():
+    run_interpreted(f"{__file__}::test_values_mixed_types")
+
+
 @pytest.mark.slow
 def test_values_interpreted():
-    process = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-    )
-    assert process.returncode == 0, process.stdout[-3000:]
-    assert "failed" not in process.stdout and "passed" in process.stdout
+    """All of the above, in a process where Triton interprets."""
+    run_interpreted(__file__)

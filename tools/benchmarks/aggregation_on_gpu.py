@@ -58,13 +58,17 @@ class Tensors(NamedTuple):
     grad_x: Tensor
     grad_weight: Tensor
 
-    def forward_bytes(self) -> int:
-        """What a forward pass moves at least."""
-        return sum(each.nbytes for each in (self.x, self.weight, self.y))
+    def moved(self, fields: str) -> int:
+        """Bytes of some of them, each read or written once."""
+        return sum(getattr(self, field).nbytes for field in fields.split())
 
-    def backward_bytes(self) -> int:
-        """What a backward pass moves at least."""
-        return sum(each.nbytes for each in self if each is not self.y)
+
+PASSES = (
+    ("forward", ours.FORWARD, "x weight y"),
+    ("grad_x", ours.GRAD_X, "grad_x weight grad"),
+    ("grad_weight", ours.GRAD_WEIGHT, "x grad_weight grad"),
+)
+"""Name of a kernel, its job, and the tensors that it takes and has to move at least."""
 
 
 def cases(args: argparse.Namespace) -> Iterator[Case]:
@@ -93,22 +97,22 @@ def drawn(case: Case, images: int) -> Tensors:
     return Tensors(maps[0], weight, maps[1], *results)
 
 
-def forward(case: Case, each: Tensors) -> None:
-    """Our forward kernel."""
-    ours.forward_triton(each.x, each.weight, case.window, case.groups, each.y)
+def run(case: Case, each: Tensors, name: str, tile: ours.Tile | None = None) -> None:
+    """One of the three passes."""
+    job, fields = next(rest for known, *rest in PASSES if known == name)
+    tensors = (getattr(each, field) for field in fields.split())
+    ours.launch(job, *tensors, case.window, case.groups, tile)
 
 
-def backward(case: Case, each: Tensors) -> None:
-    """Our backward kernels."""
-    ours.backward_triton(
-        each.grad, each.x, each.weight, case.window, case.groups, each.grad_x, each.grad_weight
-    )
+def run_all(case: Case, each: Tensors) -> None:
+    """All three passes."""
+    for name, *_ in PASSES:
+        run(case, each, name)
 
 
 def check(case: Case, given: Tensors) -> float:
     """Largest error of some images against the formula, relative to the largest value."""
-    forward(case, given)
-    backward(case, given)
+    run_all(case, given)
     some = [0, given.x.shape[0] - 1]
     x, weight = (each[some].float().requires_grad_() for each in (given.x, given.weight))
     y = reference(x, weight, case.window, case.groups)
@@ -126,7 +130,7 @@ def check(case: Case, given: Tensors) -> float:
 def more_than_cache(given: Tensors) -> int:
     """How many such sets of tensors have three times the size of the cache; at most 16."""
     cache = torch.cuda.get_device_properties(0).L2_cache_size
-    return min(max(-(-3 * cache // given.forward_bytes()), 1), 16)
+    return min(max(-(-3 * cache // given.moved("x weight y")), 1), 16)
 
 
 def fastest(run: Callable[[], None], count: int, least: float) -> float:
@@ -183,14 +187,15 @@ def copy_speeds() -> dict[str, float]:
 
 
 def memory_beyond_results(case: Case, given: Tensors) -> int:
-    """Bytes that the operator allocates in addition to what it returns, in both passes."""
+    """Bytes that the operator asks for in addition to what it returns, in both passes."""
     options = (*(list(each) for each in case.window), case.groups, "triton")
     torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
+    before = torch.cuda.memory_stats()["requested_bytes.all.current"]
     y = aggregate(given.x, given.weight, *options)
     slopes = aggregate_backward(given.grad, given.x, given.weight, *options, True, True)
-    peak = torch.cuda.max_memory_allocated()
-    return peak - before - sum(-(-each.nbytes // 512) * 512 for each in (y, *slopes))
+    # what was asked for: the allocator hands out larger pieces
+    peak = torch.cuda.memory_stats()["requested_bytes.all.peak"]
+    return peak - before - sum(each.nbytes for each in (y, *slopes))
 
 
 def others(case: Case, given: Tensors) -> dict[str, float]:
@@ -220,18 +225,15 @@ def others(case: Case, given: Tensors) -> dict[str, float]:
 def measure(case: Case, images: int, speed: float) -> dict[str, Any]:
     """All figures of a case."""
     given = drawn(case, images)
-    cache = torch.cuda.get_device_properties(0).L2_cache_size
     found: dict[str, Any] = dict(case._asdict(), images=given.x.shape[0], error=check(case, given))
     found["beyond_results"] = memory_beyond_results(case, given)
-    sets = max(-(-3 * cache // given.forward_bytes()), 1)
-    turns = [given, *(drawn(case, images) for _ in range(sets - 1))]
-    for name, run, moved in (
-        ("forward", forward, given.forward_bytes()),
-        ("backward", backward, given.backward_bytes()),
-    ):
-        found[name] = seconds([lambda each=each, run=run: run(case, each) for each in turns])
+    turns = [given, *(drawn(case, images) for _ in range(more_than_cache(given) - 1))]
+    for name, _, fields in PASSES:
+        calls = [lambda each=each, name=name: run(case, each, name) for each in turns]
+        found[name], moved = seconds(calls), given.moved(fields)
         found[f"{name}_gbps"] = moved / found[name] / 1e9
         found[f"{name}_share"] = moved / found[name] / speed
+    found["backward"] = found["grad_x"] + found["grad_weight"]
     return found | others(case, given)
 
 
@@ -258,21 +260,13 @@ def tune(case: Case, images: int) -> Iterator[tuple[str, float, ours.Tile, float
     """For each pass its time with the tile in use, and with the best."""
     given = drawn(case, images)
     turns = [given, *(drawn(case, images) for _ in range(more_than_cache(given) - 1))]
-    passes = (
-        ("forward", ours.FORWARD, "x weight y"),
-        ("grad_x", ours.GRAD_X, "grad_x weight grad"),
-        ("grad_weight", ours.GRAD_WEIGHT, "x grad_weight grad"),
-    )
-    for name, job, fields in passes:
+    for name, *_ in PASSES:
         times = {}
         for tile in (None, *dict.fromkeys(tiles(case))):
             calls = [
-                lambda each=each, job=job, tile=tile, fields=fields: ours.launch(
-                    job, *(getattr(each, field) for field in fields.split()), case.window,
-                    case.groups, tile,
-                )
+                lambda each=each, name=name, tile=tile: run(case, each, name, tile)
                 for each in turns
-            ]  # fmt: skip
+            ]
             times[tile] = seconds(calls, 0.003)
         usual = times.pop(None)
         best = min(times, key=lambda tile: times[tile])
@@ -283,8 +277,7 @@ def compile_only(args: argparse.Namespace) -> None:
     """Compile what the cases need, for the cache on disk."""
     for case in cases(args):
         given = drawn(case, 1)
-        forward(case, given)
-        backward(case, given)
+        run_all(case, given)
         if args.tune:
             for _ in tune(case, 1):
                 pass
@@ -326,8 +319,7 @@ def kernels_for_sizes(layout: str) -> int:
     for step in range(20):
         case = Case("sizes", (64, 100 + 7 * step, 168 - 3 * step), "bf16", layout, 3)
         given = drawn(case, 1)
-        forward(case, given)
-        backward(case, given)
+        run_all(case, given)
         first = first or compiled()
     return compiled() - first
 
@@ -349,18 +341,19 @@ def on_gpu(args: argparse.Namespace, script: str) -> None:
                     flush=True,
                 )
         return
+    head = "".join(f" {name:>11s} {'GB/s':>5s} {'copy':>5s}" for name, *_ in PASSES)
     print(
-        f"{'map':8s} {'dtype':5s} {'layout':13s} {'forward':>9s} {'GB/s':>5s} {'copy':>5s} "
-        f"{'backward':>9s} {'GB/s':>5s} {'copy':>5s} {'extra':>6s}  naive, unfold slower (forward, backward)"
+        f"{'map':8s} {'dtype':5s} {'layout':13s}{head} {'extra':>6s}  "
+        "naive, unfold slower (forward, backward)"
     )
     table = []
     for case in cases(args):
         row = measure(case, args.images, speed)
         table.append(row)
         line = f"{case.name:8s} {case.dtype:5s} {case.layout:13s}"
-        for name in ("forward", "backward"):
+        for name, *_ in PASSES:
             line += (
-                f" {row[name] * 1e6:6.1f} us {row[f'{name}_gbps']:5.0f} {row[f'{name}_share']:5.0%}"
+                f" {row[name] * 1e6:8.1f} us {row[f'{name}_gbps']:5.0f} {row[f'{name}_share']:5.0%}"
             )
         line += f" {row['beyond_results']:6d}"
         for name in ("naive", "unfold"):

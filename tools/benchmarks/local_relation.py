@@ -38,9 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--stage", type=int, choices=STAGES, help="default: all four")
     parser.add_argument("--images", type=int, help="default: 8 on a CPU, 64 on a GPU")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument(
-        "--types", nargs="+", choices=TYPES, default=["fp32", "bf16"], help="on a GPU"
-    )
+    parser.add_argument("--types", nargs="+", choices=TYPES, default=list(TYPES), help="on a GPU")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each implementation")
     parser.add_argument("--out", metavar="FILE.json", help="write the figures of one stage (CPU)")
     parser.add_argument("--run", choices=IMPLEMENTATIONS, help=argparse.SUPPRESS)

@@ -1,8 +1,9 @@
 """Local aggregation on GPUs: which kernel, in tiles of which size.
 
-Weights are read once for all channels that share them, results are written once, nothing else is
-allocated and nothing is added atomically: results repeat bit by bit. Sums are in float32, in float64 for
-float64.
+Weights are read once for all channels that share them, results are written once, and nothing is added
+atomically: results repeat bit by bit. Nothing but results is allocated, unless the gradient of the result
+and x differ in whether channels are innermost: then the gradient is copied. Sums are in float32, in
+float64 for float64.
 """
 
 from __future__ import annotations
