@@ -8,17 +8,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
 @contextmanager
 def _untracked_statistics(module: nn.Module) -> Iterator[None]:
-    """BatchNorm normalises as before, but does not update its running statistics."""
-    tracked = [
-        layer
-        for layer in module.modules()
-        if isinstance(layer, _BatchNorm) and layer.track_running_stats
+    """Norms normalise as before, but do not update their running statistics."""
+    # by what they have: mmcv's SyncBatchNorm is no subclass of torch's
+    tracked: list[Any] = [
+        layer for layer in module.modules() if getattr(layer, "track_running_stats", False)
     ]
     kept = [(layer, layer.momentum, layer.num_batches_tracked) for layer in tracked]
     # with momentum 0 the averages stay what they are; without them other tensors would be saved for
