@@ -96,6 +96,12 @@ def main() -> None:
                 f"{export.metadata['max_pyramid_difference']:.3g} (largest value "
                 f"{export.metadata['max_pyramid_feature']:.3g})"
             )
+        if export.metadata["guessed"]:
+            guesses = ", ".join(export.metadata["guessed"])
+            lines.append(
+                f"The file does not tell, so as in the published models: {guesses}: check them, or give "
+                "--from-config"
+            )
         if export.more_parts:
             lines.append(
                 f"The run has pretrained {' and '.join(export.more_parts)} too, not in the file: "

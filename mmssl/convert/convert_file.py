@@ -20,9 +20,10 @@ from mmssl.convert.official.method_files import (
     BACKBONE_ALONE,
     METHOD_FILES,
     MethodFile,
-    guessed_config,
     method_of_file,
     method_of_state,
+    place_of,
+    read_off,
     tensors_of,
 )
 from mmssl.engine.config import load_config
@@ -162,7 +163,10 @@ def _to_ours(
     epoch = int(holder.get(layout.epoch.removeprefix(_IN_META)) or 0)
     ours = layout.from_file(file, max(1, epoch * iters_per_epoch))
     _check_parts(ours, layout, method)
-    model = known or _read_off(file, ours, layout)
+    if known is None:
+        config, guessed = read_off(file, ours, layout)
+        known = _Model(config, "read off the file", tuple(guessed))
+    model = known
     # what files lack needs its values
     expected = _built(model, "cpu" if layout.lacking else "meta").state_dict()
     start = _split(expected, layout.lacking)[1]
@@ -186,7 +190,7 @@ def _to_ours(
         f"model config, {model.origin} -> {config_file}",
     ]
     if model.guessed:
-        values = [f"{name}={_place(model.config, name)!r}" for name in model.guessed]
+        values = [f"{name}={place_of(model.config, name)!r}" for name in model.guessed]
         lines.append(f"guessed: {', '.join(values)}: check them, or give --config")
     if by_names and layout.doubt:
         lines.append(f"guessed: method {method}, for {layout.doubt}: --method decides")
@@ -221,25 +225,6 @@ def _written_here(file: Mapping[str, Any]) -> _Model | None:
     if not isinstance(meta, dict) or not isinstance(meta.get("model"), dict):
         return None
     return _Model(meta["model"], "noted in the file", tuple(meta.get("guessed", ())))
-
-
-def _read_off(file: Mapping[str, Any], ours: State, layout: MethodFile) -> _Model:
-    """The model by the weights; by the rest of the file where the weights say nothing; else guessed."""
-    config, guessed = guessed_config(layout, ours)
-    for name, value in layout.said(file, config).items():
-        if name in guessed or _place(config, name) is None:
-            *path, last = name.split(".")
-            (_place(config, ".".join(path)) if path else config)[last] = value
-            guessed = [other for other in guessed if other != name]
-    return _Model(config, "read off the file", tuple(guessed))
-
-
-def _place(config: Mapping[str, Any], name: str) -> Any:
-    """The value at a dotted name, or `None`."""
-    value: Any = config
-    for key in name.split("."):
-        value = value.get(key)
-    return value
 
 
 def _split(state: Mapping[str, Tensor], parts: tuple[str, ...]) -> tuple[State, State]:

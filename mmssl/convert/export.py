@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -10,18 +9,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from mmengine.config import Config
-from mmengine.utils import import_modules_from_strings
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmssl import __version__
 from mmssl.convert.checkpoint_file import file_sha256, load_weights_file
-from mmssl.convert.config_text import read_config_text
 from mmssl.convert.export_targets import Library, Target, build_target
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.load_report import LoadReport, weights_checksum
-from mmssl.convert.official.method_files import told_config
 from mmssl.convert.pretrained_pyramid import (
     PARTS,
     Part,
@@ -31,9 +26,9 @@ from mmssl.convert.pretrained_pyramid import (
     pyramid_difference,
     pyramid_parts,
 )
-from mmssl.engine.config import load_config
+from mmssl.convert.source_config import backbone_of, source_config
 from mmssl.models.backbones import CoTNet, LRNet, ResNet, Swin, TimmBackbone
-from mmssl.registry import MODELS, load_plugins
+from mmssl.registry import MODELS
 
 
 class Export(NamedTuple):
@@ -56,52 +51,6 @@ class Export(NamedTuple):
     left_out: tuple[str, ...]
     more_parts: tuple[Part, ...]
     pyramid_report: LoadReport | None
-
-
-def _read_config(checkpoint: dict[str, Any], config: str | Path | None) -> tuple[dict, str]:
-    """The run's config and its SHA-256: of a file, or what the checkpoint carries or tells."""
-    if config is not None:
-        loaded = load_config(config)
-        return loaded.to_dict(), hashlib.sha256(loaded.pretty_text.encode()).hexdigest()
-    meta = checkpoint.get("meta")
-    text = meta.get("cfg") if isinstance(meta, dict) else None
-    if not isinstance(text, str):
-        told = told_config(checkpoint)
-        if told is not None:
-            official = Config(dict(model=told))
-            return official.to_dict(), hashlib.sha256(official.pretty_text.encode()).hexdigest()
-        raise ValueError(
-            "The checkpoint carries no config (meta.cfg) and is no official file that tells its network "
-            "(a ResNet of a known method, a CoTNet of a published structure and fusion), so its backbone "
-            "cannot be rebuilt. Name the config of the run with --from-config PATH (from_config=...); for an "
-            "official checkpoint any config whose model.backbone is the same network."
-        )
-    read = read_config_text(text)
-    if read.get("default_scope", "mmssl") != "mmssl":
-        raise ValueError(
-            f"The checkpoint is of a config of {read['default_scope']}, whose backbone has that library's "
-            "layout already; exports are made of pretraining checkpoints."
-        )
-    return read, hashlib.sha256(text.encode()).hexdigest()
-
-
-def _backbone_config(config: dict[str, Any]) -> dict[str, Any]:
-    """`model.backbone` without its initialisation, returning as many maps as its weights allow."""
-    model = config.get("model")
-    backbone = model.get("backbone") if isinstance(model, dict) else None
-    if not isinstance(backbone, dict) or "type" not in backbone:
-        raise ValueError(
-            "The config has no model.backbone with a type, so nothing can be exported."
-        )
-    if "custom_imports" in config:
-        import_modules_from_strings(**config["custom_imports"])
-    load_plugins()
-    # weights come from the checkpoint: nothing to download or to look for elsewhere
-    return {
-        key: value
-        for key, value in backbone.items()
-        if key not in ("init_cfg", "pretrained", "frozen_stages")
-    }
 
 
 def _build_backbone(
@@ -222,6 +171,7 @@ def _metadata(
     """Where the weights come from, and the images that they know."""
     meta = content["meta"] if isinstance(content.get("meta"), dict) else content
     preprocessor = config["model"].get("data_preprocessor") or {}
+    imports = config.get("custom_imports", {}).get("imports", [])
     return dict(
         method=str(config["model"].get("type")),
         epoch=meta.get("epoch") if isinstance(meta.get("epoch"), int) else None,
@@ -230,6 +180,7 @@ def _metadata(
         source_sha256=file_sha256(checkpoint),
         weights_sha256=weights_checksum(state_dict),
         mmssl_version=__version__,
+        custom_imports=[imports] if isinstance(imports, str) else list(imports),
         channel_order="RGB",
         mean=preprocessor.get("mean"),
         std=preprocessor.get("std"),
@@ -369,9 +320,9 @@ def export_backbone(
     if out.suffix not in (".pth", ".safetensors"):
         raise ValueError(f"The export is written as .pth or .safetensors, got {out.name!r}.")
     content = load_weights_file(checkpoint, trust_pickle=trust_pickle)
-    config, config_hash = _read_config(content, from_config)
+    config, config_hash, guessed = source_config(content, from_config)
     check_parts(parts, config, to)
-    backbone, backbone_config, read = _build_backbone(_backbone_config(config), to)
+    backbone, backbone_config, read = _build_backbone(backbone_of(config), to)
     report = load_backbone(backbone, content, branch=branch, source=checkpoint)
     target = build_target(to, backbone, backbone_config)
     pyramid = None
@@ -381,7 +332,7 @@ def export_backbone(
     weights = target.file_weights(backbone.state_dict()) | (pyramid.weights() if pyramid else {})
     state_dict = {name: tensor.detach().clone().contiguous() for name, tensor in weights.items()}
     metadata: dict[str, Any] = dict(
-        branch=branch, to=to, build=target.build, config_sha256=config_hash
+        branch=branch, to=to, build=target.build, config_sha256=config_hash, guessed=list(guessed)
     )
     metadata |= _metadata(content, checkpoint, config, state_dict)
     if pyramid:

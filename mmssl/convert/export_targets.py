@@ -22,6 +22,7 @@ from mmssl.convert.swin_targets import (
 )
 from mmssl.convert.timm_swin import swin_to_timm
 from mmssl.models.backbones import CoTNet, ResNet, Swin, TimmBackbone
+from mmssl.models.backbones.plugin_blocks import PluginBlock
 from mmssl.registry import MODELS
 
 Library = Literal["mmdet", "mmseg", "torchvision", "timm"]
@@ -58,8 +59,8 @@ class Target:
         return {self.prefix + name: tensor for name, tensor in self.convert(state).items()}
 
 
-def _is_plain(backbone: nn.Module) -> bool:
-    """Whether mmdet's and mmseg's own ResNet is this network."""
+def _is_plain(backbone: nn.Module, library: str) -> bool:
+    """Whether the ResNet of mmdet or mmseg itself is this network."""
     return (
         type(backbone) is ResNet
         and backbone.width == 1
@@ -67,7 +68,17 @@ def _is_plain(backbone: nn.Module) -> bool:
         and isinstance(backbone.bn1, nn.modules.batchnorm._BatchNorm)
         # theirs has plugins in bottlenecks only
         and not (backbone.plugins and backbone.depth < 50)
+        and not (library == "mmseg" and _has_chains(backbone))
     )
+
+
+def _has_chains(backbone: ResNet) -> bool:
+    """Whether one plugin reads what another returns: mmseg's ResNet gives both the same map."""
+    return any(len(names) > 1 for block in backbone.modules() for names in _plugin_names(block))
+
+
+def _plugin_names(block: nn.Module) -> list[list[str]]:
+    return list(block.plugin_names.values()) if isinstance(block, PluginBlock) else []
 
 
 def _mm_plugins(backbone: ResNet, num_stages: int) -> dict[str, Any]:
@@ -92,7 +103,7 @@ def mm_config(backbone: nn.Module, config: dict[str, Any], library: str) -> dict
         config: The config that it was built from.
         library: `mmdet` or `mmseg`.
     """
-    if _is_plain(backbone):
+    if _is_plain(backbone, library):
         assert isinstance(backbone, ResNet)
         num_stages = backbone.out_indices[-1] + 1
         return dict(

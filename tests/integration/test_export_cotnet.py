@@ -147,6 +147,44 @@ def test_values_ready_config_builds_and_takes_every_weight(tmp_path, library, le
         assert "norm_cfg" not in (tmp_path / "out.py").read_text().split("neck")[0]
 
 
+def test_values_ready_config_of_an_official_file(tmp_path):
+    """A fusion that weights do not tell, and norms of another epsilon, arrive in a CoTNet's detector too."""
+    pytest.importorskip("mmdet")
+    options = dict(arch=COT, fusion="dynamic", norm_cfg=dict(type="BN", eps=1e-3))
+    network = random_backbone(dict(type="mmssl.CoTNet", **options)).eval()
+    theirs = cotnet_to_official(network.state_dict())
+    theirs |= {"fc.weight": torch.zeros(5, 64), "fc.bias": torch.zeros(5)}
+    torch.save(dict(state_dict=theirs), tmp_path / "theirs.pth")
+    source, out = tmp_path / "net.py", tmp_path / "out.pth"
+    source.write_text(f"model = dict(type='CARE', backbone=dict(type='CoTNet', **{options!r}))\n")
+    export = export_backbone(
+        tmp_path / "theirs.pth", out, to="mmdet", image_size=SIZE, from_config=source
+    )
+    config = load_config(write_downstream_config(export, MASK))
+    assert dict(config.model.backbone.norm_cfg) == dict(type="SyncBN", requires_grad=True, eps=1e-3)
+    model = ROOT_MODELS.build(ConfigDict(config.model, _scope_=config.default_scope)).eval()
+    load_backbone_into(model, config.load_from)
+    images = torch.randn(1, 3, *SIZE)
+    torch.testing.assert_close(model.backbone(images)[-1], network(images)[-1])
+
+
+@pytest.mark.parametrize("arch", [COT, HYBRID], ids=["same stem", "another stem"])
+def test_values_strides_of_a_config_stand_behind_its_stem(tmp_path, arch):
+    pytest.importorskip("mmdet")
+    run_checkpoint(tmp_path / "run.pth", arch=arch)
+    export = export_backbone(
+        tmp_path / "run.pth", tmp_path / "out.pth", to="mmdet", image_size=SIZE
+    )
+    leaf = tmp_path / "leaf.py"
+    leaf.write_text(f"_base_ = {str(MASK)!r}\nmodel = dict(backbone=dict(strides=(1, 2, 2, 1)))\n")
+    if arch is HYBRID:
+        with pytest.raises(ValueError, match="'conv7', the pretrained one has the stem 'deep'"):
+            write_downstream_config(export, leaf)
+        return
+    backbone = dict(load_config(write_downstream_config(export, leaf)).model.backbone)
+    assert MODELS.build(backbone).strides == [4, 8, 16, 16]
+
+
 @pytest.mark.parametrize("norm_eval", [True, None])
 def test_state_fine_tuning_is_the_inherited_config_s(tmp_path, norm_eval):
     """Frozen stages and norms of mmdet's ResNet hold for the network in its place, not pretraining's."""

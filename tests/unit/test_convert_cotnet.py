@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from mmssl.convert.name_layouts import name_layouts
 from mmssl.convert.official.backbone_configs import backbone_config, backbone_guesses
 from mmssl.convert.official.backbones import backbone_from_official, backbone_to_official
 from mmssl.convert.official.cotnet import cotnet_from_official, cotnet_to_official
-from mmssl.convert.official.cotnet_classifier import from_official, to_official
+from mmssl.convert.official.cotnet_classifier import from_official, said_by_file, to_official
 from mmssl.convert.official.method_files import told_config
+from mmssl.convert.source_config import source_config
 from mmssl.models.backbones import CoTNet
-from mmssl.models.backbones.cotnet_archs import cotnet_arch
+from mmssl.models.backbones.cotnet_archs import ARCHS, cotnet_arch
 from mmssl.registry import MODELS
 from tests.helpers.goldens import official_keys
 
@@ -255,6 +257,7 @@ def test_values_config_of_published_weights(constructor):
         dict(arch=COXT, out_indices=(1,)),
         dict(arch=COT, fusion="static"),
         dict(arch=COT, fusion="sum"),
+        dict(arch=COT | dict(stem_channels=32, avg_down=True)),
         dict(arch=COT | dict(mixers=("conv", ("conv", "conv"), "cot", "sasa"), key_kernel_size=3)),
         dict(
             arch=COT | dict(depths=(1, 3, 2, 1), mixers=("cot", ("se", "cot", "cot"), "cot", "cot"))
@@ -283,11 +286,12 @@ def test_state_an_official_file_tells_its_network():
     """So that it is exported as it is."""
     for constructor in ("cotnet50", "se_cotnetd_152"):
         told = told_config(dict(state_dict_ema=listed(constructor)))
-        assert told is not None and told["backbone"]["arch"] == ARCH[constructor]
+        assert told is not None and told.config["backbone"]["arch"] == ARCH[constructor]
+        assert told.guessed == ("backbone.arch",)
     with torch.device("meta"):
         static = official(CoTNet("50", fusion="static"))
     told = told_config(static)
-    assert told is not None and told["backbone"]["fusion"] == "static"
+    assert told is not None and told.config["backbone"]["fusion"] == "static"
 
 
 def official(network: CoTNet) -> dict[str, torch.Tensor]:
@@ -320,6 +324,34 @@ def test_raises_weights_that_do_not_tell_their_network(options, guess, tmp_path)
     assert told_config(published) is None
     in_care = {f"backbone.{key}": v for key, v in published.items()}
     assert "fusion" in backbone_guesses(in_care)
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [({}, True), (dict(arch="se_cotnetd_50"), False), (dict(arch="se_cotnetd_152"), True)],
+    ids=["weights", "name", "name of another"],
+)
+def test_state_a_published_structure_may_have_blur(entries, told, tmp_path):
+    """The same tensors with blur are another network: that it has none is a guess, which both tools tell."""
+    with torch.device("meta"):
+        blurred = CoTNet(dataclasses.asdict(ARCHS["d50"]) | dict(blur=True))
+        assert blurred.state_dict().keys() == CoTNet("d50").state_dict().keys()
+    weights = {k: torch.zeros(v.shape, dtype=v.dtype) for k, v in official(blurred).items()}
+    torch.save(dict(state_dict=weights, **entries), tmp_path / "theirs.pth")
+    text = "\n".join(convert_file(tmp_path / "theirs.pth", tmp_path / "ours.pth"))
+    assert ("backbone.arch='d50'" in text) is told
+    for file in ("theirs.pth", "ours.pth"):
+        source = source_config(torch.load(tmp_path / file, weights_only=True), None)
+        assert source.config["model"]["backbone"]["arch"] == "d50"
+        assert source.guessed == (("backbone.arch='d50'",) if told else ())
+
+
+@pytest.mark.parametrize("constructor", ARCH)
+def test_values_every_constructor_is_a_name_in_files(constructor):
+    config = dict(backbone=dict(arch=ARCH[constructor]))
+    said = said_by_file(dict(arch=constructor), config)
+    assert said == {"backbone.arch": ARCH[constructor]}
+    assert said_by_file(dict(arch="resnet50"), config) == {}
 
 
 def test_state_averaged_weights_alone_are_the_network(tmp_path):

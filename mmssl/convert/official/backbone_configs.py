@@ -34,8 +34,8 @@ def backbone_config(
 
     What weights do not tell (`backbone_guesses`) is as in the published models: heads of 64 channels,
     pretraining at 224 px, stochastic depth 0.1, or 0.2 in a Swin of depths (2, 2, 18, 2), 0.15 in an
-    SE-CoTNetD of depths (3, 8, 36, 3); no blur in a CoTNet of an unpublished structure, and the fusion `sum`
-    where it is that or `dynamic`.
+    SE-CoTNetD of depths (3, 8, 36, 3); blur in a CoTNet of a structure that was published with it and in no
+    other, and the fusion `sum` where it is that or `dynamic`.
 
     Args:
         state: A state dict in our layout.

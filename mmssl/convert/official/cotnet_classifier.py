@@ -20,6 +20,7 @@ from mmssl.convert.official.cotnet import SIGN, cotnet_from_official, cotnet_to_
 State = Mapping[str, Tensor]
 
 _FC = [Rename("{rest:weight|bias}", "fc.{rest}")]
+_CONSTRUCTOR = re.compile(r"(?P<kind>cotnet|cotnext|se_cotnetd_)(?P<depth>\d+)(_2x48d|_L)?")
 _NETWORKS = {"state_dict": "", "state_dict_ema": "twin."}
 _NUM_UPDATES = "twin.num_updates"
 
@@ -99,12 +100,29 @@ def model_config(state: State) -> dict[str, Any]:
         frozen=False,
         backbone=backbone_config(state, norm="BN"),
         head=dict(
-            type="LinearHead", num_classes=len(state["head.fc.bias"]), dropout=0.25, init_std=None
+            type="LinearHead", num_classes=len(state["head.fc.weight"]), dropout=0.25, init_std=None
         ),
         label_smoothing=0.1,
         batch_mix=dict(type="BatchMix", mixup_alpha=0.8, cutmix_alpha=1.0),
     )
     return config | (dict(momentum=0.9999) if _NUM_UPDATES in state else {})
+
+
+def said_by_file(file: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a model config that the name in a file of training fixes, as `model_config` has it.
+
+    A name of another network than the weights' says nothing.
+
+    Args:
+        file: The content of a weights file.
+        config: The model config by the weights.
+    """
+    named = _CONSTRUCTOR.fullmatch(str(file.get("arch")))
+    if named is None:
+        return {}
+    prefix = {"cotnet": "", "cotnext": "x", "se_cotnetd_": "d"}[named["kind"]]
+    arch = prefix + named["depth"]
+    return {"backbone.arch": arch} if arch == config["backbone"]["arch"] else {}
 
 
 def guessed_options(state: State) -> list[str]:

@@ -41,8 +41,8 @@ def cotnet_facts(state: State, norm: str) -> dict[str, Any]:
 def cotnet_guesses(facts: dict[str, Any]) -> dict[str, Any]:
     """Options that the weights do not tell, by dotted name, as in the published models.
 
-    Another guess than that of stochastic depth makes another network: how stages of a structure that nobody
-    published are subsampled, and which fusion one without gate has.
+    Another guess than that of stochastic depth makes another network: how stages are subsampled, and which
+    fusion one without gate has. A structure that is published is taken for the published network (`arch`).
 
     Args:
         facts: Of `cotnet_facts`.
@@ -50,6 +50,8 @@ def cotnet_guesses(facts: dict[str, Any]) -> dict[str, Any]:
     guesses: dict[str, Any] = dict(drop_path_rate=0.15 if facts["arch"] == "d152" else 0.1)
     if isinstance(facts["arch"], dict):
         guesses["arch.blur"] = False
+    else:
+        guesses["arch"] = facts["arch"]
     if facts.get("fusion", "se") is None:
         guesses["fusion"] = "sum"
     return guesses
@@ -82,7 +84,8 @@ def _arch(state: State) -> CoTNetArch:
         cardinality=2 if grouped else 1,
         stem="deep" if deep else "conv7",
         stem_channels=state["bn1.weight"].shape[0],
-        avg_down="layer1.0.downsample.2.weight" in state,
+        # of any stage: the first has no shortcut if the stem has its channels
+        avg_down=any(key.endswith(".0.downsample.2.weight") for key in state),
         key_kernel_size=1 if keys is None else keys.shape[-1],
     )
 
