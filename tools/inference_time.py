@@ -14,11 +14,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -28,14 +25,13 @@ from rich.progress import track
 from torch import nn
 
 from mmssl.engine.config import load_config
+from mmssl.evaluation.inference_time import FEWEST, PRECISIONS, measure_inference
 from mmssl.evaluation.provenance import json_text
 from mmssl.models.backbones import view_and_map
 from mmssl.registry import MODELS
 from mmssl.visualization.time_accuracy_plot import Point, plot_time_accuracy
 
-FEWEST = 10
 TIMM = "timm:"
-PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Network(NamedTuple):
@@ -234,114 +230,9 @@ def subject(text: str, args: argparse.Namespace) -> Subject:
     return Subject(stem, backbone, classes, stem, size, accuracy, None)
 
 
-def run_times(
-    forward: Callable[[], Any], device: torch.device, *, warm_up: int, runs: int, seconds: float
-) -> tuple[list[float], int]:
-    """Milliseconds of each timed forward, and the number of forwards before them.
-
-    Args:
-        forward: Runs the network once.
-        device: Of the network; events measure on a GPU, the clock elsewhere.
-        warm_up: Forwards before; the first is not limited, it may compile.
-        runs: Timed forwards.
-        seconds: Limit of either phase, 0 for none; at least `FEWEST` forwards are timed.
-    """
-
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    def over(start: float) -> bool:
-        return bool(seconds) and time.perf_counter() - start > seconds
-
-    forward()
-    wait()
-    start = time.perf_counter()
-    before = 1
-    while before < warm_up and not (before > 1 and over(start)):
-        forward()
-        wait()
-        before += 1
-    found: list[float] = []
-    start = time.perf_counter()
-    while len(found) < runs and not (len(found) >= FEWEST and over(start)):
-        if device.type == "cuda":
-            marks = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
-            marks[0].record()
-            forward()
-            marks[1].record()
-            wait()
-            found.append(marks[0].elapsed_time(marks[1]))
-        else:
-            begun = time.perf_counter()
-            forward()
-            found.append(1000 * (time.perf_counter() - begun))
-    return found, before
-
-
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Whether float32 products may be of TF32, inside."""
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = products.allow_tf32, convolutions.allow_tf32
-    products.allow_tf32 = convolutions.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        products.allow_tf32, convolutions.allow_tf32 = before
-
-
-def measure(
-    network: nn.Module, size: int, batch: int, precision: str, args: argparse.Namespace
-) -> dict[str, Any]:
-    """Median milliseconds per image of one condition, and how far the runs lie apart."""
-    device = torch.device(args.device)
-    layout = torch.channels_last if args.channels_last else torch.contiguous_format
-    images = torch.randn(batch, 3, size, size, device=device).to(memory_format=layout)
-    kind = PRECISIONS[precision]
-    with (
-        tf32(precision == "tf32"),
-        torch.no_grad(),
-        torch.autocast(device.type, kind, enabled=kind is not None),
-    ):
-        times, warm_up = run_times(
-            lambda: network(images),
-            device,
-            warm_up=args.warm_up,
-            runs=args.runs,
-            seconds=args.seconds,
-        )
-    quartiles = statistics.quantiles(times, n=4) if len(times) > 1 else [times[0]] * 3
-    return dict(
-        milliseconds=statistics.median(times) / batch,
-        quartiles=[quartiles[0] / batch, quartiles[2] / batch],
-        runs=len(times),
-        warm_up=warm_up,
-    )
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that the device has too little memory; the CPU's has no class of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def measure_or_none(
-    network: nn.Module, size: int, batch: int, precision: str, args: argparse.Namespace
-) -> dict[str, Any]:
-    """As `measure`; None for each figure where memory does not suffice."""
-    try:
-        return measure(network, size, batch, precision, args)
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-    # behind the handler: the error holds the tensors of the forward that failed
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return dict(milliseconds=None, quartiles=None, runs=None, warm_up=None)
-
-
 def all_measurements(subjects: list[Subject], args: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each network, batch, precision and way of running, with progress shown."""
+    layout = torch.channels_last if args.channels_last else torch.contiguous_format
     ways = [False, True] if args.compile else [False]
     conditions = list(itertools.product(subjects, ways, args.batch, args.precision))
     rows: list[dict[str, Any]] = []
@@ -349,15 +240,24 @@ def all_measurements(subjects: list[Subject], args: argparse.Namespace) -> list[
     for what, compiled, batch, precision in track(conditions, description="Inference"):
         if current != (what, compiled):
             torch.manual_seed(0)
-            network = Classifier(what.backbone, what.num_classes).eval().to(args.device)
-            if args.channels_last:
-                network = network.to(memory_format=torch.channels_last)
+            network = Classifier(what.backbone, what.num_classes).eval()
+            network.to(args.device, memory_format=layout)
             count = sum(parameter.numel() for parameter in network.parameters())
             if compiled:
                 network.compile(dynamic=False)
             current = (what, compiled)
         if compiled:
             torch.compiler.reset()  # behind a number of graphs it would run what is not compiled
+        found = measure_inference(
+            network,
+            what.size,
+            batch=batch,
+            precision=precision,
+            memory_format=layout,
+            warm_up=args.warm_up,
+            runs=args.runs,
+            seconds=args.seconds,
+        )
         rows.append(
             dict(
                 network=what.name,
@@ -369,7 +269,7 @@ def all_measurements(subjects: list[Subject], args: argparse.Namespace) -> list[
                 batch=batch,
                 precision=precision,
                 compiled=compiled,
-                **measure_or_none(network, what.size, batch, precision, args),
+                **found._asdict(),
             )
         )
     return rows

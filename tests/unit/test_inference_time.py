@@ -13,6 +13,7 @@ import torch
 from mmengine.registry import init_default_scope
 from PIL import Image
 
+from mmssl.evaluation.inference_time import measure_inference, run_times, tf32
 from mmssl.visualization.time_accuracy_plot import Point, plot_time_accuracy
 
 SCRIPT = Path(__file__).parents[2] / "tools/inference_time.py"
@@ -111,9 +112,9 @@ def test_raises_for_what_cannot_be_measured(script, tmp_path) -> None:
             script["subject"](text, args)
 
 
-def test_values_runs_are_counted_and_limited(script) -> None:
-    calls = []
-    run_times, cpu = script["run_times"], torch.device("cpu")
+def test_values_runs_are_counted_and_limited() -> None:
+    calls: list[int] = []
+    cpu = torch.device("cpu")
     found, before = run_times(lambda: calls.append(1), cpu, warm_up=3, runs=12, seconds=0)
     assert (len(found), before, len(calls)) == (12, 3, 15) and min(found) >= 0
     # as soon as the limit is over: the first forward, one to warm up, and the fewest that are timed
@@ -176,14 +177,37 @@ def test_values_what_was_measured_survives_a_lack_of_memory(
     assert plot.is_file()
 
 
-def test_raises_for_any_other_error_of_a_measurement(script, monkeypatch) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("sizes do not fit")
+def test_raises_for_any_other_error_of_a_measurement() -> None:
+    network = torch.nn.Conv2d(4, 4, 3)  # of other images
+    with pytest.raises(RuntimeError, match="to have 4 channels"):
+        measure_inference(network, 8, batch=1, precision="fp32")
+    with pytest.raises(ValueError, match="precision must be one of fp32, .* got 'int8'"):
+        measure_inference(network, 8, batch=1, precision="int8")
 
-    name = "measure_or_none"
-    monkeypatch.setitem(script[name].__globals__, "measure", broken)
-    with pytest.raises(RuntimeError, match="sizes do not fit"):
-        script[name](torch.nn.Identity(), 32, 1, "fp32", Namespace())
+
+@pytest.mark.parametrize(
+    ("precision", "expected"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_values_what_is_timed(precision, expected, layout, monkeypatch) -> None:
+    """Images of the size, batch and layout, in the precision; a figure is the median for one of them."""
+    seen: list[torch.Tensor] = []
+
+    class Network(torch.nn.Conv2d):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(images)
+            out = super().forward(images)
+            assert out.dtype == expected and not out.requires_grad
+            return out
+
+    clock = iter([0.0, 0.0] + [0.0, 0.008] + [0.0, 0.002] + [0.0, 0.004])
+    monkeypatch.setattr("mmssl.evaluation.inference_time.time.perf_counter", lambda: next(clock))
+    found = measure_inference(
+        Network(3, 4, 3), 8, batch=2, precision=precision, memory_format=layout, warm_up=2, runs=3
+    )
+    assert found == (2.0, (1.0, 4.0), 3, 2)
+    assert len(seen) == 5 and seen[0].shape == (2, 3, 8, 8)
+    assert seen[0].is_contiguous(memory_format=layout)
 
 
 def test_raises_when_nothing_can_be_drawn(tmp_path) -> None:
@@ -193,10 +217,10 @@ def test_raises_when_nothing_can_be_drawn(tmp_path) -> None:
     assert (tmp_path / "a.png").is_file()
 
 
-def test_state_switches_are_as_before(script) -> None:
+def test_state_switches_are_as_before() -> None:
     switches = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [switch.allow_tf32 for switch in switches]
     for allowed in (True, False):
-        with script["tf32"](allowed):
+        with tf32(allowed):
             assert [switch.allow_tf32 for switch in switches] == [allowed] * 2
     assert [switch.allow_tf32 for switch in switches] == before
