@@ -20,6 +20,7 @@ _OF_NETWORK = {
     "mmssl.ResNet": ("depth", "width", "stem", "plugins", "out_indices"),
     "ResNet": ("depth", "num_stages", "style", "plugins", "out_indices"),
 }
+_RESNETS = ("ResN", "Res2Net", "RegNet")  # in the names of the libraries' own, with BatchNorm
 _BATCH_NORMS = ("BN", "BN2d", "SyncBN")
 _NORM_TUNING = ("type", "requires_grad", "momentum")  # the rest of a BatchNorm is the network's
 
@@ -122,8 +123,8 @@ def _dilated(leaf: dict[str, Any]) -> int | None:
     """The output stride of a dilated ResNet, CoTNet or LRNet; None for one that subsamples to the end."""
     if leaf.get("output_stride"):
         return leaf["output_stride"]
-    names = ("ResN", "Res2Net", "CoTNet", "LRNet")
-    strides = leaf.get("strides") if any(name in leaf["type"] for name in names) else None
+    own = leaf["type"] in ("mmssl.CoTNet", "mmssl.LRNet")
+    strides = leaf.get("strides") if own or _is_resnet(leaf) else None
     if strides is None or 1 not in strides[1:]:
         return None
     deep = leaf["type"] == "mmssl.CoTNet" and cotnet_arch(leaf.get("arch", "50")).stem == "deep"
@@ -154,6 +155,10 @@ def _dense(ours: dict[str, Any], stride: int) -> dict[str, Any]:
     return options if kind == "mmssl.LRNet" else options | dict(contract_dilation=True)
 
 
+def _is_resnet(leaf: dict[str, Any]) -> bool:
+    return any(name in leaf["type"] for name in _RESNETS)
+
+
 def _own_norm(build: dict[str, Any]) -> dict[str, Any]:
     """What of the norms belongs to the network, as their epsilon does, and not to how it is trained."""
     norm = build.get("norm_cfg") or {}
@@ -165,7 +170,7 @@ def _norm_of_leaf(ours: dict[str, Any], leaf: dict[str, Any]) -> dict[str, Any]:
     mine = ours.get("norm_cfg") or dict(type="BN")
     if mine["type"] not in _BATCH_NORMS:
         return mine
-    norm = leaf.get("norm_cfg") or (dict(type="BN") if "ResN" in leaf["type"] else {})
+    norm = leaf.get("norm_cfg") or (dict(type="BN") if _is_resnet(leaf) else {})
     if norm.get("type") not in _BATCH_NORMS:
         # the inherited network has none, and its batch may be two images
         norm = dict(type="SyncBN")
@@ -178,7 +183,7 @@ def _settings_of_leaf(ours: dict[str, Any], leaf: dict[str, Any], to: str) -> di
 
     That is how to fine-tune (norms, frozen stages), and the strides that the heads are made for.
     """
-    theirs = "ResN" in leaf["type"] and not leaf["type"].startswith("mmssl.")
+    theirs = _is_resnet(leaf) and not leaf["type"].startswith("mmssl.")
     # mmdet's ResNets have this default, mmseg's have not
     settings: dict[str, Any] = dict(norm_eval=True) if theirs and to == "mmdet" else {}
     settings |= {name: leaf[name] for name in ("norm_eval", "frozen_stages") if name in leaf}

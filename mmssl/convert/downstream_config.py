@@ -22,6 +22,19 @@ from mmssl.engine.config import load_config
 MARK = "# Written by tools/export_backbone.py; a new export of this name replaces it."
 
 
+def _read_channels(name: str, head: dict[str, Any], maps: list[int]) -> Any:
+    """Channels of the map, or maps, that a segmentor's head reads."""
+    index = head.get("in_index", -1)
+    several = isinstance(index, (list, tuple))
+    last = max(index) if several else index
+    if last >= len(maps):
+        raise ValueError(
+            f"The inherited config's {name} reads map {last} (from 0) of the backbone, the pretrained one "
+            f"has {len(maps)}: pretrain all stages, or choose a config that reads fewer."
+        )
+    return [maps[i] for i in index] if several else maps[index]
+
+
 def _head_changes(model: dict[str, Any], channels: list[int], depth: int | None) -> dict[str, Any]:
     """Input channels of necks and heads, where they differ from the inherited config's."""
 
@@ -34,17 +47,13 @@ def _head_changes(model: dict[str, Any], channels: list[int], depth: int | None)
         changes["neck"] = inputs(model["neck"], maps)
     for name in ("decode_head", "auxiliary_head"):
         if isinstance(model.get(name), dict):
-            index = model[name].get("in_index", -1)
-            several = isinstance(index, (list, tuple))
-            last = max(index) if several else index
-            if last >= len(maps):
-                raise ValueError(
-                    f"The inherited config's {name} reads map {last} (from 0) of the backbone, the "
-                    f"pretrained one has {len(maps)}: pretrain all stages, or choose a config that "
-                    "reads fewer."
-                )
-            wanted = [maps[i] for i in index] if several else maps[index]
-            changes[name] = inputs(model[name], wanted)
+            changes[name] = inputs(model[name], _read_channels(name, model[name], maps))
+        elif any(inputs(head, _read_channels(name, head, maps)) for head in model.get(name) or ()):
+            raise ValueError(
+                f"The inherited config has several {name}s for maps of other channels than the pretrained "
+                f"backbone's {maps}; a config that inherits cannot change one in a list. Choose another, or "
+                "write the list out."
+            )
     shared = (model.get("roi_head") or {}).get("shared_head")
     if shared:
         if depth is None:

@@ -10,6 +10,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
 
+from mmssl.convert.downstream_backbone import backbone_changes
 from mmssl.convert.downstream_config import write_downstream_config
 from mmssl.convert.export import Export, export_backbone
 from mmssl.convert.transfer_load import load_backbone_into
@@ -211,10 +212,33 @@ def test_raises_c4_of_another_network(tmp_path, backbone):
         write_downstream_config(export, C4)
 
 
+@pytest.mark.parametrize("kind", ["ResNeXt", "Res2Net", "RegNet", "SwinTransformer"])
+def test_state_norms_in_the_place_of_each_kind(tmp_path, kind):
+    """mmdet's ResNets keep their statistics by default; a transformer has no BatchNorm to fine-tune like."""
+    export, _ = exported(tmp_path, LR, "mmdet")
+    changes = backbone_changes(export, dict(type=kind, out_indices=(0, 1, 2, 3)))
+    is_resnet = kind != "SwinTransformer"
+    assert changes["norm_cfg"] == dict(type="BN" if is_resnet else "SyncBN")
+    assert changes.get("norm_eval", False) is is_resnet
+
+
 def test_raises_fewer_maps_than_the_head_reads(tmp_path):
     export, _ = exported(tmp_path, LR | dict(out_indices=(2,)), "mmseg")
     with pytest.raises(ValueError, match="decode_head reads map 3 .from 0. .* one has 3"):
         write_downstream_config(export, FCN)
+
+
+@pytest.mark.parametrize("depth", [50, 18])
+def test_raises_a_list_of_heads_for_other_channels(tmp_path, depth):
+    """OCRNet has two decode heads: of ResNet-50's channels, which a config that inherits cannot change."""
+    export, _ = exported(tmp_path, dict(type="ResNet", depth=depth), "mmseg")
+    leaf = inherited(tmp_path, "mmseg::ocrnet/ocrnet_r101-d8_4xb2-40k_cityscapes-512x1024.py")
+    if depth == 18:
+        with pytest.raises(ValueError, match="several decode_heads for maps of other channels"):
+            write_downstream_config(export, leaf)
+        return
+    heads = load_config(write_downstream_config(export, leaf)).model.decode_head
+    assert [head.in_channels for head in heads] == [1024, 2048]
 
 
 @pytest.mark.parametrize("strides", [(1, 1, 2, 2), (1, 2, 1, 2)])
