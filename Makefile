@@ -46,7 +46,7 @@ test: setup ## Run the tests, without slow ones and those for a GPU
 	$(PYTEST) $(PARALLEL) -m "not slow and not gpu"
 
 test-slow: setup ## Run the slow tests
-	$(PYTEST) -m "slow and not gpu"
+	$(PYTEST) $(PARALLEL) -m "slow and not gpu"
 
 test-gpu: setup ## Run the tests that need an accelerator
 	$(PYTEST) -m gpu

@@ -64,6 +64,7 @@ def _is_plain(backbone: nn.Module, library: str) -> bool:
     return (
         type(backbone) is ResNet
         and backbone.width == 1
+        and backbone.base_channels == 64
         and backbone.stem == "imagenet"
         and isinstance(backbone.bn1, nn.modules.batchnorm._BatchNorm)
         # theirs has plugins in bottlenecks only
@@ -130,6 +131,7 @@ def _torchvision_name(backbone: nn.Module, library: str) -> str:
     if isinstance(backbone, ResNet) and isinstance(backbone.bn1, nn.modules.batchnorm._BatchNorm):
         name = {1: "resnet{}", 2: "wide_resnet{}_2"}.get(backbone.width, "").format(backbone.depth)
         plain = backbone.stem == "imagenet" and not backbone.plugins
+        plain &= backbone.base_channels == 64
         if plain and hasattr(torchvision_models, name):
             if backbone.out_indices[-1] == 3:
                 return name

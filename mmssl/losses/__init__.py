@@ -15,6 +15,7 @@ from .prototype import (
     shared_prototype_contrast,
 )
 from .prototype_distillation import prototype_distillation
+from .redundancy import redundancy_reduction
 from .region import matched_regression, region_pairs
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "pixel_contrast",
     "prototype_contrast",
     "prototype_distillation",
+    "redundancy_reduction",
     "region_pairs",
     "selective_info_nce",
     "shared_prototype_contrast",

@@ -60,7 +60,7 @@ def distillation(
         temperature: Of the student.
 
     Returns:
-        Scalar, float32 or float64.
+        Scalar, float32 or float64, under autocast too.
 
     Example:
         >>> distillation(torch.zeros(1, 1, 4), torch.tensor([[[1.0, 0, 0, 0]]]), torch.ones(1, 1))
@@ -68,7 +68,8 @@ def distillation(
     """
     dtype = torch.promote_types(student.dtype, torch.float32)
     log_probabilities = F.log_softmax(student.to(dtype) / temperature, dim=-1)
-    scores = log_probabilities @ teacher.to(dtype).transpose(1, 2)
+    with torch.autocast(student.device.type, enabled=False):
+        scores = log_probabilities @ teacher.to(dtype).transpose(1, 2)
     return -(pairs.to(scores) * scores).sum() / len(student)
 
 
@@ -93,6 +94,7 @@ def mixed_distillation(
     """
     dtype = torch.promote_types(student.dtype, torch.float32)
     log_probabilities = F.log_softmax(student.to(dtype) / temperature, dim=-1)
-    scores = torch.einsum("bqk,jvk->vqbj", teacher.to(dtype), log_probabilities)
+    with torch.autocast(student.device.type, enabled=False):
+        scores = torch.einsum("bqk,jvk->vqbj", teacher.to(dtype), log_probabilities)
     weights = pairs.to(scores)[:, :, None, None] * mixing.to(scores)[:, None]
     return -(weights * scores).sum() / len(student)

@@ -161,6 +161,34 @@ def sum_to_own_rows(tensor: Tensor) -> Tensor:
     return sum_over_ranks(tensor).narrow(0, rank() * share, share)
 
 
+class _SumWithOwnGrad(torch.autograd.Function):
+    """The sum over the ranks; the gradient goes to the own summand, times a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return sum_over_ranks(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+        return grad_output * ctx.factor, None
+
+
+def sum_with_own_grad(tensor: Tensor, *, before_mean: bool = False) -> Tensor:
+    """Sum of `tensor` over the ranks, of which only this rank's summand gets a gradient.
+
+    So does an `all_reduce` in a forward pass: DDP, which takes the mean over the ranks, then arrives at the
+    gradient of a function of the sum divided by the number of ranks.
+
+    Args:
+        tensor: Of the same shape on every rank.
+        before_mean: Multiply the gradient by the number of ranks, which makes up for that mean.
+    """
+    if world_size() == 1:
+        return tensor
+    return _SumWithOwnGrad.apply(tensor, float(world_size()) if before_mean else 1.0)
+
+
 @torch.no_grad()
 def max_over_ranks(tensor: Tensor) -> Tensor:
     """Largest of each value of `tensor` over the ranks, on its device; no gradient."""

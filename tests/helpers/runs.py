@@ -76,6 +76,8 @@ MLP = dict(hid_channels=16, norm_cfg=dict(type="BN1d"))
 NECK = dict(type="MLPNeck", hid_channels=16, out_channels=8)
 CONV = dict(hid_channels=16, out_channels=8)
 METHODS: dict[str, dict[str, Any]] = {
+    "barlow_twins": dict(type="BarlowTwins", neck=NECK),
+    "clsa": dict(type="CLSA", neck=NECK, queue_length=20),
     "densecl": dict(
         type="DenseCL", neck=dict(hid_channels=16, out_channels=8), queue_length=20, max_logits=100
     ),
@@ -87,6 +89,7 @@ METHODS: dict[str, dict[str, Any]] = {
         prototypes=dict(type="Prototypes", num_clusters=(8, 5, 3)),
         queue_length=20,
     ),
+    "infomin": dict(type="InfoMin", neck=NECK, queue_length=20),
     "moby": dict(
         type="MoBY",
         neck=dict(type="MLPNeck", out_channels=8, **MLP),
@@ -94,6 +97,7 @@ METHODS: dict[str, dict[str, Any]] = {
         queue_length=20,
     ),
     "moco": dict(type="MoCo", neck=NECK, queue_length=20),
+    "moco_v3": dict(type="MoCoV3", neck=NECK, head=dict(type="MLPPredictor", hid_channels=16)),
     "npid": dict(type="NPID", neck=NECK, num_samples=16, num_negatives=8),
     "pcl": dict(
         type="PCL",
@@ -112,13 +116,22 @@ METHODS: dict[str, dict[str, Any]] = {
         instance_head=dict(hid_channels=16),
     ),
     "simclr": dict(type="SimCLR", neck=dict(type="MLPNeck", out_channels=8, **MLP)),
+    "simsiam": dict(
+        type="SimSiam", neck=dict(type="MLPNeck", out_channels=8), head=dict(type="MLPPredictor")
+    ),
+    "swav": dict(
+        type="SwAV", neck=NECK, head=dict(num_prototypes=6), queue_length=16, queue_start=1
+    ),
 }
 CROPS = dict.fromkeys(METHODS, (32, 32)) | {
+    "clsa": (32, 32, 16),
     "dino": (32, 32, 16, 16, 24),
     "esvit": (32, 32, 16, 16, 24),
     "hcsc": (32, 32, 24, 16),
+    "infomin": (32, 32, 48),
     "npid": (32,),
     "pic": (32, 16, 24),
+    "swav": (32, 32, 16, 16),
 }
 """Sizes of the views of each method."""
 
@@ -145,6 +158,8 @@ def method_config(work_dir: Path, method: str, **changes: Any) -> Config:
     if method in ("dino", "esvit"):
         heads = ["head"] + ["region_head"] * (method == "esvit")
         hooks = [dict(type="FreezeHook", modules=[f"{name}.last_layer" for name in heads])]
+    if method == "swav":
+        hooks = [dict(type="FreezeHook", modules=["head"], iters=3)]
     optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.04)
     if method == "pic":
         hooks = [dict(type="InstanceRowsHook")]

@@ -10,19 +10,25 @@ from torch.nn import functional as F
 from mmssl.models.algorithms import (
     BYOL,
     CARE,
+    CLSA,
     DINO,
     HCSC,
     NPID,
     PCL,
     PIC,
+    BarlowTwins,
     BaseAlgorithm,
     DenseCL,
     EsViT,
+    InfoMin,
     MoBY,
     MoCo,
+    MoCoV3,
     PixContrast,
     PixPro,
     SimCLR,
+    SimSiam,
+    SwAV,
 )
 from mmssl.models.memories import InstanceRows
 from mmssl.structures import Clustering, Progress, ViewBatch
@@ -247,18 +253,80 @@ def tiny_simclr(**options) -> SimCLR:
     return SimCLR(**(arguments | options))
 
 
+def tiny_simsiam(**options) -> SimSiam:
+    """SimSiam on a TinyBackbone; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(type="MLPNeck", out_channels=8),
+        head=dict(type="MLPPredictor"),
+    )
+    return SimSiam(**(arguments | options))
+
+
+def tiny_barlow_twins(**options) -> BarlowTwins:
+    """Barlow Twins on a TinyBackbone; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)), neck=dict(type="MLPNeck", hid_channels=16, out_channels=8)
+    )
+    return BarlowTwins(**(arguments | options))
+
+
+def tiny_moco_v3(**options) -> MoCoV3:
+    """MoCo v3 on a TinyBackbone; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(type="MLPNeck", hid_channels=16, out_channels=8),
+        head=dict(type="MLPPredictor", hid_channels=16),
+    )
+    return MoCoV3(**(arguments | options))
+
+
+def tiny_swav(**options) -> SwAV:
+    """SwAV on a TinyBackbone; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(type="MLPNeck", out_channels=8),
+        head=dict(num_prototypes=5),
+    )
+    return SwAV(**(arguments | options))
+
+
+def tiny_clsa(**options) -> CLSA:
+    """CLSA on a TinyBackbone; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(type="MLPNeck", hid_channels=16, out_channels=8),
+        queue_length=10,
+    )
+    return CLSA(**(arguments | options))
+
+
+def tiny_infomin(**options) -> InfoMin:
+    """InfoMin on a TinyBackbone; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(type="MLPNeck", hid_channels=16, out_channels=8),
+        queue_length=10,
+    )
+    return InfoMin(**(arguments | options))
+
+
 TINY = {
+    "barlow_twins": tiny_barlow_twins,
     "byol": tiny_byol,
     "care": tiny_care,
     "care_absolute": lambda: tiny_care(t_stream=tiny_stack(pos_enc="absolute")),
     "care_c_stream": lambda: tiny_care(t_stream=None),
+    "clsa": tiny_clsa,
     "densecl": tiny_densecl,
     "dino": tiny_dino,
     "esvit": tiny_esvit,
     "hcsc": tiny_hcsc,
     "hcsc_warm_up": lambda: tiny_hcsc(clustered=False),
+    "infomin": tiny_infomin,
     "moby": tiny_moby,
     "moco": tiny_moco,
+    "moco_v3": tiny_moco_v3,
     "npid": tiny_npid,
     "npid_bank": lambda: tiny_npid(num_negatives=None),
     "npid_nce": lambda: tiny_npid(criterion="nce"),
@@ -278,15 +346,22 @@ TINY = {
         instance_loss="simclr_star",
     ),
     "simclr": tiny_simclr,
+    "simsiam": tiny_simsiam,
+    "swav": tiny_swav,
+    "swav_queue": lambda: tiny_swav(queue_length=8, queue_start=0),
 }
 
-MULTI_CROP = {"dino", "esvit", "hcsc", "hcsc_warm_up"}
+MULTI_CROP = {"dino", "esvit", "hcsc", "hcsc_warm_up", "swav", "swav_queue"}
 """Methods that take two views or more."""
 ONE_VIEW = {"npid", "npid_bank", "npid_nce"}
 """Methods that take one view."""
 ANY_VIEWS = {"pic", "pic_sampled"}
 """Methods that take any number of views."""
-NO_TWIN = ONE_VIEW | ANY_VIEWS | {"simclr"}
+THREE_VIEWS = {"clsa": "at least one strong view", "infomin": "a grid of patches per image"}
+"""Methods that take three views, and what they say to two."""
+NO_TWIN = ONE_VIEW | ANY_VIEWS | {"barlow_twins", "simclr", "simsiam", "swav", "swav_queue"}
+FROZEN = {"simsiam": {"neck.layers.6.bias"}}
+"""Parameters of the online networks that a method never trains."""
 
 
 def tiny_model(name: str, seed: int = 0) -> BaseAlgorithm:
@@ -319,7 +394,13 @@ def total_loss(losses: dict[str, Tensor]) -> Tensor:
 
 def own_views(model: BaseAlgorithm, seed: int = 0, size: int = 4) -> ViewBatch:
     """As many views as the method takes."""
-    return tiny_views(seed, size, num=1 if isinstance(model, NPID) else 2)
+    if isinstance(model, InfoMin):
+        views = tiny_views(seed, size)
+        # 3 x 3 patches of half a view's side
+        side = 3 * views.images[0].shape[-1] // 2
+        puzzle = tiny_views(seed + 1, size, pixels=side, num=1).images
+        return views._replace(images=views.images + puzzle)
+    return tiny_views(seed, size, num={NPID: 1, CLSA: 3}.get(type(model), 2))
 
 
 def train_step(model: BaseAlgorithm, optimizer: torch.optim.Optimizer, step: int) -> float:

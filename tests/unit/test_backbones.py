@@ -134,9 +134,27 @@ def test_state_norm_cfg_reaches_the_layers():
     assert groups.bn1.num_channels == 64
 
 
+def test_state_other_channels_are_in_proportion():
+    """SwAV's and SimCLR's wide networks: twice the stem, four times the weights (94 million)."""
+    with torch.device("meta"):
+        wide, plain = ResNet(50, base_channels=128), ResNet(50)
+    assert wide.out_channels == [2 * channels for channels in plain.out_channels]
+    weights = [sum(p.numel() for p in network.parameters()) for network in (wide, plain)]
+    assert round(weights[0] / 1e6) == 94 and round(weights[1] / 1e6, 1) == 23.5
+    assert wide.state_dict().keys() == plain.state_dict().keys()
+    torch.manual_seed(0)
+    narrow = ResNet(18, base_channels=16, zero_init_residual=True)
+    assert narrow(torch.zeros(1, 3, 64, 64))[-1].shape == (1, 128, 2, 2)
+    assert not narrow.layer2[1].bn2.weight.any() and narrow.layer2[1].bn1.weight.all()
+    weight = narrow.layer4[1].conv2.weight.detach()
+    assert weight.std().item() == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)
+    assert ResNet(18, base_channels=8, stem="cifar").conv1.weight.shape == (8, 3, 3, 3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (dict(depth=18, base_channels=0), "base_channels must be at least 1"),
         (dict(depth=20), "depth"),
         (dict(depth=18, width=2), "bottlenecks"),
         (dict(depth=18, out_indices=(4,)), "out_indices"),

@@ -49,6 +49,22 @@ def test_values_frozen_for_an_epoch_without_decay_or_moments() -> None:
     assert not torch.equal(runner.model[1].weight, frozen)
 
 
+def test_values_frozen_for_iterations() -> None:
+    """SwAV's prototypes: as they are for so many iterations, whatever the epoch."""
+    runner = Stand()
+    runner.iter = 0
+    hook = FreezeHook(["1"], iters=2)
+    hook.before_train(runner)
+    moved = []
+    for runner.iter in range(4):
+        before = runner.model[1].weight.detach().clone()
+        runner.step()
+        moved.append(not torch.equal(runner.model[1].weight, before))
+    assert moved == [False, False, True, True]
+    with pytest.raises(ValueError, match="epochs or iters"):
+        FreezeHook(["1"], epochs=1, iters=2)
+
+
 def test_raises_for_a_module_that_is_not_there() -> None:
     with pytest.raises(ValueError, match=r"Sequential has no module head\.last_layer"):
         FreezeHook(["head.last_layer"]).before_train(Stand())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 import torch
 from torch import nn
 
-from mmssl.models.heads import LinearHead, MLPPredictor
+from mmssl.models.heads import JigsawHead, LinearHead, MLPPredictor, PrototypesHead
 from mmssl.models.layers import norm_layer
 from mmssl.models.necks import AvgPool, ConvMLPNeck, MLPNeck
 
@@ -95,3 +97,42 @@ def test_values_last_norm_of_a_map_projector_takes_away_what_cells_share():
     cells = neck(torch.randn(3, 6, 2, 5)).transpose(0, 1).flatten(1)
     torch.testing.assert_close(cells.mean(dim=1), torch.zeros(4), atol=1e-6, rtol=0)
     torch.testing.assert_close(cells.var(dim=1, correction=0), torch.ones(4), atol=1e-2, rtol=0)
+
+
+def test_state_a_frozen_bias_is_there_and_never_trained():
+    neck = MLPNeck(4, 6, 3, bias=False, last_bias="frozen")
+    last = neck.layers[-1]
+    assert last.bias is not None and not last.bias.requires_grad and last.weight.requires_grad
+    with pytest.raises(ValueError, match="last_bias must be True, False or 'frozen'"):
+        MLPNeck(4, 6, 3, last_bias="fixed")
+
+
+def test_values_jigsaw_head_by_hand_and_in_any_order():
+    """With equal patches the order is no matter; else it is drawn anew for each image."""
+    torch.manual_seed(0)
+    head = JigsawHead(4, 6, 3, num_patches=5).double()
+    same = torch.randn(2, 1, 4, dtype=torch.float64).expand(-1, 5, -1)
+    by_hand = head.fc2(head.fc1(same[:, 0]).repeat(1, 5))
+    torch.testing.assert_close(head(same), by_hand)
+    image = torch.randn(1, 5, 4, dtype=torch.float64)
+    outputs = head(image.repeat(64, 1, 1))
+    assert len({tuple(row) for row in outputs.round(decimals=9).tolist()}) > 20
+    patches = head.fc1(image[0])
+    orders = [patches[list(order)].flatten() for order in permutations(range(5))]
+    possible = head.fc2(torch.stack(orders))
+    assert torch.cdist(outputs, possible).min(dim=1).values.max() < 1e-6
+    with pytest.raises(ValueError, match=r"embeds 5 patches of an image, got .*\(2, 4, 4\)"):
+        head(torch.zeros(2, 4, 4))
+
+
+def test_values_prototypes_are_brought_to_length_one():
+    head = PrototypesHead(3, 4)
+    head.normalize()
+    torch.testing.assert_close(head.prototypes.weight.norm(dim=1), torch.ones(4))
+    embeds = torch.randn(2, 5, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = head(embeds)
+    assert scores.dtype == torch.float32 and scores.shape == (2, 5, 4)
+    torch.testing.assert_close(scores, embeds @ head.prototypes.weight.T)
+    with pytest.raises(ValueError, match="num_prototypes >= 2"):
+        PrototypesHead(3, 1)

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import MultiStepLR, OptimWrapper
 from mmengine.registry import DefaultScope
 from torch import nn
 
@@ -252,3 +252,29 @@ def test_values_rates_by_module():
 def test_raises_on_rates_of_absent_modules():
     with pytest.raises(ValueError, match="lr_by_module names haed, but Sequential has no such"):
         groups_of(nn.Sequential(nn.Linear(2, 2)), dict(lr_by_module=dict(haed=1.0)))
+
+
+def test_values_constant_rate_whatever_the_schedule():
+    """SimSiam's predictor; also after a resume, whose groups come out of the file."""
+    model = nn.Sequential()
+    model.add_module("trunk", nn.Linear(2, 2))
+    model.add_module("head", nn.Linear(2, 2))
+    config = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.5, weight_decay=0.1))
+    constructor = ParamGroupConstructor(config, dict(constant_lr=("head",)))
+    optimizer = constructor(model).optimizer
+    for schedule in (WarmupCosineLR(optimizer, end=6), MultiStepLR(optimizer, [1], gamma=0.1)):
+        for _ in range(3):
+            for parameter in model.parameters():
+                parameter.grad = torch.ones_like(parameter)
+            before = model.head.bias.detach().clone()
+            optimizer.step()
+            # 0.5 x (gradient + 0.1 x weight)
+            torch.testing.assert_close(before - model.head.bias, 0.5 * (1 + 0.1 * before))
+            assert optimizer.param_groups[1]["lr"] == 0.5
+            schedule.step()
+        assert optimizer.param_groups[0]["lr"] < 0.4
+    other = constructor(copy.deepcopy(model)).optimizer
+    other.load_state_dict(optimizer.state_dict())
+    assert other.param_groups[1]["constant_lr"] and not other.param_groups[0].get("constant_lr")
+    with pytest.raises(ValueError, match="constant_lr names haed"):
+        groups_of(model, dict(constant_lr=("haed",)))

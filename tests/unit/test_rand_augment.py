@@ -10,7 +10,8 @@ from PIL import Image
 from timm.data import auto_augment
 
 from mmssl.datasets.transforms import MultiView, RandAugment, ViewRandom
-from mmssl.datasets.transforms.rand_augment import _KINDS, Distortion
+from mmssl.datasets.transforms.distortions import POOLS
+from mmssl.datasets.transforms.rand_augment import Distortion
 from tests.helpers.pictures import picture
 
 FILL = (124, 116, 104)
@@ -73,8 +74,8 @@ def draws(num: int = 6000, **options) -> list[tuple[Distortion, ...]]:
 
 
 def test_values_each_of_sixteen_as_likely_and_half_take_place() -> None:
-    counts = Counter(name for drawn in draws() for name, _ in drawn)
-    assert set(counts) == set(_KINDS) and len(counts) == 16
+    counts = Counter(name for drawn in draws() for name, _, _ in drawn)
+    assert set(counts) == set(POOLS["efficientnet"].kinds) and len(counts) == 16
     total = sum(counts.values())
     assert total / 12000 == pytest.approx(0.5, abs=0.02)  # the mean of 0.2..0.8
     assert max(abs(count / total - 1 / 16) for count in counts.values()) < 0.012
@@ -87,7 +88,7 @@ def test_values_of_magnitude_fifteen() -> None:
     """Half of the levels are the largest, 15; the others lie below it."""
     found: dict[str, list] = {}
     for drawn in draws(prob=(1.0, 1.0)):
-        for name, value in drawn:
+        for name, value, _ in drawn:
             found.setdefault(name, []).append(value)
     most = dict(Rotate=45.0, ShearX=0.45, ShearY=0.45, TranslateX=150.0, TranslateY=150.0)
     for name, largest in most.items():
@@ -105,16 +106,70 @@ def test_values_of_magnitude_fifteen() -> None:
     assert all(box[0] >= 0 and box[3] <= 224 for box in found["Cutout"])
 
 
+def by_name(found: list[tuple[Distortion, ...]]) -> dict[str, list[Distortion]]:
+    kinds: dict[str, list[Distortion]] = {}
+    for drawn in found:
+        for one in drawn:
+            kinds.setdefault(one.name, []).append(one)
+    return kinds
+
+
+def test_values_of_timms_pool() -> None:
+    """Fifteen distortions, translations in shares of a side, bilinear or bicubic at random (InfoMin)."""
+    options = dict(pool="timm", magnitude=10.0, max_level=10.0, prob=(0.5, 0.5))
+    found = by_name(draws(4000, **options))
+    assert len(found) == 15 and "Cutout" not in found
+    assert sum(map(len, found.values())) / 8000 == pytest.approx(0.5, abs=0.02)
+    assert max(abs(one.value) for one in found["TranslateX"]) == pytest.approx(0.45)
+    filters = Counter(one.resample for one in found["Rotate"])
+    assert set(filters) == {Image.Resampling.BILINEAR, Image.Resampling.BICUBIC}
+    assert min(filters.values()) > 0.4 * sum(filters.values())
+    image = Image.fromarray(picture())
+    for name, function in (("X", "translate_x_rel"), ("Y", "translate_y_rel")):
+        expected = getattr(auto_augment, function)(image, 0.4, **TIMM)
+        drawn = (Distortion(f"Translate{name}", 0.4),)
+        result = RandAugment(**options).apply(image, drawn)
+        assert np.array_equal(np.asarray(result), np.asarray(expected))
+
+
+def test_values_of_fixmatchs_pool() -> None:
+    """Fourteen distortions at whole levels 1..9 (CLSA)."""
+    options = dict(pool="fixmatch", magnitude=10, prob=(0.5, 0.5), num_ops=5)
+    found = by_name(draws(3000, **options))
+    assert len(found) == 14 and "Identity" in found and "SolarizeAdd" not in found
+    levels = range(1, 10)
+    expected = dict(
+        Rotate={3.0 * level for level in levels},
+        ShearX={0.03 * level for level in levels},
+        TranslateY={0.03 * level for level in levels},
+        Posterize={4 + int(0.4 * level) for level in levels},
+        Solarize={256 - int(25.6 * level) for level in levels},
+        Contrast={0.09 * level + 0.05 for level in levels},
+    )
+    for name, values in expected.items():
+        seen = {round(abs(one.value), 6) for one in found[name]}
+        assert seen == {round(value, 6) for value in values}, name
+    shares = Counter(abs(one.value) for one in found["Rotate"])
+    assert max(shares.values()) < 1.6 * min(shares.values())
+    image = Image.fromarray(picture())
+    kept = RandAugment(**options).apply(image, (Distortion("Identity"),))
+    assert np.array_equal(np.asarray(kept), picture())
+    moved = RandAugment(**options).apply(
+        image, (Distortion("TranslateX", 0.25, Image.Resampling.NEAREST),)
+    )
+    assert np.array_equal(np.asarray(moved)[:, :-12], picture()[:, 12:])
+
+
 def test_values_levels_are_limited_and_scaled_by_ten() -> None:
     values = [
         abs(value)
         for drawn in draws(2000, magnitude=5.0, magnitude_std=0.0, max_level=10.0, prob=(1, 1))
-        for name, value in drawn
+        for name, value, _ in drawn
         if name == "Rotate"
     ]
     assert set(np.round(values, 9)) == {15.0}
     wide = draws(2000, magnitude=1.0, magnitude_std=5.0, max_level=2.0, prob=(1, 1))
-    angles = [abs(value) for drawn in wide for name, value in drawn if name == "Rotate"]
+    angles = [abs(value) for drawn in wide for name, value, _ in drawn if name == "Rotate"]
     assert min(angles) == 0.0 and max(angles) == pytest.approx(6.0)
 
 
@@ -142,6 +197,8 @@ def test_raises_with_what_to_do() -> None:
         (dict(magnitude_std=-0.1), "magnitude_std >= 0"),
         (dict(prob=(0.8, 0.2)), "prob must be a range"),
         (dict(fill=(1, 2)), "three levels"),
+        (dict(pool="imagenet"), "pool must be one of .*'timm'"),
+        (dict(pool="fixmatch", magnitude=1.0), "levels below magnitude"),
     ):
         with pytest.raises(ValueError, match=message):
             RandAugment(**options)

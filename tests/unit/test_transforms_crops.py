@@ -17,6 +17,7 @@ from mmssl.datasets.transforms import (
     HorizontalFlip,
     MultiView,
     OneOf,
+    PatchGrid,
     RandomCrop,
     RandomGrayscale,
     ViewRandom,
@@ -112,3 +113,32 @@ def test_raises_on_wrong_arguments() -> None:
         OneOf([RandomGrayscale()])
     with pytest.raises(TypeError, match="stand in the list of the view"):
         OneOf([RandomGrayscale(), HorizontalFlip()])
+
+
+@pytest.mark.parametrize("backend", ["cv2", "pil"])
+def test_values_patches_of_a_grid(backend: str) -> None:
+    """Each patch is a piece of its own cell, row by row; places inside of a cell are uniform."""
+    image = IMAGE if backend == "cv2" else Image.fromarray(IMAGE)
+    grid = PatchGrid(10, grid=3)  # cells of 16 x 13
+    crops = grid.draw(ViewRandom(5), (48, 40))
+    result = grid.apply(image, crops)
+    assert isinstance(result, type(image))
+    whole = np.asarray(result)
+    assert whole.shape == (30, 30, 3) and grid.output_size((48, 40), crops) == (30, 30)
+    for number, crop in enumerate(crops):
+        row, column = divmod(number, 3)
+        assert column * 16 <= crop.left <= column * 16 + 6 and row * 13 <= crop.top <= row * 13 + 3
+        piece = whole[10 * row : 10 * row + 10, 10 * column : 10 * column + 10]
+        expected = IMAGE[crop.top : crop.top + 10, crop.left : crop.left + 10]
+        np.testing.assert_array_equal(piece, expected)
+    lefts = Counter(grid.draw(ViewRandom(0, 0, i), (48, 40))[4].left for i in range(2100))
+    assert set(lefts) == set(range(16, 23)) and min(lefts.values()) > 200
+
+
+def test_raises_for_cells_smaller_than_a_patch() -> None:
+    with pytest.raises(ValueError, match=r"cells of 16 x 13; crop it larger"):
+        PatchGrid(14)(IMAGE, BOX, ViewRandom(0))
+    with pytest.raises(ValueError, match="size >= 1 and grid >= 1"):
+        PatchGrid(0)
+    with pytest.raises(ValueError, match="PatchGrid"):
+        MultiView([dict(transforms=[PatchGrid(4)])])

@@ -155,3 +155,48 @@ def test_raises(options, words):
 def test_raises_on_cut_patches(size, words):
     with pytest.raises(ValueError, match=words):
         tiny()(torch.zeros(1, 3, *size))
+
+
+def test_state_of_mocov3s_options():
+    """Fixed waves, a frozen stem and Xavier's weights, queries, keys and values as three matrices."""
+    network = tiny(positions="sincos", frozen_patch_embed=True, weight_init="xavier")
+    frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
+    assert frozen == {"pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"}
+    assert not network.pos_embed[0, 0].any() and network.pos_embed[0, 1:].abs().max() <= 1
+    # token of row r and column c: half of the channels tell r, the other half c
+    grid = network.pos_embed[0, 1:].view(4, 4, 8)
+    assert torch.equal(grid[2, 0, :4], grid[2, 3, :4])
+    assert torch.equal(grid[0, 1, 4:], grid[3, 1, 4:])
+    wide = tiny(positions="sincos", weight_init="xavier", depth=1, num_heads=1)
+    for weight, limit in (
+        (wide.blocks[0].attn.qkv.weight, (6 / 16) ** 0.5),
+        (wide.blocks[0].mlp.fc1.weight, (6 / 40) ** 0.5),
+        (wide.patch_embed.proj.weight, (6 / (3 * 64 + 8)) ** 0.5),
+    ):
+        assert 0.8 * limit < weight.abs().max() <= limit
+    assert wide.cls_token.abs().max() < 1e-4
+
+
+def test_shapes_convolutional_stem():
+    network = tiny(stem="conv", patch_size=16, pretrain_img_size=64).train()
+    maps = network(torch.randn(2, 3, 64, 32))
+    assert [tuple(one.shape) for one in maps] == [(2, 8, 4, 2)]
+    widths = [
+        m.out_channels for m in network.patch_embed.modules() if isinstance(m, torch.nn.Conv2d)
+    ]
+    assert widths == [1, 2, 4, 8, 8]
+    with pytest.raises(ValueError, match="Images of 40 x 32 pixels"):
+        network(torch.randn(1, 3, 40, 32))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(positions="rotary"), "positions must be 'learned' or 'sincos', got 'rotary'"),
+        (dict(stem="conv"), "stem='conv' needs patch_size=16, got 8"),
+        (dict(weight_init="zeros"), "weight_init must be"),
+    ],
+)
+def test_raises_on_unknown_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**options)

@@ -109,7 +109,10 @@ def _resnet(state: State, norm: str) -> dict[str, Any]:
     config: dict[str, Any] = dict(
         type="ResNet", depth=depth, out_indices=(3,), norm_cfg=dict(type=norm)
     )
-    width = state["layer1.0.conv2.weight"].shape[0] // 64
+    base = state["conv1.weight"].shape[0]
+    if base != 64:
+        config["base_channels"] = base
+    width = state["layer1.0.conv2.weight"].shape[0] // base
     if state["conv1.weight"].shape[-1] == 3:
         config["stem"] = "cifar"
     return config if width == 1 else config | dict(width=width)
@@ -140,9 +143,12 @@ def _swin(state: State, norm: str) -> dict[str, Any]:
 
 
 def _vit(state: State, norm: str) -> dict[str, Any]:
-    dim, _, patch, _ = state["patch_embed.proj.weight"].shape
+    dim = state["pos_embed"].shape[2]
+    conv = "patch_embed.proj.weight" not in state
+    patch = 16 if conv else state["patch_embed.proj.weight"].shape[2]
     side = math.isqrt(state["pos_embed"].shape[1] - 1)
-    return dict(
+    stem = dict(stem="conv", stem_norm_cfg=dict(type=norm)) if conv else {}
+    return stem | dict(
         type="VisionTransformer",
         embed_dims=dim,
         depth=count_below(state, "blocks."),

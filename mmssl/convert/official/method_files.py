@@ -12,15 +12,20 @@ from torch import Tensor, nn
 
 from mmssl.convert.key_map import behind
 from mmssl.convert.official import (
+    barlow_twins,
     care,
     cotnet_classifier,
     densecl,
     dino,
+    infomin,
     moby,
     moco,
+    moco_v3,
     npid,
     pic,
     pixpro,
+    simsiam,
+    swav,
 )
 from mmssl.convert.official.backbone_configs import backbone_guesses
 from mmssl.convert.official.backbones import backbone_kind
@@ -142,6 +147,18 @@ def _npid_to_file(state: State, model: nn.Module | None = None) -> dict[str, Any
 
 
 METHOD_FILES = {
+    "barlow_twins": MethodFile(
+        from_file=lambda file, updates: barlow_twins.from_official(
+            tensors_of(file, "model", "state_dict")
+        ),
+        to_file=lambda state, model=None: dict(
+            model=behind("module.", barlow_twins.to_official(state))
+        ),
+        model_config=barlow_twins.model_config,
+        guessed=barlow_twins.guessed_options,
+        parts=("backbone.", "neck.layers.", "norm.running_mean"),
+        epoch="epoch",
+    ),
     "care": MethodFile(
         from_file=lambda file, updates: care.from_official(
             tensors_of(file, "model", "state_dict"), num_updates=updates
@@ -173,6 +190,19 @@ METHOD_FILES = {
     "dino": _dino(by_esvit=False),
     "esvit": _dino(by_esvit=True),
     "hcsc": _contrast("hcsc", ("prototypes.", "key_partition")),
+    "infomin": MethodFile(
+        from_file=lambda file, updates: infomin.from_official(
+            tensors_of(file, "model"), ema=file.get("model_ema"), num_updates=updates
+        ),
+        to_file=lambda state, model=None: {
+            name: behind("module.", part) for name, part in infomin.to_official(state).items()
+        },
+        model_config=infomin.model_config,
+        guessed=infomin.guessed_options,
+        parts=("backbone.", "neck.layers.", "jigsaw_head."),
+        epoch="epoch",
+        note="the queue is left out",
+    ),
     "moby": MethodFile(
         from_file=lambda file, updates: moby.from_official(
             tensors_of(file, "model", "state_dict"), num_updates=updates
@@ -184,6 +214,20 @@ METHOD_FILES = {
         epoch="epoch",
     ),
     "moco": _contrast("moco"),
+    "moco_v3": MethodFile(
+        from_file=lambda file, updates: moco_v3.from_official(
+            tensors_of(file, "state_dict", "model"), num_updates=updates
+        ),
+        to_file=lambda state, model=None: dict(
+            arch=moco_v3.architecture(state),
+            state_dict=behind("module.", moco_v3.to_official(state)),
+        ),
+        model_config=moco_v3.model_config,
+        guessed=moco_v3.guessed_options,
+        parts=("backbone.", "neck.layers.", "head.layers.", "twin."),
+        epoch="epoch",
+        fits=moco_v3.is_moco_v3,
+    ),
     "npid": MethodFile(
         from_file=lambda file, updates: npid.from_official(file),
         to_file=_npid_to_file,
@@ -218,6 +262,31 @@ METHOD_FILES = {
         fits=pixpro.has_projector_of_maps,
         said=lambda file, config: pixpro.said_by_file(file),
     ),
+    "simsiam": MethodFile(
+        from_file=lambda file, updates: simsiam.from_official(
+            tensors_of(file, "state_dict", "model")
+        ),
+        to_file=lambda state, model=None: dict(
+            arch=moco.architecture(state),
+            state_dict=behind("module.", simsiam.to_official(state)),
+        ),
+        model_config=simsiam.model_config,
+        guessed=lambda state: [],
+        parts=("backbone.", "neck.layers.", "head.layers."),
+        epoch="epoch",
+        fits=simsiam.is_simsiam,
+    ),
+    "swav": MethodFile(
+        from_file=lambda file, updates: swav.from_official(tensors_of(file, "state_dict")),
+        to_file=lambda state, model=None: dict(
+            state_dict=behind("module.", swav.to_official(state))
+        ),
+        model_config=swav.model_config,
+        guessed=swav.guessed_options,
+        parts=("backbone.", "neck.layers.", "head.prototypes."),
+        epoch="epoch",
+        note="queues are left out: their program keeps them in files of their own",
+    ),
 }
 _SIGNS = {
     "densecl": r"encoder_q\.1\.mlp2\..*",
@@ -225,6 +294,11 @@ _SIGNS = {
     "care": r"(student_encoder|teacher_encoder)\..*",
     "pic": r"sim_matrix",
     "pixpro": r"projector(_k)?\.linear1\.weight",
+    "infomin": r"head_jig\..*",
+    "moco_v3": r"(base|momentum)_encoder\..*",
+    "simsiam": r"encoder\.fc\.6\.weight",
+    "swav": r"projection_head\..*|prototypes\.weight",
+    "barlow_twins": r"projector\.[0-9]+\.weight",
     "moby": r"(encoder_k|projector_k|predictor)\..*|queue[12]",
     "dino": r"(head|head_dense)\.last_layer\..*",
     "cotnet": SIGN,

@@ -1,4 +1,4 @@
-"""ViT checkpoints of DINO and EsViT: their names are ours (and timm's), nothing is reordered.
+"""ViT checkpoints of DINO, EsViT and MoCo v3: their names are ours (and timm's), nothing is reordered.
 
 What a checkpoint holds around the network (prefixes, `head`, `head_dense`) is the method's business.
 """
@@ -14,6 +14,8 @@ from mmssl.convert.key_map import Rename, rename_keys
 _NAMES = (
     "{name:cls_token|pos_embed}",
     "patch_embed.proj.{rest:weight|bias}",
+    # the convolutional stem of MoCo v3
+    "patch_embed.proj.{layer:[0-9]+}.{rest:weight|bias|running_mean|running_var|num_batches_tracked}",
     "blocks.{block:[0-9]+}.{part:norm1|norm2|attn.qkv|attn.proj|mlp.fc1|mlp.fc2}.{rest:weight|bias}",
     "norm.{rest:weight|bias}",
 )

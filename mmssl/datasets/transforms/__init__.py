@@ -1,5 +1,5 @@
 from .base import GeometricTransform, PhotometricTransform
-from .crops import CornerCrop, RandomCrop
+from .crops import CornerCrop, PatchGrid, RandomCrop
 from .device import apply_photometric
 from .foreign import ForeignPhotometric
 from .geometric import CenterCrop, HorizontalFlip, RandomResizedCrop, Resize, VerticalFlip
@@ -26,6 +26,7 @@ __all__ = [
     "MultiView",
     "OneOf",
     "PackedTransform",
+    "PatchGrid",
     "PhotometricTransform",
     "RandAugment",
     "RandomCrop",

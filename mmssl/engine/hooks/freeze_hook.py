@@ -1,4 +1,4 @@
-"""FreezeHook: keeps some modules as they are in the first epochs."""
+"""FreezeHook: keeps some modules as they are at first."""
 
 from __future__ import annotations
 
@@ -13,27 +13,37 @@ from mmssl.registry import HOOKS
 
 @HOOKS.register_module()
 class FreezeHook(Hook):
-    """Take the gradients of some modules away before each optimizer step of the first epochs.
+    """Take the gradients of some modules away before each optimizer step of the first epochs or iterations.
 
     before_train        find the modules; from now on, before each optimizer step:  <-
         epoch < epochs      their gradients become None, so the optimizer skips them: no step, no
-                            weight decay, no moments
+        (iter < iters)      weight decay, no moments
     after_train         stop doing so
 
-    DINO and EsViT keep the last layer of their heads for one epoch. Gradients are taken away after
+    DINO and EsViT keep the last layer of their heads for one epoch, SwAV its prototypes for some hundred
+    iterations. Gradients are taken away after
     clipping, as in the official code, and `requires_grad` stays as it is: distributed training must not
     see it change.
 
     Args:
         modules: Names of modules of the model, such as `head.last_layer`.
-        epochs: Epochs for which they are kept.
+        epochs: Epochs for which they are kept; 1 unless `iters` is given.
+        iters: Iterations for which they are kept, in place of `epochs`.
+
+    Raises:
+        ValueError: Both lengths.
     """
 
     counts_epochs: ClassVar[tuple[str, ...]] = ("epochs",)
 
-    def __init__(self, modules: Sequence[str], *, epochs: int = 1) -> None:
+    def __init__(
+        self, modules: Sequence[str], *, epochs: int | None = None, iters: int | None = None
+    ) -> None:
+        if epochs is not None and iters is not None:
+            raise ValueError(f"FreezeHook takes epochs or iters, got {epochs=} and {iters=}.")
         self.modules = list(modules)
-        self.epochs = epochs
+        self.epochs = 1 if epochs is None else epochs
+        self.iters = iters
 
     def before_train(self, runner) -> None:
         """Register with the optimizer.
@@ -52,11 +62,14 @@ class FreezeHook(Hook):
         parameters = [p for name in self.modules for p in children[name].parameters()]
 
         def take_gradients(*_) -> None:
-            if runner.epoch < self.epochs:
+            if self._holds(runner):
                 for parameter in parameters:
                     parameter.grad = None
 
         self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(take_gradients)
+
+    def _holds(self, runner) -> bool:
+        return runner.epoch < self.epochs if self.iters is None else runner.iter < self.iters
 
     def after_train(self, runner) -> None:
         """Leave the optimizer as it was."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.optim import Optimizer
 
 from mmssl.models.layers import PositionTables
 from mmssl.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -63,7 +64,8 @@ class ParamGroupConstructor(DefaultOptimWrapperConstructor):
     * `lars_exclude`: kinds that LARS does not scale;
     * `lr_mult_by_kind`: factors on the learning rate by kind (Barlow Twins: other rates for biases);
     * `lr_by_module`: learning rates of whole modules by their dotted names, such as `dict(head=0.02)` for a
-      classifier on a trunk with `optimizer.lr`.
+      classifier on a trunk with `optimizer.lr`;
+    * `constant_lr`: dotted names of modules whose learning rate no schedule changes (SimSiam: the predictor).
 
     `custom_keys` take precedence for what they set. Without options every trainable parameter is in one
     group, as CARE is released.
@@ -83,11 +85,19 @@ class ParamGroupConstructor(DefaultOptimWrapperConstructor):
         self.lr_mult_by_kind: dict[str, float] = options.pop("lr_mult_by_kind", {})
         self._check_kinds("lr_mult_by_kind", self.lr_mult_by_kind)
         self.lr_by_module: dict[str, float] = options.pop("lr_by_module", {})
+        self.constant_lr = tuple(options.pop("constant_lr", ()))
         # mmengine asks for our groups only if some option is there
         options.setdefault("bypass_duplicate", False)
         super().__init__(optim_wrapper_cfg, options)
         if self.lr_mult_by_kind and self.base_lr is None:
             raise ValueError("lr_mult_by_kind needs optimizer.lr to be set.")
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """The optim wrapper of a model."""
+        wrapper = super().__call__(model)
+        if self.constant_lr:
+            wrapper.optimizer.register_step_pre_hook(_keep_constant_rates)
+        return wrapper
 
     @classmethod
     def _kinds(cls, options: dict, name: str) -> tuple[str, ...]:
@@ -111,7 +121,7 @@ class ParamGroupConstructor(DefaultOptimWrapperConstructor):
         """Append the groups of a module; at the root, apply the rules by kind and merge equal groups.
 
         Raises:
-            ValueError: The model has no trainable parameter, or no module that `lr_by_module` names.
+            ValueError: The model has no trainable parameter, or no module that an option names.
         """
         if any(parameter.requires_grad for parameter in module.parameters()):
             super().add_params(params, module, prefix, is_dcn_module)
@@ -125,28 +135,36 @@ class ParamGroupConstructor(DefaultOptimWrapperConstructor):
             for name, parameter in owner.named_parameters(recurse=False)
         }
         rates = self._module_rates(module)
+        constant = self._inside(module, "constant_lr", self.constant_lr)
         for group in params:
             owner = id(group["params"][0])
             if owner in rates:
                 group.setdefault("lr", rates[owner])
+            if owner in constant:
+                group["constant_lr"] = True
             self._apply(group, kinds[owner])
         params[:] = _merged(params)
 
     def _module_rates(self, module: nn.Module) -> dict[int, float]:
         """Learning rate of every parameter inside a module of `lr_by_module`, by its id."""
-        children = dict(module.named_modules())
-        unknown = [name for name in self.lr_by_module if name not in children]
-        if unknown:
-            raise ValueError(
-                f"lr_by_module names {', '.join(unknown)}, but {type(module).__name__} has no such "
-                "module. Names are dotted paths such as 'head'."
-            )
         # the longer name is the more special one: it comes last and wins
         return {
-            id(parameter): self.lr_by_module[name]
+            owner: self.lr_by_module[name]
             for name in sorted(self.lr_by_module, key=len)
-            for parameter in children[name].parameters()
+            for owner in self._inside(module, "lr_by_module", (name,))
         }
+
+    @staticmethod
+    def _inside(module: nn.Module, option: str, names: tuple[str, ...]) -> set[int]:
+        """Ids of the parameters inside modules that an option names."""
+        children = dict(module.named_modules())
+        unknown = [name for name in names if name not in children]
+        if unknown:
+            raise ValueError(
+                f"{option} names {', '.join(unknown)}, but {type(module).__name__} has no such "
+                "module. Names are dotted paths such as 'head'."
+            )
+        return {id(parameter) for name in names for parameter in children[name].parameters()}
 
     def _apply(self, group: dict, kind: str) -> None:
         if kind in self.no_decay:
@@ -155,6 +173,13 @@ class ParamGroupConstructor(DefaultOptimWrapperConstructor):
             group.setdefault("lars_exclude", True)
         if kind in self.lr_mult_by_kind:
             group.setdefault("lr", self.base_lr * self.lr_mult_by_kind[kind])
+
+
+def _keep_constant_rates(optimizer: Optimizer, *_: Any) -> None:
+    """Undo, before a step, what schedules made of learning rates that stay as they are."""
+    for group in optimizer.param_groups:
+        if group.get("constant_lr"):
+            group["lr"] = group.get("initial_lr", group["lr"])
 
 
 def _merged(groups: list[dict]) -> list[dict]:

@@ -42,6 +42,26 @@ def _dilate(stage: nn.Module, dilation: int) -> None:
                 module.dilation = module.padding = (steps, steps)
 
 
+def _rebuild(
+    network: blocks.ResNet, num_blocks: list[int], channels: int, *, zero_init_residual: bool
+) -> None:
+    """Stem and stages anew with other channels than torchvision's 64, initialised as its own are."""
+    block = type(network.layer1[0])
+    network.inplanes = channels
+    network.conv1 = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
+    network.bn1 = network._norm_layer(channels)
+    for stage, number in enumerate(num_blocks):
+        planes, stride = channels * 2**stage, 1 if stage == 0 else 2
+        layer = network._make_layer(block, planes, number, stride=stride)
+        setattr(network, f"layer{stage + 1}", layer)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if zero_init_residual and isinstance(module, block):
+            last = module.bn3 if isinstance(module, blocks.Bottleneck) else module.bn2
+            nn.init.zeros_(last.weight)
+
+
 @MODELS.register_module()
 class ResNet(BaseModule):
     """ResNet-18/34/50/101/152 and the wide variants, as a tuple of feature maps.
@@ -53,7 +73,7 @@ class ResNet(BaseModule):
         depth: 18, 34, 50, 101 or 152.
         width: Factor on the inner (3x3) channels of every bottleneck; stage outputs keep their size.
             `depth=50, width=2` is torchvision's `wide_resnet50_2` and CARE's "ResNet-50 (2x)", not
-            SimCLR's network, which doubles all channels.
+            SimCLR's and SwAV's, which double all channels: `base_channels=128`.
         out_indices: Stages (0-3, ascending) whose maps are returned.
         norm_cfg: `dict(type='BN' | 'SyncBN' | 'GN', requires_grad=..., ...)`; further entries go to the
             layer (`eps`, `momentum`, `num_groups`). torch's `SyncBN` is plain `BN` on one
@@ -70,6 +90,7 @@ class ResNet(BaseModule):
             `dict(cfg=dict(type='DNLBlock'), position='after_conv3', stages=(False, False, True, False))`.
             Basic blocks have `after_conv1` and `after_conv2`. They start as their authors say, whatever
             `init_cfg` does to all convolutions.
+        base_channels: Channels of the stem; those of all stages are in proportion.
         init_cfg: Weight initialisation of the mm family.
 
     Raises:
@@ -98,6 +119,7 @@ class ResNet(BaseModule):
         zero_init_residual: bool = False,
         output_stride: int | None = None,
         plugins: Sequence[Mapping[str, Any]] | None = None,
+        base_channels: int = 64,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -110,6 +132,8 @@ class ResNet(BaseModule):
                 f"width={width} with depth={depth}: width is a factor >= 1 on the inner channels of "
                 "bottlenecks, so any value but 1 needs depth 50, 101 or 152."
             )
+        if base_channels < 1:
+            raise ValueError(f"base_channels must be at least 1, got {base_channels}.")
         if stem not in _STEM_STRIDES:
             raise ValueError(f"stem must be one of {sorted(_STEM_STRIDES)}, got {stem!r}.")
         strides = [_STEM_STRIDES[stem] * 2**i for i in range(4)]
@@ -134,6 +158,7 @@ class ResNet(BaseModule):
         self.stem = stem
         self.output_stride = output_stride
         self.plugins = plugins
+        self.base_channels = base_channels
 
         network = blocks.ResNet(
             PLUGIN_BLOCKS[block] if plugins else block,
@@ -142,9 +167,11 @@ class ResNet(BaseModule):
             width_per_group=64 * width,
             norm_layer=partial(norm_layer, norm_cfg, maps=True),
         )
+        if base_channels != 64:
+            _rebuild(network, num_blocks, base_channels, zero_init_residual=zero_init_residual)
         self.conv1 = network.conv1
         if stem == "cifar":
-            self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+            self.conv1 = nn.Conv2d(3, base_channels, 3, padding=1, bias=False)
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.bn1 = network.bn1
         self.relu = network.relu
@@ -158,7 +185,7 @@ class ResNet(BaseModule):
                 # after dilation, which is for the network's own convolutions
                 self._add_plugins(stage, stage_plugins(plugins, stage))
 
-        self.out_channels = [64 * 2**i * block.expansion for i in out_indices]
+        self.out_channels = [base_channels * 2**i * block.expansion for i in out_indices]
         self.strides = [strides[i] for i in out_indices]
         for module in frozen_parts(self, frozen_stages):
             module.requires_grad_(False)

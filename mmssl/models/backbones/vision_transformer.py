@@ -1,9 +1,10 @@
-"""VisionTransformer: ViT and DeiT, as DINO and EsViT train them with crops of several sizes.
+"""VisionTransformer: ViT and DeiT, as DINO, EsViT and MoCo v3 train them.
 
 "An Image is Worth 16x16 Words" (Dosovitskiy et al. 2021, arXiv 2010.11929), "Training data-efficient image
 transformers" (Touvron et al. 2021, arXiv 2012.12877), "Emerging Properties in Self-Supervised Vision
 Transformers" (Caron et al. 2021, arXiv 2104.14294; facebookresearch/dino), EsViT (Li et al. 2022, arXiv
-2106.09785; microsoft/esvit). Parameters have the names of those codes, which are timm's.
+2106.09785; microsoft/esvit), MoCo v3 (Chen et al. 2021, arXiv 2104.02057; facebookresearch/moco-v3). Their
+names are those of these codes, and timm's.
 
 Different from the official codes: images that are no whole number of patches are refused, where those
 cut the rest off.
@@ -12,7 +13,7 @@ cut the rest off.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from mmengine.model import BaseModule, ModuleList
@@ -20,34 +21,17 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mmssl.models.layers.feed_forward import FeedForward
+from mmssl.models.layers.patch_projection import ConvProjection, PatchProjection
+from mmssl.models.layers.position_encoding import SinCosPosition
 from mmssl.models.layers.position_grid import PositionRule, resize_positions
 from mmssl.models.layers.self_attention import SelfAttention
 from mmssl.models.layers.truncated_init import init_truncated
+from mmssl.models.layers.xavier_init import init_patch_projection, init_xavier
 from mmssl.registry import MODELS
 
-
-class PatchProjection(BaseModule):
-    """Images (N, 3, H, W) to maps (N, C, H / patch, W / patch): one linear map for each patch."""
-
-    def __init__(self, dim: int, patch_size: int) -> None:
-        super().__init__()
-        self.patch_size = patch_size
-        self.proj = nn.Conv2d(3, dim, patch_size, patch_size)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Project the patches.
-
-        Raises:
-            ValueError: A side that is no whole number of patches.
-        """
-        sides, patch = images.shape[2:], self.patch_size
-        if any(side % patch or side == 0 for side in sides):
-            near = [(max(side // patch, 1) * patch, (side // patch + 1) * patch) for side in sides]
-            raise ValueError(
-                f"Images of {sides[0]} x {sides[1]} pixels are no whole number of {patch}-pixel patches. "
-                f"Heights that fit nearby: {near[0][0]}, {near[0][1]}; widths: {near[1][0]}, {near[1][1]}."
-            )
-        return self.proj(images)
+Positions = Literal["learned", "sincos"]
+Stem = Literal["patch", "conv"]
+WeightInit = Literal["truncated", "xavier"]
 
 
 class TransformerBlock(BaseModule):
@@ -79,6 +63,8 @@ class VisionTransformer(BaseModule):
     ```
 
     DeiT-tiny / -small / ViT-base of DINO and EsViT: `embed_dims` 192 / 384 / 768, `num_heads` 3 / 6 / 12.
+    MoCo v3's ViT-small has 12 heads, and with `stem='conv'` 11 blocks; it takes `positions='sincos'`,
+    `frozen_patch_embed=True` and `weight_init='xavier'`.
 
     Args:
         embed_dims: Channels of the tokens.
@@ -92,6 +78,12 @@ class VisionTransformer(BaseModule):
         drop_path_rate: Of the last block; it grows linearly from 0.
         norm_eps: Epsilon of all layer norms.
         qkv_bias: Whether queries, keys and values have a bias.
+        positions: `learned` or `sincos`: fixed waves, a half of the channels for rows, the other for columns.
+        stem: `patch` projects each patch, `conv` is a `ConvProjection` (16 pixels to a token).
+        stem_norm_cfg: Norm of the convolutions of `stem='conv'`; default BatchNorm.
+        frozen_patch_embed: Whether the stem keeps its first weights (MoCo v3, section 4.3: training is more
+            stable).
+        weight_init: `truncated` (DINO) or `xavier` (MoCo v3).
         out_indices: Blocks whose patch tokens are returned as maps, ascending; negative numbers count
             from the end. The final norm goes over all of them; blocks behind the last do not exist.
         init_cfg: Weight initialisation of the mm family.
@@ -101,8 +93,9 @@ class VisionTransformer(BaseModule):
         strides: Pixels per position of the returned maps.
 
     Raises:
-        ValueError: Blocks that do not exist, an unknown rule, heads that do not divide the channels, or
-            a pretraining size that is no whole number of patches.
+        ValueError: Blocks that do not exist, an unknown rule or option, heads that do not divide the
+            channels, channels that do not suit the stem or the positions, a convolutional stem with other
+            patches than of 16 pixels, or a pretraining size that is no whole number of patches.
 
     Example:
         >>> backbone = VisionTransformer(12, depth=2, num_heads=3, patch_size=8, pretrain_img_size=32)
@@ -124,6 +117,11 @@ class VisionTransformer(BaseModule):
         drop_path_rate: float = 0.1,
         norm_eps: float = 1e-6,
         qkv_bias: bool = True,
+        positions: Positions = "learned",
+        stem: Stem = "patch",
+        stem_norm_cfg: dict | None = None,
+        frozen_patch_embed: bool = False,
+        weight_init: WeightInit = "truncated",
         out_indices: Sequence[int] = (-1,),
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -134,8 +132,18 @@ class VisionTransformer(BaseModule):
                 f"out_indices must be ascending blocks between {-depth} and {depth - 1}, "
                 f"got {tuple(out_indices)}."
             )
-        if pos_interp not in get_args(PositionRule):
-            raise ValueError(f"pos_interp must be 'esvit' or 'dino', got {pos_interp!r}.")
+        for name, value, options in (
+            ("pos_interp", pos_interp, get_args(PositionRule)),
+            ("positions", positions, get_args(Positions)),
+            ("stem", stem, get_args(Stem)),
+            ("weight_init", weight_init, get_args(WeightInit)),
+        ):
+            if value not in options:
+                raise ValueError(
+                    f"{name} must be {' or '.join(map(repr, options))}, got {value!r}."
+                )
+        if stem == "conv" and patch_size != ConvProjection.patch_size:
+            raise ValueError(f"stem='conv' needs patch_size=16, got {patch_size}.")
         if pretrain_img_size % patch_size or pretrain_img_size < patch_size:
             raise ValueError(
                 f"pretrain_img_size={pretrain_img_size} is no multiple of patch_size={patch_size}."
@@ -144,10 +152,21 @@ class VisionTransformer(BaseModule):
         self.out_indices = tuple(wanted)
         self.out_channels = [embed_dims] * len(wanted)
         self.strides = [patch_size] * len(wanted)
-        self.patch_embed = PatchProjection(embed_dims, patch_size)
+        self.weight_init = weight_init
+        self.patch_embed = (
+            PatchProjection(embed_dims, patch_size)
+            if stem == "patch"
+            else ConvProjection(embed_dims, norm_cfg=stem_norm_cfg)
+        )
+        self.patch_embed.requires_grad_(not frozen_patch_embed)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims))
-        positions = (pretrain_img_size // patch_size) ** 2
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + positions, embed_dims))
+        side = pretrain_img_size // patch_size
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + side**2, embed_dims))
+        self.fixed_positions = positions == "sincos"
+        if self.fixed_positions:
+            self.pos_embed.requires_grad_(False)[0, 1:] = SinCosPosition(
+                (side, side), embed_dims
+            ).encoding
         last_block = max(depth - 1, 1)
         self.blocks = ModuleList(
             TransformerBlock(
@@ -163,10 +182,16 @@ class VisionTransformer(BaseModule):
         self.norm = nn.LayerNorm(embed_dims, norm_eps)
 
     def init_weights(self) -> None:
-        """Linear weights, class token and positions truncated normal of deviation 0.02; then `init_cfg`."""
-        init_truncated(self)
-        nn.init.trunc_normal_(self.cls_token, std=0.02)
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        """The rule of `weight_init`, DINO's or MoCo v3's, but for fixed positions; then `init_cfg`."""
+        if self.weight_init == "truncated":
+            init_truncated(self)
+        else:
+            init_xavier(self)
+            if isinstance(self.patch_embed, PatchProjection):
+                init_patch_projection(self.patch_embed.proj)
+        nn.init.trunc_normal_(self.cls_token, std=0.02 if self.weight_init == "truncated" else 1e-6)
+        if not self.fixed_positions:
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
         super().init_weights()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

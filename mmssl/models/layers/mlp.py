@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -19,7 +21,7 @@ class MLP(BaseModule):
         out_channels: Size of the output vectors.
         num_layers: Number of Linear layers.
         bias: Whether the hidden Linear layers have a bias.
-        last_bias: Whether the last Linear has a bias.
+        last_bias: Whether the last Linear has a bias; `frozen` for one that is never trained.
         norm_cfg: Norm behind each hidden Linear; `None` for none.
         last_norm_cfg: Norm behind the last Linear; `None` for none.
         init_cfg: Weight initialisation of the mm family.
@@ -33,12 +35,14 @@ class MLP(BaseModule):
         *,
         num_layers: int = 2,
         bias: bool = True,
-        last_bias: bool = True,
+        last_bias: bool | Literal["frozen"] = True,
         norm_cfg: dict | None = None,
         last_norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        if last_bias not in (True, False, "frozen"):
+            raise ValueError(f"last_bias must be True, False or 'frozen', got {last_bias!r}.")
         if num_layers < 1:
             raise ValueError(f"An MLP needs num_layers >= 1, got {num_layers}.")
         self.in_channels = in_channels
@@ -51,7 +55,10 @@ class MLP(BaseModule):
                 layers.append(norm_layer(norm_cfg, hid_channels, maps=False))
             layers.append(nn.ReLU(inplace=True))
             channels = hid_channels
-        layers.append(nn.Linear(channels, out_channels, bias=last_bias))
+        last = nn.Linear(channels, out_channels, bias=bool(last_bias))
+        if last_bias == "frozen":
+            last.bias.requires_grad_(False)
+        layers.append(last)
         if last_norm_cfg is not None:
             layers.append(norm_layer(last_norm_cfg, out_channels, maps=False))
         self.layers = nn.Sequential(*layers)

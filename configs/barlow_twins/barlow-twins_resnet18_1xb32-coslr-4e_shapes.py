@@ -1,0 +1,20 @@
+"""Barlow Twins, ResNet-18, on the drawn images of Shapes: the recipe of the others there, 500 steps of 32 images at 64 px.
+
+    python tools/make_shapes.py data/shapes
+    python tools/train.py configs/barlow_twins/barlow-twins_resnet18_1xb32-coslr-4e_shapes.py
+
+Nothing of it comes from the article.
+"""
+
+_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
+
+model = dict(
+    _delete_=True,
+    type="BarlowTwins",
+    data_preprocessor=dict(_base_.data_preprocessor, channels_last=True),
+    backbone=dict(type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True),
+    neck=dict(type="MLPNeck", hid_channels=512, out_channels=512),
+    # as much redundancy in sum as with 8192 numbers
+    off_diagonal_weight=0.02,
+)
+train_cfg = dict(max_epochs=4)

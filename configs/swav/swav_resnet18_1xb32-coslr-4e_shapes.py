@@ -1,0 +1,23 @@
+"""SwAV, ResNet-18, on the drawn images of Shapes: the recipe of the others there, 500 steps of 32 images at 64 px.
+
+    python tools/make_shapes.py data/shapes
+    python tools/train.py configs/swav/swav_resnet18_1xb32-coslr-4e_shapes.py
+
+Nothing of it comes from the article.
+"""
+
+_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
+
+model = dict(
+    _delete_=True,
+    type="SwAV",
+    data_preprocessor=dict(_base_.data_preprocessor, channels_last=True),
+    backbone=dict(type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True),
+    neck=dict(type="MLPNeck", hid_channels=512, out_channels=128),
+    # few beside 64 views
+    head=dict(num_prototypes=60),
+    queue_length=256,
+    queue_start=1,
+)
+custom_hooks = [*_base_.custom_hooks, dict(type="FreezeHook", modules=["head"], iters=30)]
+train_cfg = dict(max_epochs=4)

@@ -1,0 +1,74 @@
+"""SwAV checkpoints of facebookresearch/swav: their layout and ours, both ways.
+
+Their files are a state dict, or hold `epoch`, `state_dict` and `optimizer`; behind `module.` it has a ResNet
+of torchvision's names, `projection_head.*` and `prototypes.weight`. Queues are in files of their own, one for
+each process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from mmssl.convert.key_map import Rename
+from mmssl.convert.official.backbone_configs import backbone_config
+from mmssl.convert.official.named_parts import NamedParts, stack_config
+
+_PARTS = NamedParts(
+    backbones=(("", "backbone."),),
+    stacks=(("projection_head.", "neck."),),
+    rules=(Rename("prototypes.{rest:weight}", "head.prototypes.{rest:weight}"),),
+    dropped=(r"queues\..*", "filled"),
+)
+
+
+def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of our `SwAV` from theirs, but for queues.
+
+    Args:
+        state: Their keys, with or without `module.`.
+
+    Raises:
+        KeyError: A key that belongs to no part, such as several heads of prototypes (DeepCluster-v2).
+    """
+    return _PARTS.from_official(state)
+
+
+def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Their state dict (without `module.`) from that of our `SwAV`, without queues.
+
+    Raises:
+        KeyError: A key that belongs to no part.
+    """
+    return _PARTS.to_official(state)
+
+
+def model_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The `model` config of a state dict in our layout; what weights do not tell, as published.
+
+    Args:
+        state: Keys of the algorithm, e.g. from `from_official`.
+
+    Raises:
+        KeyError: A backbone of no known family.
+        ValueError: A ResNet of no known depth.
+    """
+    return dict(
+        type="SwAV",
+        backbone=backbone_config(state),
+        neck=stack_config(state, "neck.", "MLPNeck") | dict(norm_cfg=dict(type="SyncBN")),
+        head=dict(num_prototypes=len(state["head.prototypes.weight"])),
+        temperature=0.1,
+        epsilon=0.05,
+    )
+
+
+def guessed_options(state: Mapping[str, Tensor]) -> list[str]:
+    """Dotted names of what `model_config` takes from the published models, for weights do not tell it.
+
+    Args:
+        state: Keys of the algorithm.
+    """
+    return ["temperature", "epsilon"]

@@ -1,0 +1,71 @@
+"""Training steps of a method whose weights come through its converter, as goldens of baselines have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from mmssl.convert.key_map import check_complete
+from mmssl.structures import Progress, ViewBatch
+from tests.helpers.fill import fill, image
+
+Convert = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+
+def fill_through(
+    model: BaseModel,
+    to_official: Convert,
+    from_official: Convert,
+    dtype: torch.dtype,
+    *,
+    kept: Sequence[str] = (),
+) -> BaseModel:
+    """The model with filled weights, ready to train.
+
+    Args:
+        model: In its first state.
+        to_official: Of its converter.
+        from_official: Of its converter.
+        dtype: Of the weights.
+        kept: Official names that keep the values they have.
+    """
+    state = model.state_dict()
+    theirs = to_official(state)
+    filled = {
+        key: value if key.endswith(tuple(kept)) and kept else fill(key, value.shape)
+        for key, value in theirs.items()
+    }
+    ours = from_official(filled)
+    check_complete(ours, state)
+    model.load_state_dict(ours)
+    return model.to(dtype).train()
+
+
+def views_of(
+    names: Sequence[str], shapes: Sequence[Sequence[int]], dtype: torch.dtype
+) -> ViewBatch:
+    """A batch of the golden's images, one name for each view."""
+    images = [image(name, list(shape)).to(dtype) for name, shape in zip(names, shapes, strict=True)]
+    number = len(images[0])
+    return ViewBatch(images, torch.arange(number), [], torch.full((number,), -1), [])
+
+
+def loss_of(
+    model: BaseModel, views: ViewBatch, *, step: int = 0, steps: int = 10, epoch: int = 0
+) -> dict[str, Tensor]:
+    """What the model says of a batch in a step of a run."""
+    model.progress = Progress(step, steps, epoch, 10)
+    return model(views, mode="loss")
+
+
+def gradient_norms(model: BaseModel, to_official: Convert, names: Sequence[str]) -> Tensor:
+    """Norms of the gradients of parameters with official names."""
+    gradients = {
+        name: torch.zeros_like(p) if p.grad is None else p.grad
+        for name, p in model.named_parameters()
+    }
+    theirs = to_official(gradients)
+    return torch.stack([theirs[name].double().norm() for name in names])

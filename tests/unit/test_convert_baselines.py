@@ -1,0 +1,159 @@
+"""Checkpoints of MoCo v3, SimSiam, SwAV, Barlow Twins, InfoMin, CLSA: both ways, complete on their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from mmssl.convert.key_map import check_complete
+from mmssl.convert.official import barlow_twins, infomin, moco, moco_v3, simsiam, swav
+from mmssl.convert.official.method_files import (
+    METHOD_FILES,
+    guessed_config,
+    method_of_file,
+    method_of_state,
+)
+from mmssl.registry import MODELS
+from tests.helpers.goldens import official_keys
+from tests.helpers.tiny import tiny_byol, tiny_moby, tiny_simclr
+
+CASES = {
+    "moco_v3_resnet50": ("moco_v3", moco_v3, "state_dict"),
+    "moco_v3_vit_small": ("moco_v3", moco_v3, "state_dict"),
+    "moco_v3_vit_base": ("moco_v3", moco_v3, "state_dict"),
+    "moco_v3_vit_conv_small": ("moco_v3", moco_v3, "state_dict"),
+    "moco_v3_vit_conv_base": ("moco_v3", moco_v3, "state_dict"),
+    "simsiam_resnet50": ("simsiam", simsiam, "state_dict"),
+    "swav_resnet50": ("swav", swav, "state_dict"),
+    "swav_resnet50w2": ("swav", swav, "state_dict"),
+    "swav_resnet50w4": ("swav", swav, "state_dict"),
+    "swav_resnet50w5": ("swav", swav, "state_dict"),
+    "barlowtwins_resnet50": ("barlow_twins", barlow_twins, "model"),
+    "clsa_resnet50": ("moco", moco, "state_dict"),
+}
+
+
+def listed(case: str) -> dict[str, torch.Tensor]:
+    """Their state dict, without memory."""
+    return {
+        key: torch.empty(shape, device="meta", dtype=torch.long if not shape else torch.float32)
+        for key, shape in official_keys("baselines")[case]["keys"]
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_values_every_official_name_is_a_parameter_of_ours(case: str) -> None:
+    """The model that the file tells has exactly these parameters, and goes back to exactly these names."""
+    method, module, entry = CASES[case]
+    theirs = listed(case)
+    file = {entry: {f"module.{key}": value for key, value in theirs.items()}}
+    assert method_of_file(file) == method
+    ours = METHOD_FILES[method].from_file(file, 1)
+    config, guessed = guessed_config(METHOD_FILES[method], ours)
+    assert all(name.split(".")[0] in ("backbone", *config) for name in guessed)
+    with torch.device("meta"):
+        model = MODELS.build(config)
+    expected = model.state_dict()
+    check_complete(ours, expected)
+    back = module.to_official(ours)
+    assert back.keys() == theirs.keys()
+    assert all(back[key].shape == theirs[key].shape for key in theirs)
+
+
+def random_model(case: str) -> torch.nn.Module:
+    sizes = dict(type="MLPNeck", hid_channels=6, out_channels=5)
+    resnet = dict(type="ResNet", depth=18, out_indices=(3,))
+    predictor = dict(type="MLPPredictor", hid_channels=4)
+    config = {
+        "moco_v3": dict(type="MoCoV3", neck=sizes, head=dict(predictor, last_norm_cfg=None)),
+        "moco_v3_vit": dict(type="MoCoV3", neck=dict(sizes, num_layers=3), head=predictor),
+        "simsiam": dict(type="SimSiam", neck=sizes, head=predictor),
+        "swav": dict(type="SwAV", neck=sizes, head=dict(num_prototypes=4)),
+        "barlow_twins": dict(type="BarlowTwins", neck=sizes),
+        "infomin": dict(
+            type="InfoMin",
+            neck=sizes,
+            jigsaw_head=dict(hid_channels=7, num_patches=4),
+            queue_length=9,
+        ),
+    }[case]
+    if case == "moco_v3_vit":
+        resnet = dict(
+            type="VisionTransformer",
+            embed_dims=24,
+            depth=2,
+            num_heads=3,
+            pretrain_img_size=32,
+            positions="sincos",
+        )
+    torch.manual_seed(0)
+    return MODELS.build(config | dict(backbone=resnet))
+
+
+FUNCTIONS: dict[str, Callable] = {
+    "moco_v3": moco_v3,
+    "moco_v3_vit": moco_v3,
+    "simsiam": simsiam,
+    "swav": swav,
+    "barlow_twins": barlow_twins,
+}
+
+
+@pytest.mark.parametrize("case", FUNCTIONS)
+def test_state_round_trip(case: str) -> None:
+    state = random_model(case).state_dict()
+    theirs = FUNCTIONS[case].to_official(state)
+    back = FUNCTIONS[case].from_official({f"module.{k}": v for k, v in theirs.items()})
+    assert back.keys() == state.keys()
+    for key, value in state.items():
+        if key != "twin.num_updates":
+            assert torch.equal(back[key], value), key
+    assert method_of_state(state, None) == case.removesuffix("_vit")
+
+
+def test_state_infomin_with_its_momentum_encoder() -> None:
+    state = random_model("infomin").state_dict()
+    theirs = infomin.to_official(state)
+    names = {key for key, _ in official_keys("baselines")["infomin_resnet50"]["keys"]}
+    heads = {key for key in names if key.startswith("head")}
+    assert {key for key in theirs["model"] if key.startswith("head")} == heads
+    assert theirs["model"].keys() == theirs["model_ema"].keys()
+    back = infomin.from_official(theirs["model"], ema=theirs["model_ema"], num_updates=3)
+    left = {key for key in state if key.startswith("queue.")}
+    assert back.keys() | left == state.keys() and not back.keys() & left
+    assert int(back["twin.num_updates"]) == 3
+    assert all(torch.equal(back[key], state[key]) for key in back if key != "twin.num_updates")
+    assert method_of_state(state, None) == "infomin"
+    file = {name: {f"module.{k}": v for k, v in part.items()} for name, part in theirs.items()}
+    assert method_of_file(file) == "infomin"
+
+
+def test_values_names_of_infomin_at_full_size() -> None:
+    theirs = listed("infomin_resnet50")
+    ours = infomin.from_official(theirs)
+    assert infomin.to_official(ours)["model"].keys() == theirs.keys()
+
+
+def test_raises_and_does_not_mistake_others() -> None:
+    """What has a projector and a predictor is not yet of these methods."""
+    for model in (tiny_byol(), tiny_simclr()):
+        with pytest.raises(ValueError, match="no whole checkpoint"):
+            method_of_state(model.state_dict(), None)
+    assert method_of_state(tiny_moby().state_dict(), None) == "moby"
+    with pytest.raises(KeyError, match="belong to no known part"):
+        swav.from_official(dict(listed("swav_resnet50"), extra=torch.zeros(1)))
+    with pytest.raises(ValueError, match="num_updates"):
+        moco_v3.from_official(listed("moco_v3_resnet50"), num_updates=0)
+
+
+def test_values_the_architecture_is_theirs() -> None:
+    for case, name in (
+        ("moco_v3_resnet50", "resnet50"),
+        ("moco_v3_vit_small", "vit_small"),
+        ("moco_v3_vit_conv_base", "vit_conv_base"),
+    ):
+        assert moco_v3.architecture(moco_v3.from_official(listed(case))) == name
+    with pytest.raises(ValueError, match=r"\[384, 768\] channels; this one has 24"):
+        moco_v3.architecture(random_model("moco_v3_vit").state_dict())
