@@ -46,7 +46,13 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["mmssl", "mmssl.*"]),
     # mmssl/.mim links to configs/ and tools/: `mmssl::care/...` then resolves in wheels as well.
-    package_data={"mmssl": [".mim/configs/**/*", ".mim/tools/**/*", "**/*.html", "**/*.json"]},
+    package_data={
+        "mmssl": [
+            ".mim/configs/**/*",
+            ".mim/tools/**/*",
+            *("**/*" + suffix for suffix in (".html", ".json", ".cpp", ".h")),
+        ]
+    },
     include_package_data=False,
     zip_safe=False,
     install_requires=requirements("runtime"),

@@ -17,7 +17,7 @@ IMPLEMENTATIONS = ("auto", "reference", "shifted", "triton")
 """The formula, by shifted maps on any device, by kernels on a GPU; "auto" is one of the others."""
 
 
-def checked_implementation(implementation: str, tensor: Tensor) -> str:
+def checked_implementation(implementation: str, tensor: Tensor, *more: str) -> str:
     """What a call of the operator is recorded with.
 
     "auto" stays: a program that is traced on one device and runs on another chooses where it runs. Only
@@ -26,9 +26,10 @@ def checked_implementation(implementation: str, tensor: Tensor) -> str:
     Args:
         implementation: One of `IMPLEMENTATIONS`.
         tensor: One of the operator's, on its device.
+        *more: Names of implementations that only this operator has.
 
     Returns:
-        One of `IMPLEMENTATIONS`.
+        One of `IMPLEMENTATIONS` or `more`.
 
     Raises:
         ValueError: An unknown name, or kernels for a tensor that is not on a GPU.
@@ -37,8 +38,9 @@ def checked_implementation(implementation: str, tensor: Tensor) -> str:
         >>> checked_implementation("auto", torch.zeros(1))
         'auto'
     """
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(f"implementation is one of {IMPLEMENTATIONS}, not {implementation!r}")
+    names = (*IMPLEMENTATIONS, *more)
+    if implementation not in names:
+        raise ValueError(f"implementation is one of {names}, not {implementation!r}")
     if implementation == "auto" and torch.onnx.is_in_onnx_export():
         return "reference"
     if implementation == "triton" and not tensor.is_cuda and not _is_interpreted():
@@ -49,10 +51,10 @@ def checked_implementation(implementation: str, tensor: Tensor) -> str:
 
 
 def runs_kernels(implementation: str, tensor: Tensor) -> bool:
-    """Whether the operator runs as Triton kernels on the device that `tensor` is on, else by shifted maps.
+    """Whether the operator runs as Triton kernels on the device that `tensor` is on.
 
     Args:
-        implementation: "auto" (kernels on a GPU that has Triton), "shifted" or "triton".
+        implementation: "auto" (kernels on a GPU that has Triton), "triton", or another.
         tensor: One of the operator's.
 
     Raises:
@@ -64,7 +66,7 @@ def runs_kernels(implementation: str, tensor: Tensor) -> bool:
     """
     if implementation == "auto":
         return tensor.is_cuda and _HAS_TRITON
-    return checked_implementation(implementation, tensor) == "triton"
+    return implementation == "triton" == checked_implementation(implementation, tensor)
 
 
 @contextmanager

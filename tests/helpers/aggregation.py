@@ -6,14 +6,19 @@ import json
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+from mmssl.ops.cpp_library import cpp_compiler
 from mmssl.ops.local_aggregation import local_aggregation
 from tests.helpers.fill import image
 from tests.helpers.goldens import ROOT
 
 LAYOUTS = ("nchw", "channels_last", "strided")
+needs_compiler = pytest.mark.skipif(cpp_compiler() is None, reason="needs a C++ compiler")
+CPP = pytest.param("cpp", marks=needs_compiler)
+FAST = ("shifted", CPP)  # on CPUs
 
 
 class Case(NamedTuple):

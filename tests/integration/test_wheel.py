@@ -54,6 +54,9 @@ def test_values_wheel_holds_package_and_configs(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "mmssl/models/algorithms/base.py" in names
     assert "mmssl/.mim/tools/train.py" in names
+    assert {f"mmssl/ops/local_aggregation/{name}" for name in ("aggregation.cpp", "rows.h")} <= {
+        *names
+    }
     assert not [name for name in names if name.startswith(("tests/", "tools/", "configs/"))]
     assert not [name for name in names if "__pycache__" in name]
     configs = [path for path in (ROOT / "configs").rglob("*.py") if "__pycache__" not in path.parts]

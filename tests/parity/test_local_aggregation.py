@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.helpers.aggregation import LAYOUTS, golden, golden_cases, laid_out, results
+from tests.helpers.aggregation import FAST, LAYOUTS, golden, golden_cases, laid_out, results
 
 pytestmark = pytest.mark.parity
 
@@ -15,7 +15,7 @@ def test_values_all_goldens_are_found() -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("implementation", ["shifted", "reference"])
+@pytest.mark.parametrize("implementation", [*FAST, "reference"])
 @pytest.mark.parametrize("name", golden_cases())
 def test_values_float64(name: str, implementation: str, layout: str) -> None:
     case = golden(name)
@@ -25,7 +25,7 @@ def test_values_float64(name: str, implementation: str, layout: str) -> None:
         torch.testing.assert_close(found[key], value, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("implementation", ["shifted", "reference"])
+@pytest.mark.parametrize("implementation", [*FAST, "reference"])
 @pytest.mark.parametrize("name", golden_cases())
 def test_values_float32(name: str, implementation: str) -> None:
     case = golden(name)

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmssl.ops.local_aggregation import local_aggregation
 from mmssl.ops.local_aggregation import operator as registered
-from tests.helpers.aggregation import CASES, LAYOUTS, inputs, laid_out, options, results
+from tests.helpers.aggregation import CASES, FAST, LAYOUTS, inputs, laid_out, options, results
 
 
 def by_loops(x: Tensor, weight: Tensor, **opts: Any) -> Tensor:
@@ -49,10 +49,11 @@ def test_values_reference_is_the_definition(name: str) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", CASES)
-def test_equivalence_shifted(name: str, layout: str) -> None:
+@pytest.mark.parametrize("implementation", FAST)
+def test_equivalence_fast(implementation: str, name: str, layout: str) -> None:
     expected = results(*inputs(name), "reference", **options(name))
     given = (laid_out(each, layout) for each in inputs(name))
-    found = results(*given, "shifted", **options(name))
+    found = results(*given, implementation, **options(name))
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value)
 
@@ -67,10 +68,11 @@ def test_equivalence_pieces_of_images_channels_and_groups(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_values_half_precision_sums_in_float32(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("implementation", ["auto", "shifted"])
+def test_values_half_precision_sums_in_float32(implementation: str, dtype: torch.dtype) -> None:
     rounded = inputs("plain", dtype=dtype)
     exact = results(*(each.double() for each in rounded), "reference", **options("plain"))
-    found = results(*rounded, "shifted", **options("plain"))
+    found = results(*rounded, implementation, **options("plain"))
     for key, value in exact.items():
         assert found[key].dtype == dtype
         # one rounding of the exact sum
@@ -79,7 +81,7 @@ def test_values_half_precision_sums_in_float32(dtype: torch.dtype) -> None:
         )
 
 
-@pytest.mark.parametrize("implementation", ["reference", "shifted"])
+@pytest.mark.parametrize("implementation", ["reference", *FAST])
 def test_values_types_of_half_maps_and_full_weights(implementation: str) -> None:
     x, weight, grad = inputs("plain", dtype=torch.float32)
     found = results(
@@ -97,26 +99,31 @@ def test_values_types_of_half_maps_and_full_weights(implementation: str) -> None
     torch.testing.assert_close(found["y"].float(), exact["y"], rtol=8e-3, atol=1e-5)
 
 
-def test_values_a_nan_stays_in_its_windows() -> None:
+@pytest.mark.parametrize("implementation", FAST)
+def test_values_a_nan_stays_in_its_windows(implementation: str) -> None:
     x, weight, _ = inputs("plain")
     x[0, 3, 2, 3] = torch.nan  # at the right border
-    y = local_aggregation(x, weight, **options("plain"))
+    y = local_aggregation(x, weight, **options("plain"), implementation=implementation)
     spoilt = torch.zeros_like(y, dtype=torch.bool)
     spoilt[0, 3, 1:4, 2:4] = True
     assert torch.equal(y.isnan(), spoilt)
 
 
-def test_state_results_repeat_bit_by_bit() -> None:
-    first, second = (results(*inputs("groups"), "shifted", **options("groups")) for _ in range(2))
+@pytest.mark.parametrize("implementation", FAST)
+def test_state_results_repeat_bit_by_bit(implementation: str) -> None:
+    first, second = (
+        results(*inputs("groups"), implementation, **options("groups")) for _ in range(2)
+    )
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.mark.parametrize("name", ["groups", "heads", "stride", "grows"])
-def test_gradcheck(name: str) -> None:
+@pytest.mark.parametrize("implementation", FAST)
+def test_gradcheck(implementation: str, name: str) -> None:
     x, weight, _ = inputs(name, images=1)
 
     def run(x: Tensor, weight: Tensor) -> Tensor:
-        return local_aggregation(x, weight, **options(name), implementation="shifted")
+        return local_aggregation(x, weight, **options(name), implementation=implementation)
 
     torch.autograd.gradcheck(
         run, (x.requires_grad_(), weight.requires_grad_()), eps=1e-6, atol=1e-6
@@ -141,18 +148,23 @@ def test_raises_second_derivative() -> None:
 
 
 @pytest.mark.parametrize("wanted", ["x", "weight"])
-def test_values_one_gradient_alone(wanted: str) -> None:
+@pytest.mark.parametrize("implementation", FAST)
+def test_values_one_gradient_alone(implementation: str, wanted: str) -> None:
     x, weight, grad = inputs("plain")
-    both = results(x, weight, grad, "shifted", **options("plain"))
+    both = results(x, weight, grad, implementation, **options("plain"))
     target = dict(x=x, weight=weight)[wanted].requires_grad_()
-    local_aggregation(x, weight, **options("plain")).backward(grad)
+    y = local_aggregation(x, weight, **options("plain"), implementation=implementation)
+    y.backward(grad)
     other = dict(x=weight, weight=x)[wanted]
     assert torch.equal(target.grad, both["gx" if wanted == "x" else "gw"])
     assert other.grad is None
 
 
-@pytest.mark.parametrize("name", ["plain", "groups", "stride"])
-def test_values_opcheck(name: str) -> None:
+@pytest.mark.parametrize(
+    ("implementation", "name"),
+    [("shifted", "plain"), ("shifted", "groups"), ("shifted", "stride"), ("auto", "heads")],
+)
+def test_values_opcheck(implementation: str, name: str) -> None:
     x, weight, grad = inputs(name, dtype=torch.float32)
     kernel, stride, padding, dilation, groups = (
         list(each) if isinstance(each, tuple) else each for each in options(name).values()
@@ -161,7 +173,7 @@ def test_values_opcheck(name: str) -> None:
         each if isinstance(each, list) else [each, each]
         for each in (kernel, stride, padding, dilation)
     ]
-    given = (*pairs, groups, "shifted")
+    given = (*pairs, groups, implementation)
     for layout in ("nchw", "channels_last"):
         maps = (laid_out(each, layout).clone().requires_grad_() for each in (x, weight))
         torch.library.opcheck(registered.aggregate, (*maps, *given))
@@ -203,7 +215,7 @@ def test_equivalence_exported_with_any_batch() -> None:
 
 def test_equivalence_checkpointed() -> None:
     x, weight, grad = inputs("plain")
-    expected = results(x, weight, grad, "shifted", **options("plain"))
+    expected = results(x, weight, grad, "auto", **options("plain"))
     x.requires_grad_(), weight.requires_grad_()
     checkpoint(Mixer(), x, weight, use_reentrant=False).backward(grad)
     assert torch.equal(x.grad, expected["gx"])
@@ -246,7 +258,7 @@ def test_shapes_result_has_the_layout_of_x(layout: str) -> None:
 
 
 def test_shapes_empty_batch() -> None:
-    for implementation in ("reference", "shifted"):
+    for implementation in ("reference", "shifted", "auto"):
         found = results(*inputs("plain", images=0), implementation, **options("plain"))
         assert [tuple(found[key].shape) for key in ("y", "gx", "gw")] == [
             (0, 8, 5, 4),

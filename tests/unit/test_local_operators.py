@@ -112,7 +112,7 @@ def test_raises_without_a_compiler_what_to_do(
         monkeypatch.setattr(MODULES[run], name, fail)
         given = [each.requires_grad_() for each in draw()]
         with pytest.raises(RuntimeError, match=r'gcc or clang.*implementation="shifted"'):
-            run(*given).sum().backward()
+            run(*given, implementation="shifted").sum().backward()
         monkeypatch.undo()
 
 
@@ -132,6 +132,7 @@ def test_raises_other_failures_as_they_are() -> None:
         ("auto", True, False, False),
         ("shifted", True, True, False),
         ("triton", True, True, True),
+        ("cpp", True, True, False),
     ],
 )
 def test_values_who_runs_kernels(

@@ -6,8 +6,8 @@
     python tools/benchmarks/local_aggregation.py --device cuda --tune --dtypes bf16
 
 The maps are those of the four stages of CoTNet-50 at 224 px (`--more`: CoTNeXt-50, and a batch of
-detection). On a CPU, forward and backward together, each implementation in a process of its own, the
-seconds being those of the process. On a GPU, results are compared with the formula first; times are of
+detection). On a CPU, forward and backward together, unfolding and `--ours` each in a process of its own,
+the seconds being those of the process. On a GPU, results are compared with the formula first; times are of
 kernels alone (CUDA graphs), over inputs that do not fit into the cache; `GB/s` are of the bytes that have
 to be moved at least: inputs once and results once, in the backward pass for both gradients together;
 `copy` is their share of the speed of the fastest of several copies, by the driver and by a kernel.
@@ -41,7 +41,7 @@ MORE = {
     "200x336": (64, 200, 336),
 }
 SHARES = 8
-IMPLEMENTATIONS = ("unfold", "shifted")
+IMPLEMENTATIONS = ("unfold", "ours")
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,6 +50,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--more", action="store_true", help="also CoTNeXt and detection (GPU)")
     parser.add_argument("--images", type=int, help="of a batch; 32 on a CPU, 128 on a GPU")
+    parser.add_argument(
+        "--ours", choices=("auto", "cpp", "shifted"), default="auto", help="what to compare (CPU)"
+    )
     parser.add_argument("--kernel", type=int, default=3, help="taps along a side")
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16", "fp16"], help="(GPU)")
     parser.add_argument(
@@ -82,7 +85,9 @@ def unfold(x: Tensor, weight: Tensor) -> Tensor:
     return products.sum(3).view(x.shape)
 
 
-def measure_cpu(implementation: str, stage: str, images: int, kernel: int) -> dict[str, float]:
+def measure_cpu(
+    implementation: str, stage: str, images: int, kernel: int, ours: str
+) -> dict[str, float]:
     """Seconds and additional bytes of forward and backward, after one that warms up."""
     channels, height, width = STAGES[stage]
     torch.manual_seed(0)
@@ -97,7 +102,7 @@ def measure_cpu(implementation: str, stage: str, images: int, kernel: int) -> di
         if implementation == "unfold":
             y = unfold(*given)
         else:
-            y = local_aggregation(*given, kernel, padding=kernel // 2)
+            y = local_aggregation(*given, kernel, padding=kernel // 2, implementation=ours)
         torch.autograd.grad(y, given, grad[:count])
         return time.process_time() - start
 
@@ -119,9 +124,20 @@ def on_cpu(args: argparse.Namespace) -> None:
             __file__,
             IMPLEMENTATIONS,
             options,
-            measure=lambda name, stage=stage: measure_cpu(name, stage, images, args.kernel),
-            arguments=["--images", str(images), "--kernel", str(args.kernel), "--stages", stage],
-            about=dict(map=stage, channels=STAGES[stage][0], images=images, kernel=args.kernel),
+            measure=lambda name, stage=stage: measure_cpu(
+                name, stage, images, args.kernel, args.ours
+            ),
+            arguments=[
+                *("--images", str(images), "--kernel", str(args.kernel)),
+                *("--stages", stage, "--ours", args.ours),
+            ],
+            about=dict(
+                map=stage,
+                channels=STAGES[stage][0],
+                images=images,
+                kernel=args.kernel,
+                ours=args.ours,
+            ),
         )
 
 

@@ -1,8 +1,8 @@
 """Local aggregation (CoTNet): every output position sums its neighbourhood with weights of its own.
 
 Contextual Transformer Networks for Visual Recognition (CoTNet), 2021, arXiv 2107.12292; compared with the
-official code (goldens `agg_*`). `reference.py` is the formula, `shifted.py` what CPUs run, `triton.py`
-what GPUs run.
+official code (goldens `agg_*`). `reference.py` is the formula, `cpp.py` what CPUs run, `shifted.py` what they
+run without a compiler, `triton.py` what GPUs run.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ def local_aggregation(
         padding: Zeros around x.
         dilation: Step between taps.
         groups: Blocks of channels with weight channels of their own.
-        implementation: "reference" (the formula), "shifted" (any device), "triton" (GPU), or "auto": the
-            last of these that the device has, and the formula while a model is exported to ONNX.
+        implementation: "reference" (the formula), "shifted" (any device), "cpp" (CPU; compiled when it first
+            runs; float32, float64, bfloat16), "triton" (GPU), or "auto": the last of these that can run, and
+            the formula while a model is exported to ONNX.
 
     Returns:
         (N, G * C, Ho, Wo), channel head * C + c, in the dtype of x.
@@ -59,6 +60,7 @@ def local_aggregation(
     Raises:
         TypeError: A tensor is not floating-point.
         ValueError: Shapes, options or devices do not fit together, or there is no such implementation.
+        RuntimeError: "cpp" without a C++ compiler.
         NotImplementedError: A derivative in forward mode (`torch.func.jvp`) of another than "reference".
 
     Example:
@@ -75,7 +77,7 @@ def local_aggregation(
     )
     groups = whole_number(groups, "groups", least=1)
     check_aggregation(x, weight, window, groups)
-    implementation = checked_implementation(implementation, x)
+    implementation = checked_implementation(implementation, x, "cpp")
     if implementation == "reference":
         return reference(x, weight, window, groups)
     refuse_tangents("local_aggregation", x, weight)

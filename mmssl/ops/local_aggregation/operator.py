@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mmssl.ops.implementation import on_device, runs_kernels
+from mmssl.ops.local_aggregation.cpp import backward_cpp, forward_cpp, runs_cpp
 from mmssl.ops.local_aggregation.shifted import backward_shifted, forward_shifted
 from mmssl.ops.local_aggregation.window import Window
 
@@ -68,7 +69,7 @@ def aggregate(
         padding: Vertical and horizontal.
         dilation: Vertical and horizontal.
         groups: Blocks of channels.
-        implementation: "auto", "shifted" or "triton"; see `runs_kernels`.
+        implementation: "auto", "cpp", "shifted" or "triton"; see `runs_kernels` and `runs_cpp`.
 
     Returns:
         (N, G * C, Ho, Wo).
@@ -77,6 +78,8 @@ def aggregate(
     forward = forward_shifted
     if runs_kernels(implementation, x):
         from mmssl.ops.local_aggregation.triton import forward_triton as forward
+    elif runs_cpp(implementation, x, weight):
+        forward = forward_cpp
     if y.numel():
         with on_device(y, "local_aggregation"):
             forward(x, weight, _window(kernel_size, stride, padding, dilation), groups, y)
@@ -131,6 +134,8 @@ def aggregate_backward(
     backward = backward_shifted
     if runs_kernels(implementation, x):
         from mmssl.ops.local_aggregation.triton import backward_triton as backward
+    elif runs_cpp(implementation, x, weight):
+        backward = backward_cpp
     if grad.numel():
         window = _window(kernel_size, stride, padding, dilation)
         targets = (grad_x if need_x else None, grad_weight if need_weight else None)
