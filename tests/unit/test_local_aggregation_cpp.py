@@ -116,22 +116,6 @@ def test_equivalence_any_number_of_threads() -> None:
 
 
 @needs_compiler
-def test_values_weights_of_taps_outside_do_not_count() -> None:
-    x, weight, grad = inputs("plain")
-    outside = torch.zeros(9, *x.shape[2:], dtype=torch.bool)
-    outside[:3, 0] = outside[6:, -1] = True
-    outside[0::3, :, 0] = outside[2::3, :, -1] = True
-    expected = results(x, weight, grad, "cpp", **options("plain"))
-    for value in (torch.inf, torch.nan):
-        spoilt = torch.where(outside, value, weight)
-        found = results(x, spoilt, grad, "cpp", **options("plain"))
-        assert all(torch.equal(found[key], expected[key]) for key in found)
-    endless = torch.full_like(grad, torch.inf)
-    slopes = results(x, weight, endless, "cpp", **options("plain"))["gw"]
-    assert slopes[outside.expand_as(slopes)].eq(0).all()
-
-
-@needs_compiler
 def test_values_a_gradient_that_is_one_number() -> None:
     """As a sum of the result sends: no dimension has a stride."""
     x, weight, grad = inputs("plain")

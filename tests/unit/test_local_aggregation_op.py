@@ -109,6 +109,22 @@ def test_values_a_nan_stays_in_its_windows(implementation: str) -> None:
     assert torch.equal(y.isnan(), spoilt)
 
 
+@pytest.mark.parametrize("implementation", ["reference", *FAST])
+def test_values_weights_of_taps_outside_do_not_count(implementation: str) -> None:
+    x, weight, grad = inputs("plain")
+    outside = torch.zeros(9, *x.shape[2:], dtype=torch.bool)
+    outside[:3, 0] = outside[6:, -1] = True
+    outside[0::3, :, 0] = outside[2::3, :, -1] = True
+    expected = results(x, weight, grad, implementation, **options("plain"))
+    for value in (torch.inf, torch.nan):
+        spoilt = torch.where(outside, value, weight)
+        found = results(x, spoilt, grad, implementation, **options("plain"))
+        assert all(torch.equal(found[key], expected[key]) for key in found)
+    endless = torch.full_like(grad, torch.inf)
+    slopes = results(x, weight, endless, implementation, **options("plain"))["gw"]
+    assert slopes[outside.expand_as(slopes)].eq(0).all()
+
+
 @pytest.mark.parametrize("implementation", FAST)
 def test_state_results_repeat_bit_by_bit(implementation: str) -> None:
     first, second = (

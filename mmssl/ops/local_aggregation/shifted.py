@@ -1,4 +1,4 @@
-"""Local aggregation on CPUs: shift and accumulate, in pieces that stay in the cache, without unfolding.
+"""Local aggregation by shift and accumulate, in pieces that stay in a CPU's cache, without unfolding.
 
 The work is cut into pieces of images and channels. A piece is copied to a workbench, where all rows of
 all its channels follow each other on one line, with as many zeros between them as a tap may go beyond a
@@ -181,6 +181,18 @@ def _of_sums(*tensors: Tensor) -> Tensor:
     return tensors[0].new_empty(0, dtype=dtype)
 
 
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all is, from its sum: a sum that is too large only says no where it could say yes."""
+    return bool(tensor.sum(dtype=_of_sums(tensor).dtype).isfinite())
+
+
+def _counting(weight: Tensor, window: Window, x: Tensor) -> Tensor:
+    """The weights, those of taps outside the map zero where zero times them might be something else."""
+    if _is_finite(weight):
+        return weight
+    return weight.where(window.inside((x.shape[2], x.shape[3]), x.device), 0)
+
+
 def forward_shifted(x: Tensor, weight: Tensor, window: Window, groups: int, y: Tensor) -> None:
     """Write the result to `y`.
 
@@ -195,7 +207,7 @@ def forward_shifted(x: Tensor, weight: Tensor, window: Window, groups: int, y: T
     shares = x.shape[1] // weight.shape[2]
     maps = x.unflatten(1, (groups, shares, shared))
     results = y.unflatten(1, (heads, groups, shares, shared))
-    weights = weight.unflatten(2, (groups, shared))
+    weights = _counting(weight, window, x).unflatten(2, (groups, shared))
     benches: dict[_Lead, _Workbench] = {}
     for piece in _pieces(x, weight, groups):
         lead = piece.lead(shares)
@@ -234,7 +246,7 @@ def backward_shifted(
     shares = x.shape[1] // weight.shape[2]
     maps = x.unflatten(1, (groups, shares, shared))
     grads = grad.unflatten(1, (heads, groups, shares, shared))
-    weights = weight.unflatten(2, (groups, shared))
+    weights = _counting(weight, window, x).unflatten(2, (groups, shared))
     benches: dict[_Lead, _GradientBench] = {}
     for piece in _pieces(x, weight, groups):
         lead = piece.lead(shares)
@@ -257,3 +269,6 @@ def backward_shifted(
         if grad_x is not None:
             target = piece.of_maps(grad_x.unflatten(1, (groups, shares, shared)))
             target.copy_(bench.grad_x.kept)
+    if grad_weight is not None and not _is_finite(grad):
+        inside = window.inside((x.shape[2], x.shape[3]), x.device)
+        grad_weight.masked_fill_(inside.logical_not(), 0)
