@@ -42,7 +42,8 @@ class Network(NamedTuple):
         family: See `Point`.
         accuracy: Published top-1 by CoTNet's setup, `default` (100 epochs) or `advanced` (350 epochs).
         size: Side of the images.
-        published: Milliseconds per image of CoTNet's figure; None where it has no point.
+        published: Milliseconds per image in CoTNet's article: its figure, for CoTNet-50 a table of images per
+            second; None where it has none.
     """
 
     backbone: dict[str, Any]
