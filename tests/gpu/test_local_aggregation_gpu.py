@@ -151,7 +151,9 @@ def test_state_other_sizes_compile_nothing() -> None:
             results(*given, "triton", kernel_size=3, padding=1)
         return sum(len(kernel.device_caches[torch.cuda.current_device()][0]) for kernel in found)
 
-    first = run(100, 168)
+    run(100, 168)
+    # rows of an odd width have no pairs
+    first = run(100, 167)
     for step in range(20):
         assert run(101 + 5 * step, 160 - 3 * step) == first
 

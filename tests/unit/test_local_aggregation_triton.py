@@ -71,6 +71,62 @@ def test_equivalence_odd_shapes(name: str, mixture: str) -> None:
     compare(found, expected, **FLOAT64)
 
 
+# channels, weight channels, heads, groups, size, kernel, padding: maps of even widths
+PAIRED = {
+    "heads": (4, 2, 2, 1, (5, 6), (3, 3), (1, 1)),
+    "groups": (12, 6, 1, 2, (3, 4), (3, 3), (1, 1)),
+    "wide": (4, 2, 1, 1, (3, 8), (3, 5), (1, 2)),
+    "shrinks": (4, 2, 1, 1, (4, 6), (1, 3), (0, 0)),
+    "grows": (4, 2, 1, 1, (3, 2), (3, 3), (3, 4)),
+    "one sided": (2, 1, 1, 1, (2, 6), (1, 3), (0, 2)),
+}
+
+
+def paired(name: str, width: int = 0) -> tuple[tuple[Tensor, ...], dict[str, object]]:
+    """Tensors and options of a case, with another width if one is given."""
+    channels, shared, heads, groups, (height, usual), kernel, padding = PAIRED[name]
+    random = torch.Generator().manual_seed(0)
+    window = Window(kernel, padding=padding)
+    rows, columns = window.output_size(height, width or usual)
+    shapes = (
+        (2, channels, height, width or usual),
+        (2, heads, shared, window.num_taps, rows, columns),
+        (2, heads * channels, rows, columns),
+    )
+    given = tuple(torch.randn(each, generator=random) for each in shapes)
+    return given, dict(kernel_size=kernel, padding=padding, groups=groups)
+
+
+@interpreted
+@pytest.mark.parametrize("name", PAIRED)
+def test_equivalence_pairs_of_columns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmssl.ops.local_aggregation import triton
+
+    seen = []
+    real = triton._columns
+    monkeypatch.setattr(triton, "_columns", lambda *args: seen.append(real(*args)) or seen[-1])
+    given, window = paired(name)
+    exact = results(*(each.double() for each in given), "reference", **window)
+    found = results(*given, "triton", **window)
+    assert seen == [2, 2, 2]
+    compare(found, {key: each.float() for key, each in exact.items()}, rtol=1e-5, atol=1e-5)
+
+
+@interpreted
+def test_values_pairs_only_where_all_rows_have_them() -> None:
+    from mmssl.ops.local_aggregation.triton import _columns
+
+    (x, weight, y), _ = paired("heads")
+    window = Window((3, 3), padding=(1, 1))
+    assert _columns(x, weight, y, window) == 2
+    assert _columns(x, weight, y, window._replace(stride=(1, 2))) == 1
+    assert _columns(x, weight, y, window._replace(dilation=(1, 2))) == 1
+    assert _columns(x, laid_out(weight, "channels_last"), y, window) == 1
+    # rows that begin at odd places of a wider map, and an odd width
+    assert _columns(torch.zeros(2, 4, 5, 7)[..., :6], weight, y, window) == 1
+    assert _columns(*paired("heads", width=5)[0], window) == 1
+
+
 @interpreted
 @pytest.mark.parametrize(
     ("mixture", "taps_first"), [("nchw", False), ("channels_last", False), ("channels_last", True)]
@@ -82,14 +138,35 @@ def test_equivalence_many_programs(
     from mmssl.ops.local_aggregation import triton
 
     random = torch.Generator().manual_seed(0)
-    shapes = ((1, 2 * 9 * 5, 3, 5), (1, 1, 10, 9, 3, 5), (1, 90, 3, 5))
-    given = tuple(torch.randn(shape, generator=random).double() for shape in shapes)
+    width = 6 if mixture == "nchw" else 5
+    shapes = ((1, 2 * 9 * 5, 3, width), (1, 1, 10, 9, 3, width), (1, 90, 3, width))
+    given = tuple(torch.randn(shape, generator=random) for shape in shapes)
     window = dict(kernel_size=3, padding=1, groups=2)
-    expected = results(*given, "reference", **window)
-    tile = triton.Tile(2, 4, 8, taps_first=taps_first)
-    monkeypatch.setattr(triton, "map_tile", lambda *_, **__: tile)
-    monkeypatch.setattr(triton, "channel_tile", lambda *_, **__: tile._replace(rows=1))
-    compare(results(*mixed(given, mixture), "triton", **window), expected, **FLOAT64)
+    expected = results(*(each.double() for each in given), "reference", **window)
+    expected = {key: each.float() for key, each in expected.items()}
+    tiles = [triton.Tile(2, 4, 8, taps_first=taps_first)]
+    if mixture == "nchw":
+        tiles.append(triton.Tile(2, 4, 4, columns=2, shares=4))
+    for tile in tiles:
+        monkeypatch.setattr(triton, "map_tile", lambda *_, tile=tile, **__: tile)
+        monkeypatch.setattr(triton, "channel_tile", lambda *_, **__: tiles[0]._replace(rows=1))
+        found = results(*mixed(given, mixture), "triton", **window)
+        compare(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@interpreted
+@pytest.mark.parametrize("sums", [False, True])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_values_few_tiles_for_the_maps_of_detection(columns: int, sums: bool) -> None:
+    """Those at strides of 16 and 32: each tile is a kernel to compile."""
+    from mmssl.ops.local_aggregation.triton import map_tile
+
+    tiles = {
+        map_tile(height, width, 16, taps=9, columns=columns, sums=sums)
+        for height in range(15, 43)
+        for width in range(16, 43, 2)
+    }
+    assert len(tiles) == 2
 
 
 @interpreted

@@ -249,10 +249,19 @@ def tiles(case: Case) -> list[ours.Tile]:
                 (32, 256, 2),
             )
         ]  # fmt: skip
-    maps = [(rows, *rest) for rows in (2, 4, 7) for rest in ((1, 128), (4, 32), (8, 16))]
+    maps = [
+        (rows, c, positions, columns)
+        for columns, rows_ in ((1, (2, 4)), (2, (1, 2, 4)))
+        for rows in rows_
+        for c, positions in ((1, 128), (4, 32), (8, 16))
+    ]
     return [
-        ours.Tile(rows, min(c, shared), positions)
-        for rows, c, positions in ((1, 1, 128), (1, 2, 64), *maps)
+        ours.Tile(
+            rows, min(c, shared), positions, columns=columns, shares=shares, registers=registers
+        )
+        for rows, c, positions, columns in maps
+        for shares in (4, 8)
+        for registers in (None, 128, 168)
     ]
 
 
@@ -314,13 +323,13 @@ def compiled() -> int:
 
 
 def kernels_for_sizes(layout: str) -> int:
-    """How many kernels 20 sizes of images need that the first did not."""
+    """How many kernels 20 sizes of images need that the first two, of an even and an odd width, did not."""
     first = 0
     for step in range(20):
         case = Case("sizes", (64, 100 + 7 * step, 168 - 3 * step), "bf16", layout, 3)
         given = drawn(case, 1)
         run_all(case, given)
-        first = first or compiled()
+        first = compiled() if step < 2 else first
     return compiled() - first
 
 
@@ -362,7 +371,7 @@ def on_gpu(args: argparse.Namespace, script: str) -> None:
                 line += f"  {name} " + ", ".join(f"{ratio:.1f}x" for ratio in ratios)
         print(line, flush=True)
     new = {layout: kernels_for_sizes(layout) for layout in args.layouts}
-    print(f"kernels compiled for 19 more sizes of maps: {new}")
+    print(f"kernels compiled for 18 more sizes of maps: {new}")
     if args.out:
         with open(args.out, "w", encoding="utf-8") as file:
             json.dump(

@@ -29,8 +29,10 @@ MANY = 16
 class Tile(NamedTuple):
     """What a program owns: `rows` x `positions` positions, and weight channels with all that share them.
 
-    `taps_first` says that neighbouring threads go along the taps of a weight channel where these are
-    innermost in memory, not along weight channels: more instructions, fewer lines of the cache for each.
+    With `columns` = 2 a position stands for two neighbours along a row. At most `shares` of the channels that
+    share a weight are worked on together. `taps_first` says that neighbouring threads go along the taps of a
+    weight channel where these are innermost in memory, not along weight channels: more instructions, fewer
+    lines of the cache for each. `registers` is the most that a thread may have.
     """
 
     rows: int
@@ -38,6 +40,9 @@ class Tile(NamedTuple):
     positions: int
     warps: int = 4
     taps_first: bool = False
+    columns: int = 1
+    shares: int = 8
+    registers: int | None = None
 
 
 def reaches_far(*tensors: Tensor) -> bool:
@@ -53,26 +58,37 @@ def reaches_far(*tensors: Tensor) -> bool:
     )
 
 
-def map_tile(height: int, width: int, shared: int, *, taps: int) -> Tile:
+def map_tile(
+    height: int, width: int, shared: int, *, taps: int, columns: int = 1, sums: bool = False
+) -> Tile:
     """The tile for maps whose positions are neighbours in memory, with few threads beyond their border.
+
+    There are but two numbers of positions, so that maps of many sizes have the same kernels.
 
     Args:
         height: Of the result.
         width: Of the result.
         shared: Weight channels of a group.
         taps: Of the window; the more, the fewer rows, for all products of a thread are written out.
+        columns: Neighbours along a row that are read together, 1 or 2.
+        sums: Whether a thread has a sum for each tap.
     """
-    rows = 4 if taps <= 9 else 2 if taps <= 25 else 1
+    if sums and taps > 25:
+        columns = 1
+    rows = max((4 if taps <= 9 else 2 if taps <= 25 else 1) // columns, 1)
     rows = min(rows, triton.next_power_of_2(height))
-    places = triton.cdiv(height, rows) * width
-    if places >= 1024:
-        # little is lost beyond the border, and all large maps have the same kernels
-        return Tile(rows, 1, 128)
-    covered = {size: triton.cdiv(places, size) * size for size in (128, 64, 32, 16)}
-    fitting = [size for size, total in covered.items() if total <= 1.15 * places]
-    positions = fitting[0] if fitting else min(covered, key=lambda size: covered[size])
-    channels = min(triton.next_power_of_2(shared), 128 // positions)
-    return Tile(rows, channels, positions)
+    places = triton.cdiv(height, rows) * (width // columns)
+    positions = 128 if triton.cdiv(places, 128) * 128 <= 1.15 * places else 16
+    # with so many registers a multiprocessor has four blocks of four warps, or three
+    most = 128 if taps <= 9 and (columns == 2 or not sums) else 168
+    return Tile(
+        rows,
+        min(triton.next_power_of_2(shared), 128 // positions),
+        positions,
+        columns=columns,
+        shares=4 if sums and columns == 1 and taps <= 25 else 8,
+        registers=most if taps <= 25 else None,
+    )
 
 
 def channel_tile(shared: int, *, taps: int, taps_first: bool) -> Tile:
@@ -99,6 +115,12 @@ def _alignment(shared: int, x: Tensor, y: Tensor, most: int) -> int:
     return math.gcd(most, *numbers)
 
 
+def _steps(tensor: Tensor, unit: int) -> list[int]:
+    """Strides in units of `unit` numbers, the last as it is."""
+    *steps, last = tensor.stride()
+    return [step // unit for step in steps] + [last]
+
+
 class _Job(NamedTuple):
     """One of the three passes: its kernels, and over which positions and channels it goes."""
 
@@ -121,6 +143,16 @@ GRAD_X = _Job(kernels.grad_x_kernel, channel_kernels.grad_x_kernel, True, False,
 GRAD_WEIGHT = _Job(
     kernels.grad_weight_kernel, channel_kernels.grad_weight_kernel, False, True, False
 )
+
+
+def _columns(x: Tensor, weight: Tensor, y: Tensor, window: Window) -> int:
+    """How many neighbouring columns can be read at once: 2 where they lie together in all rows, else 1."""
+    if x.stride(3) != 1 or weight.stride(5) != 1 or y.stride(3) != 1:
+        return 1
+    if window.stride[1] != 1 or window.dilation[1] != 1 or x.dtype == torch.float64:
+        return 1
+    numbers = (x.shape[3], y.shape[3], *x.stride()[:3], *weight.stride()[:5], *y.stride()[:3])
+    return math.gcd(2, *numbers)
 
 
 def launch(
@@ -148,14 +180,18 @@ def launch(
     shared, shares = weight_channels // groups, x.shape[1] // weight_channels
     lines, line = (height, width) if job.over_input else (rows, columns)
     by_channel = x.stride(1) == y.stride(1) == 1 and x.shape[1] > 1 and _is_flat(weight)
+    pairs = 1 if by_channel else _columns(x, weight, y, window)
     if tile is None and by_channel:
         tile = channel_tile(shared, taps=window.num_taps, taps_first=not job.over_shares)
     elif tile is None:
-        tile = map_tile(lines, line, shared, taps=window.num_taps)
-    share_tile = min(triton.next_power_of_2(shares), 8)
+        tile = map_tile(
+            lines, line, shared, taps=window.num_taps, columns=pairs, sums=not job.over_shares
+        )
+    pairs = min(pairs, tile.columns)
+    share_tile = min(triton.next_power_of_2(shares), tile.shares)
     channel_blocks = triton.cdiv(shared, tile.channels)
     share_blocks = triton.cdiv(shares, share_tile)
-    blocks = triton.cdiv(triton.cdiv(lines, tile.rows) * line, tile.positions)
+    blocks = triton.cdiv(triton.cdiv(lines, tile.rows) * (line // pairs), tile.positions)
     units = channel_blocks * groups
     units *= (heads if job.over_heads else 1) * (share_blocks if job.over_shares else 1)
     grid = (blocks * units * x.shape[0],)
@@ -164,7 +200,8 @@ def launch(
         EVEN=shared % tile.channels == 0 and shares % share_tile == 0,
         INT=tl.int64 if reaches_far(x, weight, y) else tl.int32,
         SUM=tl.float64 if torch.float64 in (x.dtype, weight.dtype, y.dtype) else tl.float32,
-        SHARES=share_tile, CHANNELS=tile.channels, POSITIONS=tile.positions, num_warps=tile.warps,
+        SHARES=share_tile, CHANNELS=tile.channels, POSITIONS=tile.positions,
+        num_warps=tile.warps, maxnreg=tile.registers,
     )  # fmt: skip
     if by_channel:
         # sums over shares need all of them in one thread, which leaves room for four channels
@@ -186,9 +223,9 @@ def launch(
             x, weight, y,
             height, width, rows, columns, groups, shared, shares,
             channel_blocks, share_blocks, blocks,
-            *x.stride(), *weight.stride(), *y.stride(),
+            *_steps(x, pairs), *_steps(weight, pairs), *_steps(y, pairs),
             *taps, UNIT=x.stride(3) == weight.stride(5) == y.stride(3) == 1,
-            ROWS=tile.rows, **options,
+            ROWS=tile.rows, COLUMNS=pairs, **options,
         )  # fmt: skip
 
 
