@@ -7,6 +7,8 @@ SHELL := /bin/sh
 VENV ?= .venv
 EXTRAS ?= downstream,tests
 DEMO ?= full
+# Arguments of the comparison, such as COMPARE="--methods BYOL CARE --seeds 0".
+COMPARE ?=
 # Test processes: one per CPU, at most four.
 JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ "$$n" -gt 4 ] && n=4; echo $$n)
 
@@ -20,7 +22,7 @@ PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup demo test test-slow test-gpu check lint types docstrings doctests clean
+.PHONY: help install setup demo claims test test-slow test-gpu check lint types docstrings doctests clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
@@ -41,6 +43,9 @@ install: setup ## Set up the environment (compiles mmcv once: some minutes)
 
 demo: setup ## Pretrain, evaluate and fine-tune on drawn images; DEMO=quick for a short one
 	$(BIN)/python tools/demo.py $(DEMO)
+
+claims: setup ## Compare all methods on drawn images, with verdicts on the articles' claims (hours)
+	$(BIN)/python tools/compare.py $(COMPARE)
 
 test: setup ## Run the tests, without slow ones and those for a GPU
 	$(PYTEST) $(PARALLEL) -m "not slow and not gpu"

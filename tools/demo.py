@@ -16,13 +16,12 @@ import argparse
 import hashlib
 import json
 import os
-import shlex
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+
+from mmssl.engine.command_queue import Command, CommandQueue, last_scalars, newest_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 PRETRAIN = {
@@ -51,21 +50,6 @@ BUDGETS = {
 }
 
 
-@dataclass
-class Step:
-    """A command of the demo.
-
-    Attributes:
-        name: Of the step, its log file and its results.
-        command: Words behind `python`.
-        read: Finds the metrics once the command has ended.
-    """
-
-    name: str
-    command: Sequence[str | Path]
-    read: Callable[[], dict[str, float]] = dict
-
-
 def fingerprint_of(data: Path, budget: Budget) -> str:
     """What the results of a demo depend on: code, configs, data folder, budget."""
     digest = hashlib.sha256(repr((str(data.resolve()), budget)).encode())
@@ -75,141 +59,45 @@ def fingerprint_of(data: Path, budget: Budget) -> str:
     return digest.hexdigest()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Demo:
-    """The work folder of a demo and the results of its steps.
+    """What the commands of a demo have in common.
 
     Attributes:
         folder: Where everything goes.
         data: The drawn images.
         budget: How much of everything.
         seed: Of all runs.
-        results: Metrics by step, and `seconds` of each; kept in `results.json`. Those of other code,
-            data or budget are moved aside, never mixed in.
     """
 
     folder: Path
     data: Path
     budget: Budget
     seed: int
-    results: dict[str, dict[str, float]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.record = self.folder / "results.json"
-        made_by = self.folder / "made_by.txt"
-        fingerprint = fingerprint_of(self.data, self.budget)
-        if made_by.exists() and made_by.read_text() == fingerprint:
-            if self.record.exists():
-                self.results = json.loads(self.record.read_text())
-            return
-        if any(self.folder.iterdir()):
-            old = self.folder.with_name(
-                f"{self.folder.name}_until_{time.strftime('%Y%m%d_%H%M%S')}"
-            )
-            self.folder.rename(old)
-            print(f"The results there were of other code, data or budget: they are in {old} now.")
-            self.folder.mkdir()
-        made_by.write_text(fingerprint)
-
-    def run(self, *steps: Step) -> None:
-        """Run steps side by side, each on its share of the cores; skip those an earlier call finished.
-
-        Raises:
-            SystemExit: A step failed; the end of its output is shown.
-        """
-        start, told = time.monotonic(), 0.0
-        open_steps = [step for step in steps if step.name not in self.results]
-        threads = max(1, (os.cpu_count() or 1) // max(1, len(open_steps)))
-        running = [(step, self._start(step, threads)) for step in open_steps]
-        try:
-            while any(process.poll() is None for _, process in running):
-                time.sleep(1)
-                lines = [
-                    last_line(self._log(step), 56)
-                    for step, process in running
-                    if process.poll() is None
-                ]
-                passed = time.monotonic() - start
-                if sys.stdout.isatty() or passed - told >= 30:
-                    told = passed
-                    end = "" if sys.stdout.isatty() else "\n"
-                    print(f"\r  {passed:5.0f} s  " + " | ".join(lines), end=end, flush=True)
-        finally:
-            for _, process in running:
-                process.terminate()
-        if sys.stdout.isatty():
-            print("\r" + " " * 132 + "\r", end="")
-        for step, process in running:
-            if process.returncode:
-                print(self._log(step).read_text()[-3000:])
-                sys.exit(
-                    f"The step {step.name!r} failed; its whole output is in {self._log(step)}."
-                )
-            self.results[step.name] = {**step.read(), "seconds": round(time.monotonic() - start, 1)}
-            found = ", ".join(
-                f"{key} {value:.4g}" for key, value in self.results[step.name].items()
-            )
-            print(f"  {step.name}: {found}", flush=True)
-            self.record.write_text(json.dumps(self.results, indent=2))
-
-    def _log(self, step: Step) -> Path:
-        return self.folder / f"{step.name.replace(' ', '_')}.log"
-
-    def _start(self, step: Step, threads: int) -> subprocess.Popen:
-        words = [str(word) for word in step.command]
-        print(f"[{step.name}] python {shlex.join(words)}", flush=True)
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(
-                filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])
-            ),
-            "PYTHONWARNINGS": "ignore",
-            "OMP_NUM_THREADS": str(threads),
-        }
-        with open(self._log(step), "w") as file:
-            return subprocess.Popen(
-                [sys.executable, *words],
-                cwd=ROOT,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=environment,
-            )
 
 
-def last_line(log: Path, width: int) -> str:
-    """What a running step printed last, cut and padded to `width`."""
-    lines = log.read_text(errors="replace").replace("\r", "\n").split("\n")
-    text = next((line for line in reversed(lines) if line.strip()), "")
-    # Of a log line the message alone: time and logger would fill the width.
-    message = " ".join(text.rpartition(" - INFO - ")[2].split())
-    return message[:width].ljust(width)
+def make_folder(demo: Demo) -> None:
+    """Move results of other code, data or budget aside: they are never mixed in."""
+    made_by = demo.folder / "made_by.txt"
+    fingerprint = fingerprint_of(demo.data, demo.budget)
+    if made_by.exists() and made_by.read_text() == fingerprint:
+        return
+    if demo.folder.is_dir() and any(demo.folder.iterdir()):
+        now = time.strftime("%Y%m%d_%H%M%S")
+        old = demo.folder.with_name(f"{demo.folder.name}_until_{now}")
+        demo.folder.rename(old)
+        print(f"The results there were of other code, data or budget: they are in {old} now.")
+    demo.folder.mkdir(parents=True, exist_ok=True)
+    made_by.write_text(fingerprint)
 
 
-def newest(folder: Path) -> Path:
-    """The checkpoint that a run ended with."""
-    return Path((folder / "last_checkpoint").read_text().strip())
-
-
-def last_scalars(folder: Path, *names: str) -> dict[str, float]:
-    """The last value of each metric in the newest log of a run."""
-    log = max(folder.glob("*/vis_data/scalars.json"), key=lambda path: path.stat().st_mtime)
-    # A detector that finds no box at all gets no metric from the COCO evaluation: its AP is 0.
-    found = dict.fromkeys(names, 0.0)
-    for line in log.read_text().splitlines():
-        record = json.loads(line)
-        found.update({name: record[name] for name in names if name in record})
-    return found
-
-
-def draw(demo: Demo) -> Step:
+def draw(demo: Demo) -> Command:
     """Draw the images."""
-    return Step(
-        "draw", ["tools/make_shapes.py", demo.data, "--num-unlabelled", str(demo.budget.images)]
-    )
+    number = str(demo.budget.images)
+    return Command("draw", lambda: ["tools/make_shapes.py", demo.data, "--num-unlabelled", number])
 
 
-def pretrain(demo: Demo, method: str) -> Step:
+def pretrain(demo: Demo, method: str) -> Command:
     """Pretrain a method without labels; an interrupted run is resumed."""
     folders = [
         f"custom_hooks.0.{part}.root={demo.data / 'classify' / part}" for part in ("train", "val")
@@ -219,10 +107,10 @@ def pretrain(demo: Demo, method: str) -> Step:
         "--cfg-options", f"train_dataloader.dataset.root={demo.data / 'unlabelled'}",
         f"train_cfg.max_epochs={demo.budget.epochs}", f"randomness.seed={demo.seed}", *folders,
     ]  # fmt: skip
-    return Step(f"pretrain {method}", command)
+    return Command(f"pretrain {method}", lambda: command, after=["draw"])
 
 
-def probe(demo: Demo, start: str) -> Step:
+def probe(demo: Demo, start: str) -> Command:
     """k-NN and linear accuracy of a backbone: random, BYOL or CARE."""
     out = demo.folder / f"probe_{start}.json"
 
@@ -230,22 +118,30 @@ def probe(demo: Demo, start: str) -> Step:
         results = json.loads(out.read_text())["results"]
         return dict(knn=results["knn"]["20"]["top1"], linear=results["linear"]["top1"])
 
-    checkpoint = "none" if start == "random" else newest(demo.folder / start)
-    command = [
-        "tools/test.py", CLASSIFY, checkpoint, "--seed", str(demo.seed), "--out", out,
-        "--train", demo.data / "classify/train", "--val", demo.data / "classify/val", "--size", "64",
-    ]  # fmt: skip
-    return Step(f"probe {start}", command, read)
+    def words() -> list[str | Path]:
+        checkpoint = "none" if start == "random" else newest_checkpoint(demo.folder / start)
+        return [
+            "tools/test.py", CLASSIFY, checkpoint, "--seed", str(demo.seed), "--out", out, "--size", "64",
+            "--train", demo.data / "classify/train", "--val", demo.data / "classify/val",
+        ]  # fmt: skip
+
+    return Command(
+        f"probe {start}", words, read, after=["draw" if start == "random" else f"pretrain {start}"]
+    )
 
 
-def export(demo: Demo, library: str) -> Step:
+def export(demo: Demo, library: str) -> Command:
     """Write the CARE backbone for mmdet or mmseg, with the proof that it is the same."""
     out = demo.folder / f"care_{library}.pth"
-    command = ["tools/export_backbone.py", newest(demo.folder / "CARE"), out, "--to", library]
-    return Step(f"export to {library}", command)
+
+    def words() -> list[str | Path]:
+        checkpoint = newest_checkpoint(demo.folder / "CARE")
+        return ["tools/export_backbone.py", checkpoint, out, "--to", library]
+
+    return Command(f"export to {library}", words, after=["pretrain CARE"])
 
 
-def detect(demo: Demo, start: str) -> Step:
+def detect(demo: Demo, start: str) -> Command:
     """Fine-tune a detector from random or CARE weights on few labelled images."""
     folder, data = demo.folder / f"detect_{start}", demo.data / "coco"
     changes = [
@@ -256,21 +152,27 @@ def detect(demo: Demo, start: str) -> Step:
         "tools/train.py", DETECT, "--work-dir", folder, "--cfg-options",
         *transfer_options(demo, start, "mmdet", data, demo.budget.detect_iters), *changes,
     ]  # fmt: skip
-    return Step(
+    return Command(
         f"detect from {start}",
-        command,
-        lambda: last_scalars(folder, "coco/bbox_mAP", "coco/bbox_mAP_50"),
+        lambda: command,
+        lambda: last_scalars(folder, {"coco/bbox_mAP": 1.0, "coco/bbox_mAP_50": 1.0}),
+        after=["draw" if start == "random" else "export to mmdet"],
     )
 
 
-def segment(demo: Demo, start: str) -> Step:
+def segment(demo: Demo, start: str) -> Command:
     """Fine-tune a segmentor from random or CARE weights on few labelled images."""
     folder, data = demo.folder / f"segment_{start}", demo.data / "voc"
     command = [
         "tools/train.py", SEGMENT, "--work-dir", folder, "--cfg-options",
         *transfer_options(demo, start, "mmseg", data, demo.budget.segment_iters),
     ]  # fmt: skip
-    return Step(f"segment from {start}", command, lambda: last_scalars(folder, "mIoU"))
+    return Command(
+        f"segment from {start}",
+        lambda: command,
+        lambda: last_scalars(folder, {"mIoU": 1.0}),
+        after=["draw" if start == "random" else "export to mmseg"],
+    )
 
 
 def transfer_options(demo: Demo, start: str, library: str, data: Path, iters: int) -> list[str]:
@@ -286,15 +188,31 @@ def transfer_options(demo: Demo, start: str, library: str, data: Path, iters: in
     ]
 
 
-def attention(demo: Demo) -> Step:
+def attention(demo: Demo) -> Command:
     """Where an untrained backbone, BYOL and CARE look, side by side."""
-    command = [
-        "tools/attention_maps.py", "--images", demo.data / "coco/val",
-        "--checkpoint", newest(demo.folder / "BYOL"), newest(demo.folder / "CARE"),
-        "--labels", "without CARE", "with CARE", "--untrained", "--size", "128",
-        "--out", demo.folder / "attention.png",
-    ]  # fmt: skip
-    return Step("attention", command)
+
+    def words() -> list[str | Path]:
+        checkpoints = [newest_checkpoint(demo.folder / method) for method in ("BYOL", "CARE")]
+        return [
+            "tools/attention_maps.py", "--images", demo.data / "coco/val",
+            "--checkpoint", *checkpoints, "--labels", "without CARE", "with CARE",
+            "--untrained", "--size", "128", "--out", demo.folder / "attention.png",
+        ]  # fmt: skip
+
+    return Command("attention", words, after=[f"pretrain {method}" for method in PRETRAIN])
+
+
+def commands(demo: Demo) -> list[Command]:
+    """Everything, in an order in which neighbours may run side by side."""
+    return [
+        draw(demo),
+        *(pretrain(demo, method) for method in PRETRAIN),
+        *(probe(demo, start) for start in ("random", *PRETRAIN)),
+        *(export(demo, library) for library in ("mmdet", "mmseg")),
+        *(detect(demo, start) for start in ("random", "CARE")),
+        *(segment(demo, start) for start in ("random", "CARE")),
+        attention(demo),
+    ]
 
 
 def table(results: dict) -> list[list]:
@@ -326,7 +244,7 @@ def show(rows: list[list]) -> None:
         print(f"{title:34}{cells[0]:>12}{cells[1]:>10}{cells[2]:>10}")
 
 
-def write(demo: Demo, rows: list[list]) -> Path:
+def write(demo: Demo, results: dict, rows: list[list]) -> Path:
     """The report of the demo: table, attention maps, and the report of the CARE run."""
     from mmssl.visualization.report import ImageSection, Picture, TableSection, write_report
     from mmssl.visualization.run_card import read_card
@@ -340,7 +258,7 @@ def write(demo: Demo, rows: list[list]) -> Path:
         ImageSection("Where the backbones look", [Picture(demo.folder / "attention.png")]),
         TableSection(
             "Seconds per step", ["step", "seconds"],
-            [[name, result["seconds"]] for name, result in demo.results.items()],
+            [[name, result["seconds"]] for name, result in results.items()],
         ),
         *run_sections(run, card, read_log(run, card["iters_per_epoch"])),
     ]  # fmt: skip
@@ -370,16 +288,15 @@ def main() -> None:
         seed=args.seed,
     )
     start = time.monotonic()
-    demo.run(draw(demo))
-    demo.run(*(pretrain(demo, method) for method in PRETRAIN))
-    for name in ("random", *PRETRAIN):
-        demo.run(probe(demo, name))
-    demo.run(export(demo, "mmdet"), export(demo, "mmseg"))
-    demo.run(detect(demo, "random"), detect(demo, "CARE"))
-    demo.run(segment(demo, "random"), segment(demo, "CARE"))
-    demo.run(attention(demo))
-    rows = table(demo.results)
-    report = write(demo, rows)
+    make_folder(demo)
+    queue = CommandQueue(demo.folder, ROOT, os.cpu_count() or 1)
+    queue.run(commands(demo))
+    for name, text in queue.failed.items():
+        print(f"\n{name}:\n{text}")
+    if queue.failed:
+        sys.exit(f"Failed: {', '.join(queue.failed)}; whole outputs are in {demo.folder}.")
+    rows = table(queue.results)
+    report = write(demo, queue.results, rows)
     show(rows)
     print(f"\n{(time.monotonic() - start) / 60:.1f} minutes. Report: {report}")
 

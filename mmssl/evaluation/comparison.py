@@ -1,0 +1,338 @@
+"""Comparison: the commands that pretrain and measure methods side by side, and what they found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from mmengine.config import Config
+
+from mmssl.engine.command_queue import Command, last_scalars, newest_checkpoint
+from mmssl.engine.config import load_config
+from mmssl.evaluation.claims import Claim
+
+MEASURES = {
+    "knn": "k-NN, %",
+    "linear": "linear, %",
+    "detect": "box AP, %",
+    "segment": "mIoU, %",
+    "correspondence": "correspondence, %",
+    "false_removed": "false negatives removed, %",
+    "true_removed": "true negatives removed, %",
+}
+# the command whose result has a measure, where it is called otherwise
+_COMMANDS = dict(knn="probe", linear="probe", false_removed="negatives", true_removed="negatives")
+_PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A method with a recipe.
+
+    Attributes:
+        config: The leaf; "" is the untrained network.
+        options: Changes of it, as `key=value`.
+        epochs: Factor on the epochs of the budget: 2 for one view per image.
+        transfers: Whether it is the network of the detector and the segmentor.
+        extra: What else is measured of it: `correspondence`, or `negatives` that its prototypes would remove.
+        slow: Left out unless it is named.
+    """
+
+    config: str = ""
+    options: Sequence[str] = ()
+    epochs: int = 1
+    transfers: bool = True
+    extra: Literal["", "correspondence", "negatives"] = ""
+    slow: bool = False
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every contestant gets alike.
+
+    Attributes:
+        epochs: Of pretraining.
+        images: Unlabelled images that are drawn.
+        labels: Labelled images of detection and segmentation.
+        iters: Iterations of each of them.
+        size: Side of the images whose features are measured, in pixels.
+    """
+
+    epochs: int
+    images: int
+    labels: int
+    iters: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Contestants, budget and claims of a comparison, and where it takes place.
+
+    Attributes:
+        root: Folder of `tools` and `configs`.
+        folder: Where everything goes.
+        data: The drawn images.
+        budget: See there.
+        untrained: Leaf whose network is the untrained one.
+        detector: Leaf of the detector.
+        segmentor: Leaf of the segmentor.
+        selection: Leaf with the numbers of prototypes that select negatives.
+        contestants: By name.
+        claims: See there.
+    """
+
+    root: Path
+    folder: Path
+    data: Path
+    budget: Budget
+    untrained: str
+    detector: str
+    segmentor: str
+    selection: str
+    contestants: Mapping[str, Contestant] = field(default_factory=dict)
+    claims: Sequence[Claim] = ()
+
+    def run_folder(self, name: str, seed: int) -> Path:
+        """Work folder of a pretraining."""
+        return self.folder / f"{slug(name)}_s{seed}"
+
+    def commands(
+        self, names: Sequence[str], seeds: Sequence[int], *, tasks: Sequence[str]
+    ) -> list[Command]:
+        """Everything, seeds outermost, so that what is cut short has whole seeds.
+
+        Args:
+            names: Contestants.
+            seeds: Of pretraining and fine-tuning.
+            tasks: Out of `knn`, `linear`, `detect`, `segment`; the first two are one command.
+        """
+        number = str(self.budget.images)
+        draw: list[str | Path] = [
+            "tools/make_shapes.py", self.data, "--num-unlabelled", number,
+        ]  # fmt: skip
+        found = [Command("draw", lambda: draw)]
+        for seed in seeds:
+            for name in names:
+                contestant = self.contestants[name]
+                if contestant.config:
+                    found.append(self._pretrain(name, seed))
+                if {"knn", "linear"} & set(tasks):
+                    found.append(self._probe(name, seed))
+                for task in ("detect", "segment"):
+                    if contestant.transfers and task in tasks:
+                        found += self._transfer(name, seed, task)
+                if contestant.extra == "correspondence":
+                    found.append(self._correspondence(name, seed))
+                if contestant.extra == "negatives":
+                    found.append(self._negatives(name, seed))
+        return found
+
+    def _checkpoint(self, name: str, seed: int) -> str | Path:
+        trained = self.contestants[name].config
+        return newest_checkpoint(self.run_folder(name, seed)) if trained else "none"
+
+    def _before(self, name: str, seed: int) -> list[str]:
+        return [f"pretrain {name} s{seed}" if self.contestants[name].config else "draw"]
+
+    def _pretrain(self, name: str, seed: int) -> Command:
+        """An interrupted run is resumed."""
+        contestant = self.contestants[name]
+        options = [
+            f"train_dataloader.dataset.root={self.data / 'unlabelled'}",
+            f"train_cfg.max_epochs={self.budget.epochs * contestant.epochs}",
+            f"randomness.seed={seed}",
+            *(
+                f"custom_hooks.0.{part}.root={self.data / 'classify' / part}"
+                for part in ("train", "val")
+            ),
+            *contestant.options,
+        ]
+        words: list[str | Path] = [
+            "tools/train.py", contestant.config, "--resume",
+            "--work-dir", self.run_folder(name, seed), "--cfg-options", *options,
+        ]  # fmt: skip
+        key = self._key(contestant.config, options)
+        return Command(f"pretrain {name} s{seed}", lambda: words, after=["draw"], key=key)
+
+    def _probe(self, name: str, seed: int) -> Command:
+        """k-NN and linear accuracy of the backbone."""
+        out = self.folder / f"probe_{slug(name)}_s{seed}.json"
+        config = self.contestants[name].config or self.untrained
+
+        def words() -> list[str | Path]:
+            return [
+                "tools/test.py", config, self._checkpoint(name, seed), "--knn", "--linear",
+                "--seed", str(seed), "--out", out, "--size", str(self.budget.size),
+                "--train", self.data / "classify/train", "--val", self.data / "classify/val",
+            ]  # fmt: skip
+
+        def read() -> dict[str, float]:
+            results = json.loads(out.read_text())["results"]
+            return dict(knn=results["knn"]["20"]["top1"], linear=results["linear"]["top1"])
+
+        return Command(f"probe {name} s{seed}", words, read, after=self._before(name, seed))
+
+    def _transfer(self, name: str, seed: int, task: str) -> list[Command]:
+        """Export to the library of a task, and fine-tune with few labels."""
+        detects = task == "detect"
+        library, config = ("mmdet", self.detector) if detects else ("mmseg", self.segmentor)
+        data = self.data / ("coco" if detects else "voc")
+        weights = self.folder / f"{slug(name)}_s{seed}_{library}.pth"
+        folder = self.folder / f"{task}_{slug(name)}_s{seed}"
+        trained = bool(self.contestants[name].config)
+        options = [
+            f"load_from={weights if trained else None}",
+            f"train_cfg.max_iters={self.budget.iters}",
+            f"train_cfg.val_interval={self.budget.iters}",
+            f"randomness.seed={seed}",
+            f"train_dataloader.dataset.indices={self.budget.labels}",
+            *(f"{part}_dataloader.dataset.data_root={data}/" for part in _PARTS),
+        ]
+        if detects:
+            file = data / "annotations/instances_val.json"
+            options += [f"{part}_evaluator.ann_file={file}" for part in ("val", "test")]
+        export = Command(
+            f"export {name} s{seed} to {library}",
+            lambda: [
+                "tools/export_backbone.py", self._checkpoint(name, seed), weights, "--to", library,
+            ],
+            after=self._before(name, seed),
+        )  # fmt: skip
+        metric, factor = ("coco/bbox_mAP", 100.0) if detects else ("mIoU", 1.0)
+        factors = {metric: factor}
+        tune = Command(
+            f"{task} {name} s{seed}",
+            lambda: ["tools/train.py", config, "--work-dir", folder, "--cfg-options", *options],
+            lambda: {task: last_scalars(folder, factors)[metric]},
+            after=[export.name if trained else "draw"],
+            key=self._key(config, options),
+        )
+        return [export, tune] if trained else [tune]
+
+    def _correspondence(self, name: str, seed: int) -> Command:
+        """The share of regions that are found again in a mirrored copy."""
+        out = self.folder / f"correspondence_{slug(name)}_s{seed}.json"
+
+        def words() -> list[str | Path]:
+            return [
+                "tools/correspondence.py", self._checkpoint(name, seed), "--out", out,
+                "--images", self.data / "unlabelled", "--num-images", "1000",
+                "--branch", "twin", "--size", str(self.budget.size),
+            ]  # fmt: skip
+
+        def read() -> dict[str, float]:
+            accuracy = json.loads(out.read_text())["result"]["accuracy"]
+            return dict(correspondence=100 * accuracy)
+
+        before = self._before(name, seed)
+        return Command(f"correspondence {name} s{seed}", words, read, after=before)
+
+    def _negatives(self, name: str, seed: int) -> Command:
+        """What a selection by the coarsest prototypes removes of the own class, and of the others."""
+        out = self.folder / f"negatives_{slug(name)}_s{seed}.json"
+
+        def words() -> list[str | Path]:
+            return [
+                "tools/prototype_scores.py", self.selection, self._checkpoint(name, seed),
+                "--data", self.data / "unlabelled.csv", "--hierarchy", "shapes", "--out", out,
+            ]  # fmt: skip
+
+        def read() -> dict[str, float]:
+            levels = json.loads(out.read_text())["scores"]["selection"][-1]
+            recall, _, kept, _ = levels["variety"]
+            return dict(false_removed=100 * recall, true_removed=100 * (1 - kept))
+
+        return Command(f"negatives {name} s{seed}", words, read, after=self._before(name, seed))
+
+    def _key(self, config: str, options: Sequence[str]) -> str:
+        """What a training depends on: its whole config and the changes."""
+        entries = _entries(self.root / config)
+        return hashlib.sha256(f"{entries} {list(options)}".encode()).hexdigest()[:16]
+
+
+@cache
+def _entries(path: Path) -> str:
+    """The entries of a config, its bases included, as text."""
+    return json.dumps(load_config(path).to_dict(), default=repr, sort_keys=True)
+
+
+def slug(name: str) -> str:
+    """A name as a part of a file's name.
+
+    Example:
+        >>> slug("CARE, C-stream alone")
+        'care-c-stream-alone'
+    """
+    return name.lower().replace(",", "").replace(" ", "-")
+
+
+def read_comparison(
+    config: Config, *, root: Path, folder: Path, changes: Mapping[str, Any]
+) -> Comparison:
+    """The comparison that a config describes (`configs/benchmarks/comparison`).
+
+    Args:
+        config: As read from the file.
+        root: Folder of `tools` and `configs`.
+        folder: Where everything goes.
+        changes: Entries that replace those of the config: `data`, or one of the budget.
+
+    Raises:
+        ValueError: An entry that is missing or unknown, or a claim about somebody who does not take part.
+    """
+    described = {key: value for key, value in config.to_dict().items() if not callable(value)}
+    try:
+        budget = Budget(**(described["budget"] | {k: v for k, v in changes.items() if k != "data"}))
+        contestants = {name: Contestant(**one) for name, one in described["contestants"].items()}
+        claims = [
+            Claim(**(one | dict(better=tuple(one["better"]), worse=tuple(one["worse"]))))
+            for one in described["claims"]
+        ]
+        leaves = {
+            key: described[key] for key in ("untrained", "detector", "segmentor", "selection")
+        }
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{config.filename} describes no comparison: {error}. See "
+            "configs/benchmarks/comparison/shapes.py."
+        ) from error
+    for claim in claims:
+        for name, measure in (claim.better, claim.worse):
+            if name not in contestants or measure not in MEASURES:
+                raise ValueError(
+                    f"The claim {claim.text!r} is about {measure!r} of {name!r}; contestants are "
+                    f"{', '.join(contestants)}, measures {', '.join(MEASURES)}."
+                )
+    data = Path(changes.get("data") or root / described["data"]).resolve()
+    return Comparison(root, folder, data, budget, contestants=contestants, claims=claims, **leaves)
+
+
+def figures_of(
+    results: Mapping[str, Mapping[str, float]], names: Sequence[str], seeds: Sequence[int]
+) -> dict[str, dict[str, list[float]]]:
+    """Figures by contestant and measure, one for each seed, NaN where there is none.
+
+    Args:
+        results: Of a `CommandQueue` that ran `Comparison.commands`.
+        names: Contestants.
+        seeds: In this order.
+    """
+    return {
+        name: {
+            measure: [
+                results.get(f"{_COMMANDS.get(measure, measure)} {name} s{seed}", {}).get(
+                    measure, math.nan
+                )
+                for seed in seeds
+            ]
+            for measure in MEASURES
+        }
+        for name in names
+    }

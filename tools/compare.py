@@ -1,0 +1,126 @@
+#!/usr/bin/env python
+"""Every method side by side on Shapes, and what the articles claim, with a verdict.
+
+    python tools/compare.py                                     everything, three seeds: hours on two cores
+    python tools/compare.py --methods BYOL CARE --seeds 0       a part of it
+    make claims
+
+Each method pretrains a small network with an equal budget; then k-NN and linear accuracy, the box AP of a
+detector and the mIoU of a segmentor with few labels are measured. A second call goes on where the first one
+stopped; every command is printed and can be run by hand. Table, verdicts and curves are in
+`<work-dir>/report.html`, the figures in `comparison.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmssl.engine.command_queue import CommandQueue
+from mmssl.evaluation.comparison import MEASURES, Comparison, figures_of, read_comparison
+from mmssl.visualization.comparison_page import claim_rows, method_rows, write_comparison
+from mmssl.visualization.report import write_text_atomically
+
+ROOT = Path(__file__).resolve().parents[1]
+TASKS = ("knn", "linear", "detect", "segment")
+SHOWN = 5  # measures in the printed table; the page has all
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", nargs="?", default="configs/benchmarks/comparison/shapes.py")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="NAME",
+        help="contestants; all but the slow ones if left out",
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--epochs", type=int, help="of pretraining, in place of the config's")
+    parser.add_argument("--labels", type=int, help="labelled images, in place of the config's")
+    parser.add_argument("--iters", type=int, help="of fine-tuning, in place of the config's")
+    parser.add_argument(
+        "--parallel", type=int, default=os.cpu_count() or 1, help="commands at a time"
+    )
+    parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/compare")
+    parser.add_argument("--data", type=Path, help="where Shapes is drawn, in place of the config's")
+    parser.add_argument("--list", action="store_true", help="print the commands' names and stop")
+    args = parser.parse_args()
+    for name in ("epochs", "labels", "iters", "parallel"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name} must be at least 1, got {value}")
+    return args
+
+
+def read_job(args: argparse.Namespace) -> tuple[Comparison, list[str]]:
+    """The comparison, and who takes part.
+
+    Raises:
+        ValueError: Nobody of a name, or a config that describes no comparison.
+    """
+    names = ("epochs", "labels", "iters", "data")
+    changes = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    config = Config.fromfile(ROOT / args.config)
+    job = read_comparison(config, root=ROOT, folder=args.work_dir.resolve(), changes=changes)
+    chosen = args.methods or [name for name, one in job.contestants.items() if not one.slow]
+    unknown = [name for name in chosen if name not in job.contestants]
+    if unknown:
+        raise ValueError(
+            f"{', '.join(map(repr, unknown))} is no contestant; there are "
+            f"{', '.join(map(repr, job.contestants))}."
+        )
+    return job, chosen
+
+
+def show(job: Comparison, figures: dict) -> None:
+    """Print the table and the verdicts."""
+    titles = list(MEASURES.values())[:SHOWN]
+    print(f"\n{'':22}" + "".join(f"{title:>18}" for title in titles))
+    for name, *cells in method_rows(figures):
+        print(f"{name:22}" + "".join(f"{cell or '-':>18}" for cell in cells[:SHOWN]))
+    print()
+    for text, source, measured, difference, word in claim_rows(job.claims, figures):
+        print(f"{word:13}{difference or '-':>16}  {text}  [{source}; {measured}]")
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        job, names = read_job(args)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    todo = job.commands(names, args.seeds, tasks=args.tasks)
+    if args.list:
+        print("\n".join(command.name for command in todo))
+        return
+    start = time.monotonic()
+    queue = CommandQueue(job.folder, ROOT, args.parallel)
+    queue.run(todo)
+    figures = figures_of(queue.results, names, args.seeds)
+    seconds = sum(result["seconds"] for result in queue.results.values())
+    record = dict(figures=figures, seeds=args.seeds, seconds=seconds, failed=sorted(queue.failed))
+    write_text_atomically(job.folder / "comparison.json", json.dumps(record, indent=1))
+    page = write_comparison(
+        job,
+        figures,
+        args.seeds,
+        seconds=seconds,
+        cores=os.cpu_count() or 1,
+        failed=queue.failed,
+    )
+    show(job, figures)
+    print(f"\n{(time.monotonic() - start) / 60:.1f} minutes. Report: {page}")
+    if queue.failed:
+        sys.exit(f"{len(queue.failed)} commands failed: {', '.join(queue.failed)}.")
+
+
+if __name__ == "__main__":
+    main()
