@@ -223,6 +223,8 @@ def backbone_changes(export: Export, leaf: dict[str, Any]) -> dict[str, Any]:
     structure = _OF_NETWORK.get("ResNet" if is_plain(export) and kind == "ResNet" else ours["type"])
     if structure is not None:
         changes = {k: v for k, v in changes.items() if k in ("type", *structure)}
+        if ours["type"] == leaf["type"]:  # all that is no structure, recomputation for example
+            changes |= {k: v for k, v in leaf.items() if k not in (*structure, "type", "init_cfg")}
         changes |= _settings_of_leaf(ours, leaf, export.metadata["to"])
     stages: Any = export.backbone.out_indices
     maps = maps_read(leaf, len(stages))

@@ -222,6 +222,15 @@ def test_state_norms_in_the_place_of_each_kind(tmp_path, kind):
     assert changes.get("norm_eval", False) is is_resnet
 
 
+def test_state_a_config_of_the_same_network_keeps_its_options(tmp_path):
+    export, _ = exported(tmp_path, LR | dict(drop_path_rate=0.5), "mmdet")
+    own = dict(type="mmssl.LRNet", depth=26, out_indices=(0, 1, 2, 3))
+    chosen = dict(with_cp=True, drop_path_rate=0.1, frozen_stages=1, norm_eval=True)
+    changes = backbone_changes(export, own | chosen)
+    assert changes["depth"] == (1, 1, 1, 1) and changes["kernel_size"] == 3
+    assert {name: changes[name] for name in chosen} == chosen
+
+
 def test_raises_fewer_maps_than_the_head_reads(tmp_path):
     export, _ = exported(tmp_path, LR | dict(out_indices=(2,)), "mmseg")
     with pytest.raises(ValueError, match="decode_head reads map 3 .from 0. .* one has 3"):
