@@ -7,15 +7,15 @@ from torch import Tensor
 
 from mmssl.models.algorithms import BaseAlgorithm
 from mmssl.structures import ViewBatch
-from tests.helpers.tiny import sgd, tiny_model, tiny_views, total_loss
+from tests.helpers.tiny import own_views, sgd, tiny_model, total_loss
 
 SCALE = 65536.0
 """torch's first scale, and mmengine's."""
 
 
-def views_on(device: str) -> ViewBatch:
-    """Views of six images on a device."""
-    views = tiny_views(size=6)
+def views_on(device: str, model: BaseAlgorithm) -> ViewBatch:
+    """Views of six images on a device, as many as the model takes."""
+    views = own_views(model, size=6)
     return views._replace(
         images=[image.to(device) for image in views.images],
         boxes=[box.to(device) for box in views.boxes],
@@ -34,7 +34,7 @@ def plain_step(
     """Loss and gradient of a step, the loss scaled by hand in the backward pass."""
     model = tiny_model(name).to(device)
     with torch.autocast(device, torch.float16, enabled=half):
-        loss = total_loss(model(views_on(device), mode="loss"))
+        loss = total_loss(model(views_on(device, model), mode="loss"))
     (loss * scale).backward()
     return loss.detach().cpu(), gradient(model)
 
@@ -51,7 +51,7 @@ def scaled_step(name: str, device: str) -> tuple[Tensor, Tensor]:
         optimizer = sgd(model)
         before = [p.detach().clone() for p in model.parameters()]
         with torch.autocast(device, torch.float16):
-            loss = total_loss(model(views_on(device), mode="loss"))
+            loss = total_loss(model(views_on(device, model), mode="loss"))
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)
         scaler.step(optimizer)

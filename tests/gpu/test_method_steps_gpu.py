@@ -1,4 +1,4 @@
-"""One step of PixPro, PixContrast and DenseCL on a GPU in fp16 and float32, against float32 on the CPU."""
+"""One step of a method on a GPU in fp16 and float32, against float32 on the CPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,20 @@ from tests.helpers.scaled_step import plain_step, scaled_step
 
 pytestmark = pytest.mark.gpu
 METHODS = pytest.mark.parametrize(
-    "name", ["pixpro", "pixpro_instance", "pixpro_pyramid", "pixcontrast", "densecl"]
+    "name",
+    [
+        "barlow_twins",
+        "clsa",
+        "densecl",
+        "moco_v3",
+        "pixcontrast",
+        "pixpro",
+        "pixpro_instance",
+        "pixpro_pyramid",
+        "simsiam",
+        "swav",
+        "swav_queue",
+    ],
 )
 
 
