@@ -1,7 +1,8 @@
-"""Convert a checkpoint between the layout of a method's authors and ours.
+"""Convert a checkpoint between the layout of a method's authors and ours, or one of mmselfsup or mmpretrain.
 
     python tools/convert_checkpoint.py last_epoch.pth.tar care_ours.pth
     python tools/convert_checkpoint.py work_dirs/run/epoch_100.pth official.pth --to official
+    python tools/convert_checkpoint.py mmselfsup_or_mmpretrain.pth byol_ours.pth
     python tools/convert_checkpoint.py --method esvit checkpoint.pth esvit_ours.pth --trust-pickle
 
 Towards ours the model config is written beside it (care_ours.py). It is that of --config, else the one that
@@ -14,8 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mmssl.convert.convert_file import convert_file
-from mmssl.convert.official.method_files import METHOD_FILES
+from mmssl.convert.convert_file import METHODS, convert_file
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("target", help="checkpoint to write (.pth)")
     parser.add_argument(
         "--method",
-        choices=["auto", *sorted(METHOD_FILES)],
+        choices=["auto", *METHODS],
         default="auto",
         help="whose file it is, or is to be (default: by the names in it)",
     )

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torchvision.models import get_model_weights
 
 from mmssl.convert import absent_classes
+from mmssl.convert.array_pickle import is_array_pickle, load_array_pickle
 
 
 def local_file(path: str | Path) -> Path:
@@ -98,7 +99,7 @@ def _load_pickle(path: Path, trust_pickle: bool, mapped: bool) -> Any:
 def load_weights_file(
     path: str | Path, *, trust_pickle: bool = False, mapped: bool = False
 ) -> dict[str, Any]:
-    """Read a `.pth`/`.pt`/`.tar` or `.safetensors` file into main memory.
+    """Read a `.pth`/`.pt`/`.tar`, a `.safetensors`, or a `.pkl` of numpy arrays into main memory.
 
     Args:
         path: A local file, an http(s) URL or `torchvision://name` (its first ImageNet weights).
@@ -132,6 +133,8 @@ def load_weights_file(
         )
     if file.suffix == ".safetensors":
         return _load_safetensors(file)
+    if is_array_pickle(file):
+        return load_array_pickle(file)
     loaded = _load_pickle(file, trust_pickle, mapped)
     if not isinstance(loaded, dict):
         raise ValueError(

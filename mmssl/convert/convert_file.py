@@ -16,16 +16,18 @@ from mmssl.convert.checkpoint_file import file_sha256, load_weights_file
 from mmssl.convert.config_text import read_config_text
 from mmssl.convert.key_map import check_complete
 from mmssl.convert.load_algorithm import carried_config
+from mmssl.convert.official.family_files import FAMILY_FILES, source_file
 from mmssl.convert.official.method_files import (
     BACKBONE_ALONE,
     METHOD_FILES,
-    MethodFile,
+    SourceFile,
     method_of_file,
     method_of_state,
     place_of,
     read_off,
     tensors_of,
 )
+from mmssl.convert.official.mmselfsup import family_method
 from mmssl.engine.config import load_config
 from mmssl.registry import MODELS
 
@@ -33,6 +35,7 @@ State = dict[str, Tensor]
 _NUM_UPDATES = "twin.num_updates"
 # Names that no official file has.
 _OURS_ALONE = {_NUM_UPDATES, "center.mean", "bank.features", "head.rows.weight"}
+METHODS = tuple(sorted({*METHOD_FILES, *FAMILY_FILES}))
 _OURS_WITH_BACKBONE = "head.weight"  # alone it is the classifier of timm and DeiT
 _IN_META = "meta."
 
@@ -57,6 +60,8 @@ def convert_file(
 ) -> list[str]:
     """Convert a checkpoint of a whole model and prove that nothing was lost.
 
+    Towards ours, files of mmselfsup and mmpretrain are taken as well as those of the methods' authors.
+
     The model config comes, in this order, from `config`; from the checkpoint itself (a run's, or an
     official file that was written here); from the names, shapes and `args` of an official file, the rest
     being guessed after the published models. It travels in `meta` of what is written. Of a file that
@@ -67,7 +72,7 @@ def convert_file(
     Args:
         source: Official file or one of our checkpoints.
         target: Where to write. Towards ours the model config is written beside it, with suffix `.py`.
-        method: A key of `METHOD_FILES`, or `auto`: by the names in the file.
+        method: One of `METHODS`, or `auto`: by the names in the file.
         to: Direction.
         iters_per_epoch: Of the official run: the teacher has made `epoch * iters_per_epoch` updates.
         config: A config whose `model` is the one in the file.
@@ -82,8 +87,8 @@ def convert_file(
             config, a file of a backbone alone, or the source is in the layout asked for.
         OSError: A file that cannot be read or written.
     """
-    if method not in ("auto", *METHOD_FILES):
-        raise ValueError(f"method must be one of auto, {', '.join(METHOD_FILES)}, got {method!r}.")
+    if method not in ("auto", *METHODS):
+        raise ValueError(f"method must be one of auto, {', '.join(METHODS)}, got {method!r}.")
     target = Path(target)
     if target.is_dir() or target.suffix == ".py":
         raise ValueError(f"{target} is to be a weights file, for example {target / 'ours.pth'}.")
@@ -114,6 +119,10 @@ def _to_official(
     state = tensors_of(file, "state_dict")
     if method == "auto":
         method = method_of_state(state, model and model.config)
+    if method not in METHOD_FILES:
+        raise ValueError(
+            f"Files of {method} are read, not written: there is no layout of its authors."
+        )
     layout = METHOD_FILES[method]
     _check_parts(state, layout, method)
     state, plain = layout.simplified(state, model and model.config)
@@ -157,8 +166,10 @@ def _to_ours(
     known = given or _written_here(file)
     by_names = method == "auto" and known is None
     if method == "auto":
-        method = method_of_file(file, known and known.config)
-    layout = METHOD_FILES[method]
+        method = family_method(tensors_of(file, "state_dict")) or method_of_file(
+            file, known and known.config
+        )
+    layout = source_file(method, file)
     holder = (file.get("meta") or {}) if layout.epoch.startswith(_IN_META) else file
     epoch = int(holder.get(layout.epoch.removeprefix(_IN_META)) or 0)
     ours = layout.from_file(file, max(1, epoch * iters_per_epoch))
@@ -248,7 +259,7 @@ def _check_fits(state: State, model: _Model, expected: State) -> None:
         ) from error
 
 
-def _check_parts(state: State, layout: MethodFile, method: str) -> None:
+def _check_parts(state: State, layout: SourceFile, method: str) -> None:
     alone = ("backbone.",) if "head.fc." in layout.parts else ("backbone.", "head.fc.")
     if state and all(key.startswith(alone) for key in state):
         raise ValueError(BACKBONE_ALONE)

@@ -66,6 +66,7 @@ def _is_plain(backbone: nn.Module, library: str) -> bool:
         and backbone.width == 1
         and backbone.base_channels == 64
         and backbone.stem == "imagenet"
+        and backbone.padding == "symmetric"
         and isinstance(backbone.bn1, nn.modules.batchnorm._BatchNorm)
         # theirs has plugins in bottlenecks only
         and not (backbone.plugins and backbone.depth < 50)
@@ -131,7 +132,7 @@ def _torchvision_name(backbone: nn.Module, library: str) -> str:
     if isinstance(backbone, ResNet) and isinstance(backbone.bn1, nn.modules.batchnorm._BatchNorm):
         name = {1: "resnet{}", 2: "wide_resnet{}_2"}.get(backbone.width, "").format(backbone.depth)
         plain = backbone.stem == "imagenet" and not backbone.plugins
-        plain &= backbone.base_channels == 64
+        plain &= backbone.base_channels == 64 and backbone.padding == "symmetric"
         if plain and hasattr(torchvision_models, name):
             if backbone.out_indices[-1] == 3:
                 return name
@@ -143,7 +144,7 @@ def _torchvision_name(backbone: nn.Module, library: str) -> str:
     if isinstance(backbone, ResNet):
         what = (
             f"ResNet(depth={backbone.depth}, width={backbone.width}, stem={backbone.stem!r}, "
-            f"norm_cfg={backbone.norm_cfg}, plugins={backbone.plugins})"
+            f"norm_cfg={backbone.norm_cfg}, plugins={backbone.plugins}, padding={backbone.padding!r})"
         )
     has_timm = isinstance(backbone, (CoTNet, TimmBackbone, Swin))
     others = "timm, mmdet or mmseg" if has_timm else "mmdet or mmseg"

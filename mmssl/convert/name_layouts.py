@@ -2,7 +2,8 @@
 
 A ResNet is called the same by everybody; a Swin is not. Ours has the names of mmdet and mmseg,
 Microsoft's code (Swin, EsViT, MoBY) has others, timm has others again, and the channels of the
-mergings are ordered differently. A CoTNet has other names in its authors' repository for detection.
+mergings are ordered differently. A CoTNet has other names in its authors' repository for detection, a ViT in
+mmpretrain.
 `load_backbone` takes the layout that a file fits best.
 """
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from mmssl.convert.key_map import rename_keys
 from mmssl.convert.official.cotnet import SIGN, cotnet_from_official, detectron_rules
 from mmssl.convert.official.swin import swin_from_official, swin_rules
+from mmssl.convert.official.vit import vit_to_mmpretrain
 from mmssl.convert.timm_swin import swin_from_timm, timm_name
 
 # Follow from the window, so that no file needs them and none of another window may overwrite them.
@@ -76,11 +78,24 @@ def _detectron_layout(names: Mapping[str, str]) -> list[NameLayout]:
     return [NameLayout("CoTNet's detectron2", theirs, cotnet_from_official)]
 
 
+def _mmpretrain_layout(names: Mapping[str, str]) -> list[NameLayout]:
+    """That of mmpretrain for a ViT; none for one with parts that it does not know."""
+    try:
+        theirs = vit_to_mmpretrain(names)
+    except KeyError:
+        return []
+    return [
+        NameLayout("mmpretrain", theirs, lambda weights: {theirs[n]: w for n, w in weights.items()})
+    ]
+
+
 def name_layouts(module: nn.Module) -> list[NameLayout]:
     """The layouts in which a file may hold the weights of `module`; its own comes first."""
     own = _own_layout(module)
     if any(re.fullmatch(SIGN, name) for name in own.names):
         return [own, *_detectron_layout(own.names)]
+    if "blocks.0.norm1.weight" in own.names:
+        return [own, *_mmpretrain_layout(own.names)]
     last = _last_swin_stage(own.names)
     if last is None:
         return [own]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmssl.convert.key_map import behind
 from mmssl.convert.official import (
     barlow_twins,
+    byol,
     care,
     cotnet_classifier,
     densecl,
@@ -35,13 +36,12 @@ State = dict[str, Tensor]
 _NETWORKS = ("student", "teacher")
 
 
-@dataclass(frozen=True)
-class MethodFile:
-    """How a method's authors write their files.
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """How files of a method are read.
 
     Attributes:
         from_file: Their file and the number of momentum updates -> our state dict.
-        to_file: Our state dict, and the model of it where its config is known -> entries of their file.
         model_config: Our state dict -> config of the model.
         guessed: Our state dict -> dotted names in that config that the weights do not tell.
         parts: What every whole model has: how our names of it begin.
@@ -50,14 +50,10 @@ class MethodFile:
         said: Their file and that config -> values by dotted name that the file tells all the same.
         lacking: Parts of our model that their files have no place for, as `parts`. Towards ours they are as
             before training, towards theirs they are left out.
-        simplified: Our state dict and its model config (or none) -> those of the form of the model that their
-            files can hold, the same in numbers.
-        note: A sentence on what is written towards theirs.
         doubt: What the names leave open when they are all that tells the method.
     """
 
     from_file: Callable[[Mapping[str, Any], int], State]
-    to_file: Callable[..., dict[str, Any]]
     model_config: Callable[[State], dict[str, Any]]
     guessed: Callable[[State], list[str]]
     parts: tuple[str, ...]
@@ -65,9 +61,23 @@ class MethodFile:
     fits: Callable[[Mapping[str, Tensor]], bool] = lambda state: True
     said: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] = lambda file, config: {}
     lacking: tuple[str, ...] = ()
+    doubt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodFile(SourceFile):
+    """How a method's authors write their files.
+
+    Attributes:
+        to_file: Our state dict, and the model of it where its config is known -> entries of their file.
+        simplified: Our state dict and its model config (or none) -> those of the form of the model that their
+            files can hold, the same in numbers.
+        note: A sentence on what is written towards theirs.
+    """
+
+    to_file: Callable[..., dict[str, Any]]
     simplified: Callable[..., tuple[State, Any]] = lambda state, config: (state, config)
     note: str = ""
-    doubt: str = ""
 
 
 def tensors_of(file: Mapping[str, Any], *names: str) -> State:
@@ -158,6 +168,16 @@ METHOD_FILES = {
         guessed=barlow_twins.guessed_options,
         parts=("backbone.", "neck.layers.", "norm.running_mean"),
         epoch="epoch",
+    ),
+    "byol": MethodFile(
+        from_file=lambda file, updates: byol.from_official(file, num_updates=updates),
+        to_file=lambda state, model=None: byol.to_official(state),
+        model_config=byol.official_config,
+        guessed=byol.guessed_options,
+        parts=("backbone.", "neck.layers.", "head.layers.", "twin."),
+        epoch="epoch",
+        fits=byol.is_byol,
+        note="a torch file of their arrays, without classifier: their program has to put them into its state",
     ),
     "care": MethodFile(
         from_file=lambda file, updates: care.from_official(
@@ -315,6 +335,8 @@ def method_of_file(file: Mapping[str, Any], config: Mapping[str, Any] | None = N
     Raises:
         ValueError: It holds a backbone alone, or what no method knows.
     """
+    if byol.is_official(file):
+        return "byol"
     state = tensors_of(file, "student", "teacher", "model", "state_dict", "state_dict_ema")
     plain = {key.removeprefix("module."): value for key, value in state.items()}
     for method, sign in _SIGNS.items():
@@ -339,7 +361,7 @@ def method_of_file(file: Mapping[str, Any], config: Mapping[str, Any] | None = N
 
 
 def read_off(
-    file: Mapping[str, Any], state: State, layout: MethodFile
+    file: Mapping[str, Any], state: State, layout: SourceFile
 ) -> tuple[dict[str, Any], list[str]]:
     """The model config by the weights, by the rest of the file where they say nothing, else guessed.
 

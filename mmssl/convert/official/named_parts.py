@@ -101,6 +101,31 @@ def stack_config(state: Mapping[str, Tensor], prefix: str, kind: str) -> dict[st
     )
 
 
+def whole_stack_config(state: Mapping[str, Tensor], prefix: str, kind: str) -> dict[str, Any]:
+    """`stack_config` with the norms and biases of an `MLP`, as its weights tell them.
+
+    Args:
+        state: Keys of the algorithm in our layout.
+        prefix: Such as `neck.`.
+        kind: The registered name.
+    """
+    stack = f"{prefix}layers."
+    linear = [
+        int(key.split(".")[-2]) for key, v in state.items() if key.startswith(stack) and v.ndim == 2
+    ]
+    norm = dict(type="SyncBN")
+    config = stack_config(state, prefix, kind) | dict(
+        bias=f"{stack}{min(linear)}.bias" in state,
+        last_bias=f"{stack}{max(linear)}.bias" in state,
+        norm_cfg=norm if f"{stack}{min(linear) + 1}.running_mean" in state else None,
+    )
+    last = f"{stack}{max(linear) + 1}."
+    has_scale, has_shift = f"{last}weight" in state, f"{last}bias" in state
+    less = {} if has_shift else dict(bias=False) if has_scale else dict(affine=False)
+    config["last_norm_cfg"] = norm | less if f"{last}running_mean" in state else None
+    return config
+
+
 def ends_without_scale(state: Mapping[str, Tensor], prefix: str) -> bool:
     """Whether the last layer of an `MLP` is a BatchNorm that has neither scale nor shift.
 

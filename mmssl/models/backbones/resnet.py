@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet as blocks
 
 from mmssl.models.layers import norm_layer
+from mmssl.models.layers.same_padding import pad_same
 from mmssl.registry import MODELS
 
 from .frozen_parts import check_frozen_stages, frozen_parts, hold_in_eval
@@ -91,10 +92,14 @@ class ResNet(BaseModule):
             Basic blocks have `after_conv1` and `after_conv2`. They start as their authors say, whatever
             `init_cfg` does to all convolutions.
         base_channels: Channels of the stem; those of all stages are in proportion.
+        padding: `symmetric`, or `same` as networks of TensorFlow and JAX pad where there is a stride (BYOL's
+            released weights): on even sizes more at the bottom and the right. Weights of one kind lose
+            accuracy in a network of the other.
         init_cfg: Weight initialisation of the mm family.
 
     Raises:
-        ValueError: An argument outside its choices, `width` with basic blocks, or plugins that have no place.
+        ValueError: An argument outside its choices, `width` with basic blocks, plugins that have no place, or
+            `padding='same'` with `output_stride` or plugins.
 
     Example:
         >>> import torch
@@ -120,6 +125,7 @@ class ResNet(BaseModule):
         output_stride: int | None = None,
         plugins: Sequence[Mapping[str, Any]] | None = None,
         base_channels: int = 64,
+        padding: Literal["symmetric", "same"] = "symmetric",
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -136,6 +142,13 @@ class ResNet(BaseModule):
             raise ValueError(f"base_channels must be at least 1, got {base_channels}.")
         if stem not in _STEM_STRIDES:
             raise ValueError(f"stem must be one of {sorted(_STEM_STRIDES)}, got {stem!r}.")
+        if padding not in ("symmetric", "same"):
+            raise ValueError(f"padding must be 'symmetric' or 'same', got {padding!r}.")
+        if padding == "same" and (output_stride is not None or plugins):
+            raise ValueError(
+                "padding='same' has neither output_stride, for a dilated network is on another grid of "
+                "places, nor plugins; leave them out."
+            )
         strides = [_STEM_STRIDES[stem] * 2**i for i in range(4)]
         if output_stride is not None and output_stride not in strides:
             raise ValueError(
@@ -159,6 +172,7 @@ class ResNet(BaseModule):
         self.output_stride = output_stride
         self.plugins = plugins
         self.base_channels = base_channels
+        self.padding = padding
 
         network = blocks.ResNet(
             PLUGIN_BLOCKS[block] if plugins else block,
@@ -185,6 +199,8 @@ class ResNet(BaseModule):
                 # after dilation, which is for the network's own convolutions
                 self._add_plugins(stage, stage_plugins(plugins, stage))
 
+        if padding == "same":
+            pad_same(self)
         self.out_channels = [base_channels * 2**i * block.expansion for i in out_indices]
         self.strides = [strides[i] for i in out_indices]
         for module in frozen_parts(self, frozen_stages):
