@@ -220,7 +220,10 @@ def backbone_changes(export: Export, leaf: dict[str, Any]) -> dict[str, Any]:
     if same is not None:  # weights come from load_from: nothing to download before
         return same | (dict(init_cfg=None) if leaf.get("init_cfg") else {})
     changes = {key: value for key, value in ours.items() if value is not None}
-    structure = _OF_NETWORK.get("ResNet" if is_plain(export) and kind == "ResNet" else ours["type"])
+    of_library = is_plain(export) and kind == "ResNet"
+    if of_library:  # in the place of ResNetV1c or another kind
+        _need_stages(leaf.get("num_stages", 4), ours["num_stages"], "a config with fewer stages")
+    structure = _OF_NETWORK.get("ResNet" if of_library else ours["type"])
     if structure is not None:
         changes = {k: v for k, v in changes.items() if k in ("type", *structure)}
         if ours["type"] == leaf["type"]:  # all that is no structure, recomputation for example

@@ -237,6 +237,13 @@ def test_raises_fewer_maps_than_the_head_reads(tmp_path):
         write_downstream_config(export, FCN)
 
 
+def test_raises_fewer_stages_than_another_resnet(tmp_path):
+    export, _ = exported(tmp_path, dict(type="ResNet", depth=18, out_indices=(2,)), "mmseg")
+    leaf = inherited(tmp_path, "mmseg::fcn/fcn_r50-d8_4xb4-20k_voc12aug-512x512.py")
+    with pytest.raises(ValueError, match="has 4 stages, the pretrained one 3"):
+        write_downstream_config(export, leaf)
+
+
 @pytest.mark.parametrize("depth", [50, 18])
 def test_raises_a_list_of_heads_for_other_channels(tmp_path, depth):
     """OCRNet has two decode heads: of ResNet-50's channels, which a config that inherits cannot change."""
