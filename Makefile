@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 VENV ?= .venv
-EXTRAS ?= downstream,tests
+EXTRAS ?= downstream,tests,docs
 DEMO ?= full
 # Arguments of the comparison, such as COMPARE="--methods BYOL CARE --seeds 0".
 COMPARE ?=
@@ -22,7 +22,7 @@ PYTEST := $(BIN)/python -m pytest -q
 PARALLEL := -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup demo claims test test-slow test-gpu check lint types docstrings doctests clean
+.PHONY: help install setup demo claims docs test test-slow test-gpu check lint types docstrings doctests clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
@@ -55,6 +55,10 @@ test-slow: setup ## Run the slow tests
 
 test-gpu: setup ## Run the tests that need an accelerator
 	$(PYTEST) -m gpu
+
+docs: setup ## Build the documentation in build/site and check its links
+	$(BIN)/python -m sphinx -c docs -b html -W --keep-going -q . build/site
+	$(BIN)/python tools/checks/site.py build/site
 
 check: lint types docstrings doctests ## Lint, format, types, docstrings, spelling, unit and parity tests
 	$(PYTEST) $(PARALLEL) -m "not slow and not gpu" tests/unit tests/parity

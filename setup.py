@@ -8,7 +8,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-EXTRAS = ("downstream", "evaluation", "tests")
+EXTRAS = ("docs", "downstream", "evaluation", "tests")
 
 
 def requirements(name: str) -> list[str]:

@@ -38,9 +38,10 @@ from typing import NamedTuple, NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 MINIMUM_PYTHON = (3, 10)
 MINIMUM_TORCH = (2, 6)
-EXTRAS = ("downstream", "evaluation", "tests")
+EXTRAS = ("docs", "downstream", "evaluation", "tests")
 CORE_MODULES = ("torch", "torchvision", "mmengine", "timm", "numpy", "cv2", "mmssl")
 EXTRA_MODULES = {
+    "docs": ("sphinx", "myst_parser", "furo"),
     "downstream": ("mmcv", "mmdet", "mmseg"),
     "evaluation": ("sklearn", "scipy", "faiss"),
     "tests": ("pytest", "xdist", "sklearn", "faiss"),
@@ -503,7 +504,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         "--here", action="store_true", help="use the environment of this interpreter"
     )
     parser.add_argument(
-        "--extras", default="downstream,tests", help=f"of {', '.join(EXTRAS)}; or ''"
+        "--extras", default="downstream,tests,docs", help=f"of {', '.join(EXTRAS)}; or ''"
     )
     parser.add_argument("--check", action="store_true", help="change nothing; say what works")
     parser.add_argument("--force", action="store_true", help="go through all steps again")
