@@ -17,7 +17,10 @@ _OF_NETWORK = {
         *("depth", "in_channels", "out_indices", "kernel_size"),
         *("widths", "shares", "similarity", "prior"),
     ),
-    "mmssl.ResNet": ("depth", "width", "stem", "plugins", "out_indices"),
+    "mmssl.ResNet": (
+        *("depth", "width", "stem", "plugins", "out_indices"),
+        *("base_channels", "padding"),
+    ),
     "ResNet": ("depth", "num_stages", "style", "plugins", "out_indices"),
 }
 _RESNETS = ("ResN", "Res2Net", "RegNet")  # in the names of the libraries' own, with BatchNorm
@@ -143,6 +146,12 @@ def _dense(ours: dict[str, Any], stride: int) -> dict[str, Any]:
     kind = ours["type"]
     if ours.get("stem") == "cifar":  # never above 8
         return {}
+    if ours.get("padding") == "same":
+        raise ValueError(
+            "The inherited config dilates its backbone; the pretrained one pads as TensorFlow does "
+            "(padding='same'), and dilated it would be on another grid of places. Choose a config that "
+            "subsamples to the end, for example an FPN."
+        )
     if kind in ("mmssl.CoTNet", "mmssl.ResNet"):
         options: dict[str, Any] = dict(output_stride=stride)
         return options | (dict(dilate_mixer=True) if kind == "mmssl.CoTNet" else {})
