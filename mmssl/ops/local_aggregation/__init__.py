@@ -36,8 +36,8 @@ def local_aggregation(
 
     Inputs may have different types, as GroupNorm leaves them under autocast: sums are in float32 at least,
     each gradient has the type of its tensor. Maps may have any strides. The fast implementations keep only
-    the inputs, allocate only results (on CPUs also a few megabytes to work with, on GPUs a copy of a gradient
-    that comes in another layout than x), and repeat bit by bit.
+    the inputs, allocate only results (on CPUs also up to a few megabytes to work with, "cpp" for each thread;
+    on GPUs a copy of a gradient that comes in another layout than x), and repeat bit by bit.
     Second derivatives, derivatives in forward mode (`torch.func.jvp`) and `torch.func.grad`, `vjp` and
     `jacrev`, which torch refuses for operators of one's own, exist with "reference".
 

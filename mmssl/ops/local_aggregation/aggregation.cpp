@@ -212,11 +212,12 @@ template <typename X, typename W, typename A>
 void run(int wanted, const Problem& p, void* x, void* weight, void* y) {
   const int64_t rows = wanted == 1 ? p.size[0] : (p.out[0] - 1) * p.stride[0] + 1;
   const int64_t strip = Bench<A>(p).height, strips = (rows + strip - 1) / strip;
-#pragma omp parallel num_threads(int(p.threads)) if (p.threads > 1)
+  const int64_t tasks = p.images * p.blocks * strips * p.shared;
+#pragma omp parallel num_threads(int(std::min(p.threads, tasks))) if (p.threads > 1 && tasks > 1)
   {
     Task<X, W, A> task{p, static_cast<X*>(x), static_cast<X*>(y), static_cast<W*>(weight), Bench<A>(p)};
 #pragma omp for
-    for (int64_t each = 0; each < p.images * p.blocks * strips * p.shared; ++each) {
+    for (int64_t each = 0; each < tasks; ++each) {
       task.channel = each % p.shared;
       task.top = each / p.shared % strips * strip;
       task.count = std::min(strip, rows - task.top);
