@@ -5,7 +5,7 @@
 
 Recipes are the leaf configs of configs/<method>/; file names tell data, network, epochs and batch. Figures
 are those of the tables in the folders' README.md in whose rows a recipe is named; a recipe that no table
-names is described by its own header. Nothing is typed into the page, so a figure is changed where it is quoted.
+names is described by its own header. Nothing is typed into the page; change a figure where it is quoted.
 """
 
 from __future__ import annotations
