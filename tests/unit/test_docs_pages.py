@@ -1,0 +1,106 @@
+"""Pages whose code is run in order, and pages that quote what the program says."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmssl.evaluation.collapse_doctor import CAUSES
+from tests.unit.test_docs import ROOT, Block, blocks, with_bases
+
+RUN = ("training_step", "add_a_backbone", "add_a_dataset", "add_a_plugin", "checkpoints")
+# Pages without a command that no test has looked at; the older ones are checked by test_docs.py.
+MARKED = (*RUN, "own_data", "distributed", "troubleshooting", "migration")
+
+
+def page(name: str) -> Path:
+    return ROOT / "docs" / f"{name}.md"
+
+
+def draw_images(folder: Path, number: int) -> None:
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for index in range(number):
+        pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_values_code_of_a_page_runs(name, tmp_path, monkeypatch):
+    """Its files and its blocks in order, beside a folder `photos` and another of `videos`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    draw_images(tmp_path / "photos", 8)
+    for video in ("a", "b"):
+        draw_images(tmp_path / "videos" / video, 4)
+    names: dict = {"__name__": f"page_{name}"}
+    ran = 0
+    for block in blocks(page(name), "python"):
+        if block.note.startswith("file: "):
+            (tmp_path / block.note.removeprefix("file: ")).write_text(with_bases(block.text))
+        elif not re.search(r"^_base_ = ", block.text, re.M):  # configs: test_docs.py
+            exec(compile(block.text, f"docs/{name}.md", "exec"), names)
+            ran += 1
+    assert ran
+
+
+def shell_blocks(name: str) -> list[Block]:
+    return blocks(page(name), "shell", "bash", "sh")
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_values_commands_say_what_they_need(name):
+    """A command that no test can run says what is not here; its options are checked by test_docs.py."""
+    for block in shell_blocks(name):
+        assert block.note.startswith("needs: "), f"docs/{name}.md, not marked:\n{block.text}"
+
+
+def said() -> list[str]:
+    """All strings of each file of the program, in order, with `...` where a value is put in."""
+    found = []
+    for path in [*(ROOT / "mmssl").rglob("*.py"), *(ROOT / "tools").glob("*.py")]:
+        strings = []
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [v.value if isinstance(v, ast.Constant) else "..." for v in node.values]
+                strings.append("".join(parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                strings.append(node.value)
+        found.append(re.sub(r"\s+", " ", "\n".join(strings)))
+    return found
+
+
+def test_values_messages_are_those_of_the_program():
+    """Each line of a `text` block is of one file, whatever stands where the page has `...`."""
+    texts = said()
+    shown = [block.text for block in blocks(page("troubleshooting"), "text")]
+    lines = "".join(shown).splitlines()
+    assert len(lines) > 10
+    for line in lines:
+        pieces = [piece.strip(" .") for piece in line.split("...") if len(piece) > 4]
+        assert any(all(piece in text for piece in pieces) for text in texts), line
+
+
+def test_values_faults_of_the_doctor():
+    text = page("troubleshooting").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| `([a-z ]+)` \|", text, re.M)
+    assert shown == list(CAUSES)
+
+
+def test_values_names_of_the_migration_exist():
+    """Classes in the column `ours` are defined here or in mmengine."""
+    defined = {
+        node.name
+        for path in (ROOT / "mmssl").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    } | {"OptimWrapper", "CheckpointHook", "LoggerHook", "SyncBN"}
+    rows = re.findall(r"^\| .+? \| (.+?) \|", page("migration").read_text(encoding="utf-8"), re.M)
+    named = {name for row in rows for name in re.findall(r"`[^`]*?\b([A-Z][a-z]\w+)", row)}
+    assert len(named) > 15
+    assert not named - defined
