@@ -60,7 +60,7 @@ contestants = {
 claims = [
     dict(
         text="A Transformer stream makes the convolutional one learn more.",
-        source="CARE (arXiv 2107.05556)",
+        source="CARE (arXiv 2110.05340)",
         better=("CARE", "linear"),
         worse=("CARE, C-stream alone", "linear"),
     ),
