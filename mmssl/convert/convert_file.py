@@ -166,9 +166,7 @@ def _to_ours(
     known = given or _written_here(file)
     by_names = method == "auto" and known is None
     if method == "auto":
-        method = family_method(tensors_of(file, "state_dict")) or method_of_file(
-            file, known and known.config
-        )
+        method = family_method(file) or method_of_file(file, known and known.config)
     layout = source_file(method, file)
     holder = (file.get("meta") or {}) if layout.epoch.startswith(_IN_META) else file
     epoch = int(holder.get(layout.epoch.removeprefix(_IN_META)) or 0)

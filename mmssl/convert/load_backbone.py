@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mmssl.convert.checkpoint_file import load_weights_file
+from mmssl.convert.config_text import read_config_text
 from mmssl.convert.layouts import Branch, find_weights, num_found
 from mmssl.convert.load_report import LoadReport, weights_checksum
 from mmssl.convert.name_layouts import DERIVED, fresh_names, name_layouts
@@ -50,6 +52,26 @@ def _match(module: nn.Module, weights: Mapping[str, Tensor], fresh: Collection[s
             tensor = fitted
         found.tensors[name] = tensor
     return found
+
+
+def _warn_of_padding(module: nn.Module, content: Mapping[str, Any], source: str) -> None:
+    """Say when the config in the file has another `padding` than the network: names and shapes are equal."""
+    meta = content.get("meta")
+    text = meta.get("cfg") if isinstance(meta, Mapping) else None
+    own = getattr(module, "padding", "symmetric")
+    if not isinstance(text, str) or ("padding" not in text and own != "same"):
+        return
+    try:
+        trained = read_config_text(text)["model"]["backbone"].get("padding", "symmetric")
+    except (KeyError, TypeError, ValueError, AttributeError):  # not a config of ours
+        return
+    if {own, trained} == {"same", "symmetric"}:
+        warnings.warn(
+            f"The weights of {source} were trained with padding={trained!r} and are loaded into a network "
+            f"that pads {own!r}: behind every stride its windows lie elsewhere, which costs accuracy. "
+            "mmssl.ResNet(padding='same') is the network that pads as TensorFlow does.",
+            stacklevel=3,
+        )
 
 
 def load_backbone(
@@ -116,6 +138,7 @@ def load_backbone(
         fresh=tuple(matches.fresh),
     )
     report.check(allow_partial=allow_partial)
+    _warn_of_padding(module, content, source)
     targets = module.state_dict()
     with torch.no_grad():
         for name, tensor in matches.tensors.items():

@@ -66,7 +66,8 @@ def source_config(checkpoint: dict[str, Any], config: str | Path | None) -> Sour
     if read.get("default_scope", "mmssl") != "mmssl":
         raise ValueError(
             f"The checkpoint is of a config of {read['default_scope']}, whose backbone has that library's "
-            "layout already; exports are made of pretraining checkpoints."
+            "layout already; exports are made of pretraining checkpoints. One of mmselfsup or mmpretrain is "
+            "converted first: tools/convert_checkpoint.py."
         )
     # a file that was converted here notes what was guessed then
     return SourceConfig(read, _hash(text), _guesses(read["model"], network_guesses(meta)))

@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 import types
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from mmssl.convert.convert_file import convert_file
 from mmssl.convert.export import export_backbone
 from mmssl.convert.key_map import check_complete
 from mmssl.convert.load_algorithm import load_algorithm
+from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.official import byol
 from mmssl.convert.official.method_files import METHOD_FILES, method_of_file, method_of_state
 from mmssl.models.backbones import ResNet
@@ -368,6 +370,25 @@ def test_raises_padding_with_what_it_excludes() -> None:
         ResNet(50, padding="same", output_stride=8)
     cifar = ResNet(18, stem="cifar", padding="same")
     assert isinstance(cifar.maxpool, nn.Identity)
+
+
+def test_values_a_network_of_the_other_padding_is_warned_of(
+    released: tuple[Path, dict[str, Any]],
+) -> None:
+    path = released[0]
+    convert_file(path, path.with_name("ours.pth"))
+    options = dict(depth=50, out_indices=(3,), base_channels=8)
+    with pytest.warns(UserWarning, match="trained with padding='same'"):
+        load_backbone(ResNet(**options), path.with_name("ours.pth"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_backbone(ResNet(**options, padding="same"), path.with_name("ours.pth"))
+    usual = dict(
+        state_dict=ResNet(**options).state_dict(),
+        meta=dict(cfg="model = dict(type='BYOL', backbone=dict(type='ResNet', depth=50))"),
+    )
+    with pytest.warns(UserWarning, match="pads 'same'"):
+        load_backbone(ResNet(**options, padding="same"), usual)
 
 
 def test_raises_export_to_libraries_without_such_padding(

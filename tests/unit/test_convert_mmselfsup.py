@@ -43,7 +43,8 @@ def listed(case: str) -> dict[str, Tensor]:
 def test_values_every_name_of_theirs_is_a_parameter_of_ours(case: str) -> None:
     file = dict(state_dict=listed(case), meta=dict(epoch=3))
     method = LISTED[case]["method"]
-    assert family_method(file["state_dict"]) == method and is_family_file(file)
+    assert family_method(file) == method and is_family_file(file)
+    assert family_method(file["state_dict"]) == method  # a state dict alone
     layout = source_file(method, file)
     assert layout is FAMILY_FILES[method]
     ours = layout.from_file(file, 7)
@@ -69,9 +70,9 @@ def test_values_files_of_the_authors_stay_theirs() -> None:
         for name, entry in official_keys(family).items():
             keys = entry["keys"] if isinstance(entry, dict) else entry
             state = {key: torch.empty(0) for key, _ in keys}
-            assert family_method(state) is None, (family, name)
+            assert family_method(dict(state_dict=state)) is None, (family, name)
     authors_dense = {"encoder_k.1.mlp2.0.weight": 0, "encoder_k.1.mlp.0.weight": 0, "queue2": 0}
-    assert family_method(authors_dense) is None
+    assert family_method(dict(state_dict=authors_dense)) is None
 
 
 def filled(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -157,7 +158,7 @@ def family_file(case: str) -> dict[str, Any]:
 
 
 def built(file: dict[str, Any]) -> nn.Module:
-    method = family_method(file["state_dict"])
+    method = family_method(file)
     assert method is not None
     ours = FAMILY_FILES[method].from_file(file, 1)
     model = MODELS.build(read_off(file, ours, FAMILY_FILES[method])[0])
@@ -374,6 +375,26 @@ def test_state_a_whole_file(source: Path) -> None:
     assert model.twin.momentum.start == 0.99
     with pytest.raises(ValueError, match="checkpoint of mmssl already"):
         convert_file(target, source)
+
+
+def test_values_the_config_tells_the_method_where_names_do_not(tmp_path: Path) -> None:
+    """A BYOL without its momentum copy has the parts of SimSiam; without a config it is nobody's."""
+    file = family_file("byol")
+    state = {key: v for key, v in file["state_dict"].items() if not key.startswith("target_net.")}
+    assert family_method(dict(state_dict=state)) is None
+    file = dict(state_dict=state, meta=saying("mmpretrain.BYOL", 0.01)["meta"])
+    assert family_method(file) == "byol"
+    torch.save(file, tmp_path / "byol.pth")
+    lines = convert_file(tmp_path / "byol.pth", tmp_path / "ours.pth")
+    assert "the twin is its copy" in lines[-1]
+    model = load_algorithm(tmp_path / "ours.pth")
+    assert int(model.twin.num_updates) == 0
+    assert torch.equal(model.twin.neck.layers[0].weight, state["neck.fc0.weight"])
+    # a config of one of ours, or of a classifier, does not make its file theirs
+    ours = dict(state_dict={"neck.layers.0.weight": 0}, meta=saying("BYOL", 1)["meta"])
+    assert family_method(ours) is None
+    rotation = dict(state_dict={"head.fc_cls.weight": 0, "neck.fc0.weight": 0})
+    assert family_method(rotation) is None
 
 
 def test_raises_one_way_and_foreign_methods(tmp_path: Path) -> None:

@@ -63,12 +63,21 @@ def _family_file(
 
 FAMILY_FILES = {
     **{
-        method: _family_file(method, known.model_config, known.guessed, known.parts)
+        method: _family_file(
+            method,
+            known.model_config,
+            known.guessed,
+            # a file without the copy becomes a whole model all the same
+            tuple(part for part in known.parts if part != "twin."),
+        )
         for method, known in METHOD_FILES.items()
         if method in _SHARED
     },
     "byol": _family_file(
-        "byol", byol.model_config, byol.guessed_options, METHOD_FILES["byol"].parts
+        "byol",
+        byol.model_config,
+        byol.guessed_options,
+        ("backbone.", "neck.layers.", "head.layers."),
     ),
     "simclr": _family_file(
         "simclr", _simclr_config, lambda state: ["temperature"], ("backbone.", "neck.layers.")
@@ -82,7 +91,7 @@ def is_family_file(file: Mapping[str, Any]) -> bool:
     Args:
         file: The content of a weights file.
     """
-    return family_method(tensors_of(file, "state_dict")) is not None
+    return family_method(file) is not None
 
 
 def source_file(method: str, file: Mapping[str, Any]) -> SourceFile:

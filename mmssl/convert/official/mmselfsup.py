@@ -64,6 +64,7 @@ _REST = [
     ),
 ]
 _DROPPED = (r"data_preprocessor\..*", r"memory_bank\.multinomial\..*")
+# tried in order: what is built on a method has its names and more
 _SIGNS = {
     "densecl": r"encoder_k\.module\.1\.mlp2\..*",
     "moco": r"encoder_k\.(module\.)?1\.(fc|mlp\.0)\..*",
@@ -71,10 +72,21 @@ _SIGNS = {
     "moco_v3": r"momentum_encoder\.(module\.)?[01]\..*",
     "swav": r"neck\.projection_neck\..*",
     "barlow_twins": r"head\.bn\.running_mean",
-    "simsiam": r"head\.predictor\.fc0\..*",
-    "simclr": r"neck\.fc0\..*",
+    "simsiam": r"head\.predictor\.fc1\.bias",  # the others' predictors end without one
     "npid": r"memory_bank\.feature_bank",
 }
+_NECK = re.compile(r"neck\.(fc[0-9]?|mlp\.0|projection_neck\.0)\..*")
+_TYPES = dict(
+    BarlowTwins="barlow_twins",
+    BYOL="byol",
+    DenseCL="densecl",
+    MoCo="moco",
+    MoCoV3="moco_v3",
+    NPID="npid",
+    SimCLR="simclr",
+    SimSiam="simsiam",
+    SwAV="swav",
+)
 # our option: where their config may have it
 _OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "barlow_twins": {
@@ -104,20 +116,39 @@ _OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
 _COSINE = ("byol", "moco_v3")
 
 
-def family_method(state: Mapping[str, Tensor]) -> str | None:
-    """The method of a state dict with their names, by our name of it; `None` if the names are not theirs.
+def family_method(file: Mapping[str, Any]) -> str | None:
+    """The method of a file with their names, by our name of it; `None` if the names are not theirs.
 
-    DenseCL of 0.x has the names of its authors' files and is left to these.
+    The config in the file tells where there is one. DenseCL of 0.x has the names of its authors' files and is
+    left to these.
 
     Args:
-        state: Keys of a file, with or without `module.` before all.
+        file: With `state_dict`, or one; keys may have `module.` before all.
     """
+    state = file["state_dict"] if isinstance(file.get("state_dict"), Mapping) else file
     plain = [key.removeprefix("module.") for key in state]
-    by_authors = any(key.startswith("encoder_k.1.mlp2.") for key in plain)
+    if any(key.startswith("encoder_k.1.mlp2.") for key in plain):
+        return None
+    has_neck = any(_NECK.fullmatch(key) for key in plain)
+    named = _TYPES.get(str(_config_of(file).get("type")).split(".")[-1])
+    if has_neck and named is not None:
+        return named
     for method, sign in _SIGNS.items():
-        if not by_authors and any(re.fullmatch(sign, key) for key in plain):
+        if any(re.fullmatch(sign, key) for key in plain):
             return method
-    return None
+    # a head that no sign knew is of a method that is not here, or lacks its twin
+    return "simclr" if has_neck and not any(key.startswith("head.") for key in plain) else None
+
+
+def _config_of(file: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `model` of the config that a file carries; empty where there is none, or none that is plain."""
+    meta = file.get("meta")
+    text = (meta.get("cfg") or meta.get("config")) if isinstance(meta, Mapping) else None
+    try:
+        model = read_config_text(text).get("model") if isinstance(text, str) else {}
+    except ValueError:
+        return {}
+    return model if isinstance(model, Mapping) else {}
 
 
 def from_mmselfsup(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[str, Tensor]:
@@ -194,12 +225,7 @@ def said_by_config(file: Mapping[str, Any], method: str) -> dict[str, Any]:
     Returns:
         Nothing where there is no config, or none that is plain.
     """
-    meta = file.get("meta")
-    text = (meta.get("cfg") or meta.get("config")) if isinstance(meta, Mapping) else None
-    try:
-        model = read_config_text(text)["model"] if isinstance(text, str) else {}
-    except (KeyError, ValueError):
-        return {}
+    model = _config_of(file)
     said = {}
     for name, places in _OPTIONS[method].items():
         values = [value for value in (_at(model, place) for place in places) if value is not None]
