@@ -27,10 +27,10 @@ METHODS = {
         [neck] ~> {neck/twin} : momentum
     """,
     "care": """
+        (view 2) > {backbone/twin} > * > {projector/twin} > * > <cosine>
         (view 1) > [backbone] > * > [projector] > [predictor] > <cosine>
         (view 1) > [backbone] > [attention/stack] > [projector#t] > [predictor#t] > <cosine#t>
-        (view 2) > {backbone/twin} > {attention/stack twin} > {projector/twin#t} > * > <cosine#t>
-        (view 2) > {backbone/twin} > * > {projector/twin} > * > <cosine#c>
+        (view 2#t) > {backbone/twin#t} > {attention/stack twin} > {projector/twin#t} > * > <cosine#t>
         [predictor#t] ~> [predictor] : guides
     """,
     "clsa": """
