@@ -127,14 +127,17 @@ def test_values_pairs_only_where_all_rows_have_them() -> None:
     assert _columns(*paired("heads", width=5)[0], window) == 1
 
 
+# more positions, weight channels and sharing channels than a program has, none a multiple of it
+MANY = {
+    "nchw": [dict(rows=2, positions=8), dict(rows=2, positions=4, columns=2, shares=4)],
+    "channels_last": [dict(positions=8, lanes=2)],
+    "weights_nchw": [dict(positions=8, lanes=4)],
+}
+
+
 @interpreted
-@pytest.mark.parametrize(
-    ("mixture", "taps_first"), [("nchw", False), ("channels_last", False), ("channels_last", True)]
-)
-def test_equivalence_many_programs(
-    mixture: str, taps_first: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """More positions, weight channels and sharing channels than a program has, none a multiple of it."""
+@pytest.mark.parametrize("mixture", MANY)
+def test_equivalence_many_programs(mixture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmssl.ops.local_aggregation import triton
 
     random = torch.Generator().manual_seed(0)
@@ -144,14 +147,28 @@ def test_equivalence_many_programs(
     window = dict(kernel_size=3, padding=1, groups=2)
     expected = results(*(each.double() for each in given), "reference", **window)
     expected = {key: each.float() for key, each in expected.items()}
-    tiles = [triton.Tile(2, 4, 8, taps_first=taps_first)]
-    if mixture == "nchw":
-        tiles.append(triton.Tile(2, 4, 4, columns=2, shares=4))
-    for tile in tiles:
+    for options_ in MANY[mixture]:
+        tile = triton.Tile(**(dict(rows=1, channels=4) | options_))
         monkeypatch.setattr(triton, "map_tile", lambda *_, tile=tile, **__: tile)
-        monkeypatch.setattr(triton, "channel_tile", lambda *_, **__: tiles[0]._replace(rows=1))
+        monkeypatch.setattr(triton, "channel_tile", lambda *_, tile=tile, **__: tile)
         found = results(*mixed(given, mixture), "triton", **window)
         compare(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@interpreted
+@pytest.mark.parametrize("mixture", MANY)
+def test_values_of_weights_outside_do_not_count(mixture: str) -> None:
+    x, weight, grad = inputs("plain", dtype=torch.float32)
+    window = Window((3, 3), padding=(1, 1))
+    outside = ~window.inside((x.shape[2], x.shape[3]), x.device)
+    given = mixed((x, weight, grad), mixture)
+    expected = results(*given, "triton", **options("plain"))
+    for value in (torch.nan, torch.inf):
+        spoilt = given[1].masked_fill(outside, value)
+        found = results(
+            given[0], laid_out(spoilt, MIXTURES[mixture][1]), given[2], "triton", **options("plain")
+        )
+        compare(found, expected, rtol=0, atol=0)
 
 
 @interpreted

@@ -239,30 +239,24 @@ def measure(case: Case, images: int, speed: float) -> dict[str, Any]:
 
 def tiles(case: Case) -> list[ours.Tile]:
     """Sizes of tiles to try."""
-    shared = case.shape[0] // benchmark.SHARES // case.groups
+    shared = triton.next_power_of_2(case.shape[0] // benchmark.SHARES // case.groups)
     if case.layout != "nchw":
+        # one lane: neighbouring threads have neighbouring positions
         return [
-            ours.Tile(1, min(c, shared), total // min(c, shared), warps, taps_first)
-            for taps_first in ((False, True) if case.layout == "channels_last" else (False,))
-            for c, total, warps in (
-                (8, 512, 4), (8, 256, 4), (8, 256, 2), (8, 1024, 8), (16, 512, 4), (32, 512, 4),
-                (32, 256, 2),
+            ours.Tile(1, min(c, shared), places * warps, warps, lanes=lanes, registers=registers)
+            for c, places, lanes in (
+                (8, 16, 1), (8, 8, 2), (8, 8, 4), (8, 4, 8), (8, 16, 4), (16, 4, 4), (16, 8, 2),
+                (32, 4, 2), (32, 4, 1), (64, 4, 1),
             )
+            for warps, registers in ((1, None), (4, None), (4, 128))
         ]  # fmt: skip
-    maps = [
-        (rows, c, positions, columns)
-        for columns, rows_ in ((1, (2, 4)), (2, (1, 2, 4)))
-        for rows in rows_
-        for c, positions in ((1, 128), (4, 32), (8, 16))
-    ]
     return [
-        ours.Tile(
-            rows, min(c, shared), positions, columns=columns, shares=shares, registers=registers
+        ours.Tile(rows, min(c, shared), positions, columns=columns, registers=registers, shares=shares)
+        for columns, rows in ((1, 2), (1, 4), (2, 1), (2, 2), (2, 4))
+        for c, positions, registers, shares in (
+            (1, 128, None, 8), (1, 128, 128, 8), (1, 128, 168, 8), (1, 128, None, 4), (8, 16, 128, 8),
         )
-        for rows, c, positions, columns in maps
-        for shares in (4, 8)
-        for registers in (None, 128, 168)
-    ]
+    ]  # fmt: skip
 
 
 def tune(case: Case, images: int) -> Iterator[tuple[str, float, ours.Tile, float, ours.Tile]]:

@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 
 SIZES = (
-    "height width rows columns groups shared shares channel_blocks share_blocks blocks "
+    "height width rows columns shared shares channel_blocks blocks "
     "x_n x_c x_h x_w w_n w_g w_c w_t w_h w_w y_n y_c y_h y_w"
 ).split()
 """Run-time numbers that Triton is not to specialise on; all strides but the last of each count in COLUMNS."""

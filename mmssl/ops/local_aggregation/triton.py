@@ -30,18 +30,17 @@ class Tile(NamedTuple):
     """What a program owns: `rows` x `positions` positions, and weight channels with all that share them.
 
     With `columns` = 2 a position stands for two neighbours along a row. At most `shares` of the channels that
-    share a weight are worked on together. `taps_first` says that neighbouring threads go along the taps of a
-    weight channel where these are innermost in memory, not along weight channels: more instructions, fewer
-    lines of the cache for each. `registers` is the most that a thread may have.
+    share a weight are worked on together, and where channels are innermost in memory neighbouring threads
+    have `lanes` of these. `registers` is the most that a thread may have.
     """
 
     rows: int
     channels: int
     positions: int
     warps: int = 4
-    taps_first: bool = False
     columns: int = 1
     shares: int = 8
+    lanes: int = 1
     registers: int | None = None
 
 
@@ -91,16 +90,22 @@ def map_tile(
     )
 
 
-def channel_tile(shared: int, *, taps: int, taps_first: bool) -> Tile:
-    """The tile for maps whose channels are neighbours in memory.
+def channel_tile(shared: int, shares: int, *, taps: int, sums: bool) -> Tile:
+    """The tile for maps whose channels are neighbours in memory, of one warp.
 
     Args:
         shared: Weight channels of a group.
+        shares: Channels that share a weight.
         taps: Of the window; a thread holds the weights of all.
-        taps_first: See `Tile`.
+        sums: Whether a thread has a sum for each tap; those of the lanes have to be added.
     """
-    channels = min(triton.next_power_of_2(shared), 8)
-    return Tile(1, channels, (512 if taps <= MANY else 256) // channels, taps_first=taps_first)
+    channels = min(triton.next_power_of_2(shared), 8 if sums else 32)
+    # 64 channels that follow each other fill a line of the cache with two bytes each
+    lanes = min(triton.next_power_of_2(shares), 2 if sums else min(max(64 // channels, 2), 4))
+    # a thread has the weights, or the sums, of all taps
+    fewer = 1 if taps <= MANY else 2 if taps <= 2 * MANY else 4
+    positions = 256 // (channels * lanes * fewer)
+    return Tile(1, channels, max(positions, 1), warps=1, lanes=lanes)
 
 
 def _is_flat(weight: Tensor) -> bool:
@@ -108,11 +113,16 @@ def _is_flat(weight: Tensor) -> bool:
     return weight.stride(4) == weight.shape[5] * weight.stride(5)
 
 
-def _alignment(shared: int, x: Tensor, y: Tensor, most: int) -> int:
-    """How many channels of maps with innermost channels can be read at once, up to `most` or 16 bytes."""
-    most = min(most, 16 // max(x.element_size(), y.element_size()))
-    numbers = (shared, x.stride(0), *x.stride()[2:], y.stride(0), *y.stride()[2:])
-    return math.gcd(most, *numbers)
+def _alignment(shared: int, most: int, *tensors: Tensor) -> int:
+    """How many numbers can be read at once, up to `most` or 16 bytes.
+
+    Args:
+        shared: Channels that follow each other.
+        most: The most.
+        tensors: In each the other dimensions have such strides.
+    """
+    most = min(most, 16 // max(each.element_size() for each in tensors))
+    return math.gcd(most, shared, *(step for each in tensors for step in each.stride()))
 
 
 def _steps(tensor: Tensor, unit: int) -> list[int]:
@@ -131,11 +141,10 @@ class _Job(NamedTuple):
     over_shares: bool
 
 
-def _order(weight: Tensor, job: _Job, tile: Tile) -> str:
-    """Along what neighbouring threads go where they read or write weights."""
-    if weight.stride(3) != 1:
-        return "positions"
-    return "taps" if tile.taps_first and not job.over_input else "channels"
+def _is_packed(weight: Tensor, job: _Job) -> bool:
+    """Whether threads read or write all taps of some weight channels as they lie in memory."""
+    # the gradient of x has each tap at another position
+    return not job.over_input and weight.stride(3) == 1 and weight.stride(2) == weight.shape[3]
 
 
 FORWARD = _Job(kernels.forward_kernel, channel_kernels.forward_kernel, False, True, True)
@@ -153,6 +162,98 @@ def _columns(x: Tensor, weight: Tensor, y: Tensor, window: Window) -> int:
         return 1
     numbers = (x.shape[3], y.shape[3], *x.stride()[:3], *weight.stride()[:5], *y.stride()[:3])
     return math.gcd(2, *numbers)
+
+
+class _Plan(NamedTuple):
+    """What kernels of both families take: programs, sizes, the window, and what they are compiled for."""
+
+    grid: tuple[int]
+    sizes: tuple[int, ...]
+    window: tuple[int, ...]
+    options: dict[str, Any]
+
+
+def _plan(
+    job: _Job,
+    x: Tensor,
+    weight: Tensor,
+    y: Tensor,
+    window: Window,
+    groups: int,
+    tile: Tile,
+    *,
+    columns: int = 1,
+    align: int = 1,
+) -> _Plan:
+    """Cut a pass into programs; `columns` neighbours are read together, weight channels count in `align`."""
+    height, width = x.shape[2:]
+    heads, weight_channels, _, rows, line = weight.shape[1:]
+    shared, shares = weight_channels // groups, x.shape[1] // weight_channels
+    lines, places = (height, width) if job.over_input else (rows, line)
+    share_tile = min(triton.next_power_of_2(shares), tile.shares)
+    channel_blocks = triton.cdiv(shared, tile.channels)
+    share_blocks = triton.cdiv(shares, share_tile)
+    blocks = triton.cdiv(triton.cdiv(lines, tile.rows) * (places // columns), tile.positions)
+    units = channel_blocks * groups
+    units *= (heads if job.over_heads else 1) * (share_blocks if job.over_shares else 1)
+    options = dict(
+        EVEN=shared % tile.channels == 0 and shares % share_tile == 0,
+        INT=tl.int64 if reaches_far(x, weight, y) else tl.int32,
+        SUM=tl.float64 if torch.float64 in (x.dtype, weight.dtype, y.dtype) else tl.float32,
+        SHARES=share_tile, CHANNELS=tile.channels, POSITIONS=tile.positions,
+        num_warps=tile.warps, maxnreg=tile.registers,
+    )  # fmt: skip
+    return _Plan(
+        (blocks * units * x.shape[0],),
+        (
+            height, width, rows, line, groups, shared // align, shares,
+            channel_blocks, share_blocks, blocks,
+        ),
+        (heads, *window.kernel, *window.stride, *window.padding, *window.dilation),
+        options,
+    )  # fmt: skip
+
+
+def _launch_by_position(
+    job: _Job, x: Tensor, weight: Tensor, y: Tensor, window: Window, groups: int, tile: Tile | None
+) -> None:
+    """Run the kernels of `kernels.py`."""
+    columns = _columns(x, weight, y, window)
+    if tile is None:
+        height, width = x.shape[2:] if job.over_input else weight.shape[4:]
+        shared, sums = weight.shape[2] // groups, not job.over_shares
+        tile = map_tile(height, width, shared, taps=window.num_taps, columns=columns, sums=sums)
+    columns = min(columns, tile.columns)
+    plan = _plan(job, x, weight, y, window, groups, tile, columns=columns)
+    job.kernel[plan.grid](
+        x, weight, y, *plan.sizes, *_steps(x, columns), *_steps(weight, columns), *_steps(y, columns),
+        *plan.window, UNIT=x.stride(3) == weight.stride(5) == y.stride(3) == 1,
+        ROWS=tile.rows, COLUMNS=columns, **plan.options,
+    )  # fmt: skip
+
+
+def _launch_by_channel(
+    job: _Job, x: Tensor, weight: Tensor, y: Tensor, window: Window, groups: int, tile: Tile | None
+) -> None:
+    """Run the kernels of `channel_kernels.py`."""
+    shared, shares = weight.shape[2] // groups, x.shape[1] // weight.shape[2]
+    if tile is None:
+        tile = channel_tile(shared, shares, taps=window.num_taps, sums=not job.over_shares)
+    is_packed = _is_packed(weight, job)
+    # the first number of all positions: of x and y a channel, of the weights a tap
+    maps = [x[:, 0], y[:, 0]] + ([weight[:, :, 0, 0, 0]] if is_packed else [])
+    align = _alignment(shared, 2 if window.num_taps > MANY else 8, *maps)
+    unit = align if is_packed else 1
+    plan = _plan(job, x, weight, y, window, groups, tile, align=align)
+    lanes = min(plan.options["SHARES"], tile.lanes)
+    n, g, c, t, _, w = weight.stride()
+    job.channel_kernel[plan.grid](
+        x, weight, y, *plan.sizes, *(step // align for step in maps[0].stride()),
+        n // unit, g // unit, c, t, w // unit, *(step // align for step in maps[1].stride()),
+        *plan.window, PACKED=is_packed, TAPS_INNERMOST=t == 1, ALIGN=align,
+        TAPS=triton.next_power_of_2(window.num_taps), LANES=lanes,
+        **(plan.options | dict(SHARES=plan.options["SHARES"] // lanes)),
+    )  # fmt: skip
 
 
 def launch(
@@ -175,58 +276,9 @@ def launch(
         groups: Blocks of channels.
         tile: What a program owns; chosen if None.
     """
-    height, width = x.shape[2:]
-    heads, weight_channels, _, rows, columns = weight.shape[1:]
-    shared, shares = weight_channels // groups, x.shape[1] // weight_channels
-    lines, line = (height, width) if job.over_input else (rows, columns)
     by_channel = x.stride(1) == y.stride(1) == 1 and x.shape[1] > 1 and _is_flat(weight)
-    pairs = 1 if by_channel else _columns(x, weight, y, window)
-    if tile is None and by_channel:
-        tile = channel_tile(shared, taps=window.num_taps, taps_first=not job.over_shares)
-    elif tile is None:
-        tile = map_tile(
-            lines, line, shared, taps=window.num_taps, columns=pairs, sums=not job.over_shares
-        )
-    pairs = min(pairs, tile.columns)
-    share_tile = min(triton.next_power_of_2(shares), tile.shares)
-    channel_blocks = triton.cdiv(shared, tile.channels)
-    share_blocks = triton.cdiv(shares, share_tile)
-    blocks = triton.cdiv(triton.cdiv(lines, tile.rows) * (line // pairs), tile.positions)
-    units = channel_blocks * groups
-    units *= (heads if job.over_heads else 1) * (share_blocks if job.over_shares else 1)
-    grid = (blocks * units * x.shape[0],)
-    taps = (heads, *window.kernel, *window.stride, *window.padding, *window.dilation)
-    options = dict(
-        EVEN=shared % tile.channels == 0 and shares % share_tile == 0,
-        INT=tl.int64 if reaches_far(x, weight, y) else tl.int32,
-        SUM=tl.float64 if torch.float64 in (x.dtype, weight.dtype, y.dtype) else tl.float32,
-        SHARES=share_tile, CHANNELS=tile.channels, POSITIONS=tile.positions,
-        num_warps=tile.warps, maxnreg=tile.registers,
-    )  # fmt: skip
-    if by_channel:
-        # sums over shares need all of them in one thread, which leaves room for four channels
-        most = 2 if window.num_taps > MANY else 8 if job.over_shares else 4
-        align = _alignment(shared, x, y, most)
-        strides = [(each.stride(0), *each.stride()[2:]) for each in (x, y)]
-        job.channel_kernel[grid](
-            x, weight, y,
-            height, width, rows, columns, groups, shared // align, shares,
-            channel_blocks, share_blocks, blocks,
-            *(stride // align for stride in strides[0]),
-            *weight.stride()[:4], weight.stride(5),
-            *(stride // align for stride in strides[1]),
-            *taps, ORDER=_order(weight, job, tile), ALIGN=align,
-            TAPS=triton.next_power_of_2(window.num_taps), **options,
-        )  # fmt: skip
-    else:
-        job.kernel[grid](
-            x, weight, y,
-            height, width, rows, columns, groups, shared, shares,
-            channel_blocks, share_blocks, blocks,
-            *_steps(x, pairs), *_steps(weight, pairs), *_steps(y, pairs),
-            *taps, UNIT=x.stride(3) == weight.stride(5) == y.stride(3) == 1,
-            ROWS=tile.rows, COLUMNS=pairs, **options,
-        )  # fmt: skip
+    run = _launch_by_channel if by_channel else _launch_by_position
+    run(job, x, weight, y, window, groups, tile)
 
 
 def forward_triton(x: Tensor, weight: Tensor, window: Window, groups: int, y: Tensor) -> None:
