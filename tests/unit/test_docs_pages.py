@@ -11,11 +11,9 @@ import pytest
 from PIL import Image
 
 from mmssl.evaluation.collapse_doctor import CAUSES
-from tests.unit.test_docs import ROOT, Block, blocks, with_bases
+from tests.unit.test_docs import PAGES, ROOT, blocks, name_of, with_bases
 
 RUN = ("training_step", "add_a_backbone", "add_a_dataset", "add_a_plugin", "checkpoints")
-# Pages without a command that no test has looked at; the older ones are checked by test_docs.py.
-MARKED = (*RUN, "own_data", "distributed", "troubleshooting", "migration")
 
 
 def page(name: str) -> Path:
@@ -49,15 +47,13 @@ def test_values_code_of_a_page_runs(name, tmp_path, monkeypatch):
     assert ran
 
 
-def shell_blocks(name: str) -> list[Block]:
-    return blocks(page(name), "shell", "bash", "sh")
-
-
-@pytest.mark.parametrize("name", MARKED)
-def test_values_commands_say_what_they_need(name):
-    """A command that no test can run says what is not here; its options are checked by test_docs.py."""
-    for block in shell_blocks(name):
-        assert block.note.startswith("needs: "), f"docs/{name}.md, not marked:\n{block.text}"
+@pytest.mark.parametrize("shown", PAGES, ids=name_of)
+def test_values_commands_run_or_say_what_they_need(shown):
+    """In front of a block of commands: `run` (test_docs_commands.py does), or what is not here."""
+    for block in blocks(shown, "shell", "bash", "sh"):
+        assert block.note == "run" or block.note.startswith("needs: "), (
+            f"{name_of(shown)}: put <!-- run --> or <!-- needs: what is not here --> in front of\n{block.text}"
+        )
 
 
 def said() -> list[str]:
