@@ -52,7 +52,7 @@ def test_values_commands_run_or_say_what_they_need(shown):
     """In front of a block of commands: `run` (test_docs_commands.py does), or what is not here."""
     for block in blocks(shown, "shell", "bash", "sh"):
         assert block.note == "run" or block.note.startswith("needs: "), (
-            f"{name_of(shown)}: put <!-- run --> or <!-- needs: what is not here --> in front of\n{block.text}"
+            f"{name_of(shown)}: put <!-- run --> or <!-- needs: what is not here --> before\n{block.text}"
         )
 
 
