@@ -52,10 +52,10 @@ def test_state_a_second_call_runs_what_is_new_and_what_comes_after_it(tmp_path, 
     first = (tmp_path / "letters.txt").read_text()
     queue(tmp_path, told).run(commands)
     assert (tmp_path / "letters.txt").read_text() == first
-    changed = [letters(tmp_path, "a", key="other"), *commands[1:], letters(tmp_path, "d", "b")]
+    changed = [letters(tmp_path, "a", key="other"), *commands[1:], letters(tmp_path, "k", "b")]
     again = queue(tmp_path, told)
     again.run(changed)
-    assert (tmp_path / "letters.txt").read_text()[3:] == "abd"
+    assert (tmp_path / "letters.txt").read_text()[3:] == "abk"
     kept = json.loads((tmp_path / "work/results.json").read_text())
     assert kept["results"] == again.results and kept["keys"]["a"] == "other"
 
