@@ -80,7 +80,7 @@ def test_bf16_follows_float32(tmp_path, method):
     torch.testing.assert_close(losses(runner)[:4], losses(plain)[:4], rtol=0.02, atol=0.02)
     # Barlow Twins adds the squares of correlations of four images
     rtol = 0.3 if method == "barlow_twins" else 0.15
-    atol = 0.05 if method == "simsiam" else 0  # a mean cosine, around 0 at first
+    atol = 0.1 if method == "simsiam" else 0  # a mean cosine, around 0 at first
     torch.testing.assert_close(losses(runner), losses(plain), rtol=rtol, atol=atol)
     assert not torch.equal(losses(runner), losses(plain))
     assert all(p.dtype == torch.float32 for p in runner.model.parameters())
