@@ -9,8 +9,7 @@ _base_ = "swav_resnet50_64xb64-mcrop-2-6-coslr-200e_in1k.py"
 
 model = dict(queue_length=3840, queue_start=15)
 optim_wrapper = dict(optimizer=dict(lr=0.6))
-param_scheduler = [
-    dict(_delete_=True, type="WarmupCosineLR", eta_min_ratio=0.001, convert_to_iter_based=True)
-]
+# a list replaces that of the base: no warm-up here
+param_scheduler = [dict(type="WarmupCosineLR", eta_min_ratio=0.001, convert_to_iter_based=True)]
 custom_hooks = [dict(type="FreezeHook", modules=["head"], iters=5005)]
 auto_scale_lr = dict(base_batch_size=256)

@@ -41,7 +41,7 @@ _REGISTRIES: dict[str, Registry] = {
 }
 # Keys that mmengine or the registry adds or takes away before a class is called.
 _BUILD_KEYS = {
-    "type", "_scope_", "_delete_", "init_cfg", "constructor", "paramwise_cfg", "convert_to_iter_based",
+    "type", "_scope_", "init_cfg", "constructor", "paramwise_cfg", "convert_to_iter_based",
 }  # fmt: skip
 _TOP_LEVEL = set(inspect.signature(Runner.__init__).parameters) | {
     "activation_checkpointing", "compile", "custom_imports", "default_scope", "env_cfg", "evaluation",
@@ -124,6 +124,12 @@ def _check(config: Config, node: Any, path: str, registry: Registry) -> None:
         return
     if not isinstance(node, dict):
         return
+    if "_delete_" in node:  # mmengine takes it away where it merges two dicts, and nowhere else
+        raise ConfigError(
+            f"{path}._delete_{_place(config, '_delete_')}: there is nothing below this dict that it could "
+            "replace, so its class would get `_delete_`. A list replaces that of the base as a whole; leave "
+            "_delete_ out."
+        )
     kind = node.get("type")
     if isinstance(kind, str):
         _check_type(config, node, kind, path, registry)

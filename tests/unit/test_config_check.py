@@ -7,6 +7,7 @@ import pytest
 from mmssl.engine.config import load_config
 from mmssl.engine.config_check import ConfigError
 from tests.helpers.processes import ROOT
+from tests.helpers.schedules import schedules_of
 
 LEAF = ROOT / "configs/care/care_resnet50_8xb128-coslr-100e_in1k.py"
 
@@ -65,6 +66,10 @@ def test_raises_and_names_the_nearest_of_pic(overrides, words):
             ["[0].views.veiws", "'views'"],
         ),
         ({"optim_wraper": dict(type="OptimWrapper")}, ["'optim_wraper'", "'optim_wrapper'"]),
+        (
+            {"param_scheduler": [dict(_delete_=True, type="WarmupCosineLR")]},
+            ["param_scheduler[0]._delete_", "leave _delete_ out"],
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -99,8 +104,11 @@ def test_raises_for_a_missing_file():
     ids=lambda path: path.name,
 )
 def test_every_pretraining_leaf_is_correct(path):
-    """Parses, passes the check, and its dump is read back to the same dictionary."""
+    """Parses, passes the check, builds its schedules; its dump is read back to the same dictionary."""
     if path.parent.name == "_base_":
         pytest.skip("a base is no whole config")
     config = load_config(path)
+    if config.get("default_scope") == "mmssl":
+        built = schedules_of(config, epoch_length=3)
+        assert len(built) == len(config.param_scheduler)
     assert type(config).fromstring(config.pretty_text, ".py").to_dict() == config.to_dict()
