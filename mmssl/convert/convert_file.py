@@ -127,12 +127,12 @@ def _to_official(
     _check_parts(state, layout, method)
     state, plain = layout.simplified(state, model and model.config)
     model = model and model._replace(config=plain)
-    state, left_out = _split(state, layout.lacking)
+    state, left_out = _split(state, layout.ours_alone)
     meta: dict[str, Any] = dict(origin)
     built = None if model is None else _built(model, "meta")
     theirs = layout.to_file(state, built)
     if model is not None and built is not None:
-        _check_fits(state, model, _split(built.state_dict(), layout.lacking)[0])
+        _check_fits(state, model, _split(built.state_dict(), layout.ours_alone)[0])
         meta |= dict(model=model.config, guessed=list(model.guessed))
     epoch = int((file.get("meta") or {}).get("epoch") or 0)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -176,9 +176,10 @@ def _to_ours(
         config, guessed = read_off(file, ours, layout)
         known = _Model(config, "read off the file", tuple(guessed))
     model = known
-    # what files lack needs its values
-    expected = _built(model, "cpu" if layout.lacking else "meta").state_dict()
-    start = _split(expected, layout.lacking)[1]
+    expected = _built(model, "meta").state_dict()
+    start = _split(expected, layout.ours_alone)[1]
+    if start:  # it needs its values
+        start = _split(_built(model, "cpu").state_dict(), layout.ours_alone)[1]
     ours |= start
     alone = _NUM_UPDATES in expected and not any(key.startswith("twin.") for key in ours)
     if alone:

@@ -27,13 +27,15 @@ def _simclr_config(state: State) -> dict[str, Any]:
 def _with_stacks(
     model_config: Callable[[State], dict[str, Any]],
 ) -> Callable[[State], dict[str, Any]]:
-    """The same config with projector and predictor as the weights tell them.
+    """The same config with projector and predictor as the weights tell them, and the usual colours.
 
-    Biases and last norms are options of their configs, and not always those of the authors' models.
+    Biases and last norms are options of their configs, and not always those of the authors' models; all
+    their methods see ImageNet's mean and deviation.
     """
 
     def config_of(state: State) -> dict[str, Any]:
         config = model_config(state)
+        config.pop("data_preprocessor", None)
         for part in ("neck", "head"):
             kind = config.get(part, {}).get("type")
             if kind in ("MLPNeck", "MLPPredictor"):

@@ -50,6 +50,7 @@ class SourceFile:
         said: Their file and that config -> values by dotted name that the file tells all the same.
         lacking: Parts of our model that their files have no place for, as `parts`. Towards ours they are as
             before training, towards theirs they are left out.
+        optional: More of the kind, which not every model has.
         doubt: What the names leave open when they are all that tells the method.
     """
 
@@ -61,7 +62,13 @@ class SourceFile:
     fits: Callable[[Mapping[str, Tensor]], bool] = lambda state: True
     said: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] = lambda file, config: {}
     lacking: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     doubt: str = ""
+
+    @property
+    def ours_alone(self) -> tuple[str, ...]:
+        """How names begin that no file of theirs has."""
+        return self.lacking + self.optional
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +228,7 @@ METHOD_FILES = {
         guessed=infomin.guessed_options,
         parts=("backbone.", "neck.layers.", "jigsaw_head."),
         epoch="epoch",
-        note="the queue is left out",
+        lacking=("queue.",),
     ),
     "moby": MethodFile(
         from_file=lambda file, updates: moby.from_official(
@@ -305,7 +312,7 @@ METHOD_FILES = {
         guessed=swav.guessed_options,
         parts=("backbone.", "neck.layers.", "head.prototypes."),
         epoch="epoch",
-        note="queues are left out: their program keeps them in files of their own",
+        optional=("queues.", "filled"),  # their program keeps them in files of their own
     ),
 }
 _SIGNS = {

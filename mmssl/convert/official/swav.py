@@ -48,6 +48,8 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def model_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The `model` config of a state dict in our layout; what weights do not tell, as published.
 
+    Their program divides red by a deviation of 0.228 where others have 0.229.
+
     Args:
         state: Keys of the algorithm, e.g. from `from_official`.
 
@@ -57,6 +59,7 @@ def model_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """
     return dict(
         type="SwAV",
+        data_preprocessor=dict(type="ViewPreprocessor", std=[58.14, 57.12, 57.375]),
         backbone=backbone_config(state),
         neck=stack_config(state, "neck.", "MLPNeck") | dict(norm_cfg=dict(type="SyncBN")),
         head=dict(num_prototypes=len(state["head.prototypes.weight"])),
