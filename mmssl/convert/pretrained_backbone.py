@@ -9,6 +9,7 @@ from mmengine.model import update_init_info
 from torch import nn
 
 from mmssl.convert.checkpoint_file import file_sha256, load_weights_file, local_file
+from mmssl.convert.known_colours import known_colours
 from mmssl.convert.layouts import Branch
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.transfer_load import REQUIRED
@@ -52,7 +53,8 @@ class PretrainedBackbone:
     that (`BaseAlgorithm.init_weights`). The load report is logged; unlike mmengine's `Pretrained`,
     a file that does not fit is an error. Position tables of another window are resized, and norms of
     a Swin's earlier maps, which no pretraining has, stay as initialised; the report names both. The
-    backbone keeps a `weights_record`: file, hashes, branch and epoch of the pretraining, for results.
+    backbone keeps a `weights_record`: file, hashes, branch and epoch of the pretraining, for results; and
+    `known_colours`, which `ProgressHook` compares with those of the run.
 
     Args:
         checkpoint: A file, URL or `torchvision://name`: of torchvision, timm, mmdet, mmseg, an official
@@ -110,6 +112,7 @@ class PretrainedBackbone:
             epoch=content.get("meta", content).get("epoch"),
             matched=len(report.matched),
         )
+        backbone.known_colours = known_colours(content)
         for child in backbone.modules():
             if child is not module and hasattr(child, "init_weights"):
                 child.is_init = True

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from torch import nn
 
 from mmssl import __version__
 from mmssl.convert.checkpoint_file import file_sha256, load_weights_file
+from mmssl.convert.known_colours import Colours, colour_fault, known_colours
 from mmssl.convert.load_algorithm import carried_config
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.evaluation.feature_protocols import OPTIONS, FeatureProtocols, Method, parts_needed
@@ -139,8 +142,8 @@ def build_backbone(
     """The backbone of a config with the weights of a checkpoint, and its preprocessor.
 
     Args:
-        config: Holds `model.backbone` and maybe `model.data_preprocessor`; `None` for the one that
-            the checkpoint carries.
+        config: Holds `model.backbone` and maybe `model.data_preprocessor`, without which images are
+            normalised as the checkpoint says (`known_colours`); `None` for the one that it carries.
         checkpoint: A file of any layout that `load_backbone` knows; `None` for the config's own
             initialisation (random, unless its `init_cfg` loads weights).
         branch: `online`, `twin`, or `auto`.
@@ -164,11 +167,14 @@ def build_backbone(
         backbone = MODELS.build(model["backbone"])
         if checkpoint is None and hasattr(backbone, "init_weights"):
             backbone.init_weights()
-    preprocessor = MODELS.build(model.get("data_preprocessor") or dict(type="ViewPreprocessor"))
+    content = None if checkpoint is None else load_weights_file(checkpoint)
+    preprocessor = _preprocessor(
+        model.get("data_preprocessor"), None if content is None else known_colours(content)
+    )
     record: dict[str, Any] = dict(checkpoint=None, branch="none", initialisation_seed=seed)
-    if checkpoint is not None:
+    if checkpoint is not None and content is not None:
         report = load_backbone(backbone, checkpoint, branch=branch)
-        meta = load_weights_file(checkpoint).get("meta", {})
+        meta = content.get("meta", {})
         record = dict(
             checkpoint=str(checkpoint),
             sha256=file_sha256(checkpoint),
@@ -178,6 +184,25 @@ def build_backbone(
             matched=len(report.matched),
         )
     return backbone, preprocessor, record
+
+
+def _preprocessor(config: Mapping[str, Any] | None, known: Colours | None) -> nn.Module:
+    """That of a config, or else the one whose colours the weights know; a warning where both differ."""
+    if config is not None:
+        preprocessor = MODELS.build(config)
+        fault = colour_fault(known, preprocessor)
+        if fault is not None:
+            print_log(fault, logger="current", level=logging.WARNING)
+        return preprocessor
+    usual = dict(type="ViewPreprocessor")
+    if known is None:
+        return MODELS.build(usual)
+    if colour_fault(known, MODELS.build(usual)) is not None:
+        print_log(
+            f"Images are normalised as in the pretraining: mean {known.mean}, std {known.std}.",
+            logger="current",
+        )
+    return MODELS.build(usual | known._asdict())
 
 
 def evaluate_backbone(

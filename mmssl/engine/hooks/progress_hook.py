@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from mmssl.convert.known_colours import colour_fault
 from mmssl.engine.hooks.momentum_update_hook import MomentumUpdateHook
 from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.models.heads import InstanceClassifier
@@ -19,7 +20,8 @@ class ProgressHook(Hook):
     """Set `algorithm.progress` before each iteration.
 
     before_train        refuse a twin that nothing would ever update, prototypes that nothing would
-                        ever make, rows that nothing would step, a bank of another size
+                        ever make, rows that nothing would step, a bank of another size; warn of
+                        pretrained weights that know other colours
     for each iteration
         before_train_iter   algorithm.progress = Progress(...)      <-
         train_step
@@ -85,6 +87,11 @@ class ProgressHook(Hook):
                 f"{option} is {rows}, but there are {images} training images: "
                 f"{type(self.algorithm).__name__} has one row for each. Set {option}={images}."
             )
+        if self.algorithm is not None:
+            known = getattr(self.algorithm.backbone, "known_colours", None)
+            fault = colour_fault(known, self.algorithm.data_preprocessor)
+            if fault is not None:
+                runner.logger.warning(fault)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """Set the progress of the iteration that begins."""
