@@ -29,6 +29,7 @@ model_wrapper_cfg = dict(type="MMDistributedDataParallel", broadcast_buffers=Tru
 train_dataloader = dict(batch_size=32, dataset=dict(views=_base_.infomin_views))
 # for batches of 256; every parameter is decayed, norms and biases too
 optim_wrapper = dict(optimizer=dict(lr=0.03, weight_decay=1e-4))
-param_scheduler = [dict(type="WarmupCosineLR", by_epoch=True, eta_min_ratio=1e-3)]
+# epochs are counted from 1
+param_scheduler = [dict(type="WarmupCosineLR", by_epoch=True, eta_min_ratio=1e-3, offset=1)]
 train_cfg = dict(max_epochs=200)
 auto_scale_lr = dict(base_batch_size=256)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import pytest
 import torch
 
 from mmssl.engine.config import load_config
+from mmssl.engine.schedulers import WarmupCosineLR
 from mmssl.ops.schedules import build_schedule
 from tests.helpers.goldens import Golden
 from tests.helpers.processes import ROOT
@@ -99,3 +101,30 @@ def test_values_swav_without_warm_up_starts_at_its_peak_and_ends_at_its_floor() 
         schedule.optimizer.step()
         schedule.step()
     assert 0.0006 < group["lr"] < 0.00061
+
+
+def test_values_infomin_counts_epochs_from_one() -> None:
+    """PyContrast's formula for the epochs 1 .. E, whose last one is at the floor."""
+    config = load_config(ROOT / "configs/infomin/infomin_resnet50_8xb32-coslr-200e_in1k.py")
+    (schedule,) = schedules_of(config, epoch_length=LENGTH, epochs=EPOCHS)
+    group, floor = schedule.optimizer.param_groups[0], 0.03 * 0.1**3
+    for epoch in range(1, EPOCHS + 1):
+        expected = floor + (0.03 - floor) * (1 + math.cos(math.pi * epoch / EPOCHS)) / 2
+        assert group["lr"] == pytest.approx(expected, rel=1e-9), epoch
+        schedule.optimizer.step()
+        schedule.step()
+    assert expected == pytest.approx(floor)
+
+
+def test_values_simclr_v2_warms_up_for_a_twentieth_of_the_run() -> None:
+    leaf = "simclr/simclr-v2_resnet50_32xb128-coslr-800e_in1k.py"
+    config = load_config(ROOT / "configs" / leaf)
+    (schedule,) = schedules_of(config, epoch_length=LENGTH)
+    assert schedule.warmup == 0.05 * 800 * LENGTH and schedule.base_values == [0.1 * 4096**0.5]
+
+
+@pytest.mark.parametrize("options", [dict(offset=-1), dict(offset=1, warmup=2)])
+def test_raises_offset(options: dict) -> None:
+    sgd = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    with pytest.raises(ValueError, match="offset must be at least 0"):
+        WarmupCosineLR(sgd, end=4, **options)

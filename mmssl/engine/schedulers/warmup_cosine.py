@@ -93,6 +93,8 @@ class WarmupCosineLR(_ParamScheduler):
         eta_min_ratio: The last value as a share of the group's, in place of `eta_min`.
         peak_twice: See `warmup_cosine`.
         cosine_from_start: See `warmup_cosine`.
+        offset: Steps by which the schedule is ahead: 1 where epochs are counted from 1, as InfoMin's program
+            does, whose first epoch is below the peak and whose last one is at the end. Not before a warm-up.
         param_name: The scheduled entry of the parameter groups.
         begin: First iteration (epoch).
         end: End of the run, in iterations (epochs).
@@ -102,7 +104,7 @@ class WarmupCosineLR(_ParamScheduler):
 
     Raises:
         ValueError: A warm-up that is negative or not shorter than the run, an unknown end, an end both as
-            a value and as a ratio, or a negative ratio.
+            a value and as a ratio, a negative ratio or offset, or an offset before a warm-up.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class WarmupCosineLR(_ParamScheduler):
         eta_min_ratio: float | None = None,
         peak_twice: bool = False,
         cosine_from_start: bool = False,
+        offset: int = 0,
         param_name: str = "lr",
         begin: int = 0,
         end: int = INF,
@@ -132,6 +135,10 @@ class WarmupCosineLR(_ParamScheduler):
                 f"warmup must be at least 0 and shorter than the run, got warmup={warmup} of "
                 f"{end - begin} {'epochs' if by_epoch else 'iterations'}."
             )
+        if offset < 0 or (offset and warmup):
+            raise ValueError(
+                f"offset must be at least 0, and 0 with a warm-up, got offset={offset}, warmup={warmup}."
+            )
         _check_end("start_value", start_value, "start_ratio", start_ratio)
         _check_end("eta_min", eta_min, "eta_min_ratio", eta_min_ratio)
         self.warmup = warmup
@@ -141,6 +148,7 @@ class WarmupCosineLR(_ParamScheduler):
         self.eta_min_ratio = eta_min_ratio
         self.peak_twice = peak_twice
         self.cosine_from_start = cosine_from_start
+        self.offset = offset
         self.total = end - begin
         super().__init__(
             optimizer,
@@ -192,7 +200,7 @@ class WarmupCosineLR(_ParamScheduler):
     def _get_value(self) -> list[float]:
         return [
             warmup_cosine(
-                self.last_step,
+                self.last_step + self.offset,
                 peak=base,
                 start=self.start_value if self.start_ratio is None else base * self.start_ratio,
                 end=self.eta_min if self.eta_min_ratio is None else base * self.eta_min_ratio,
