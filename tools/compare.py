@@ -7,23 +7,28 @@
 
 Each method pretrains a small network with an equal budget; then k-NN and linear accuracy, the box AP of a
 detector and the mIoU of a segmentor with few labels are measured. A second call goes on where the first one
-stopped; every command is printed and can be run by hand. Table, verdicts and curves are in
-`<work-dir>/report.html`, the figures in `comparison.json`.
+stopped, and measures anew what a changed config or budget touches; every command is printed and can be run by
+hand. Table, verdicts, budgets and curves are in `<work-dir>/report.html`, figures and verdicts in
+`comparison.json`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 from mmengine.config import Config
 
+from mmssl.engine.code_state import code_state
 from mmssl.engine.command_queue import CommandQueue
+from mmssl.evaluation.claims import judge
 from mmssl.evaluation.comparison import MEASURES, Comparison, figures_of, read_comparison
+from mmssl.evaluation.provenance import json_text
 from mmssl.visualization.comparison_page import claim_rows, method_rows, write_comparison
 from mmssl.visualization.report import write_text_atomically
 
@@ -68,7 +73,8 @@ def read_job(args: argparse.Namespace) -> tuple[Comparison, list[str]]:
     """
     names = ("epochs", "labels", "iters", "data")
     changes = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    config = Config.fromfile(ROOT / args.config)
+    own = Path(args.config)  # of the caller's folder, or of the checkout
+    config = Config.fromfile(own if own.is_file() else ROOT / own)
     job = read_comparison(config, root=ROOT, folder=args.work_dir.resolve(), changes=changes)
     chosen = args.methods or [name for name, one in job.contestants.items() if not one.slow]
     unknown = [name for name in chosen if name not in job.contestants]
@@ -83,40 +89,83 @@ def read_job(args: argparse.Namespace) -> tuple[Comparison, list[str]]:
 def show(job: Comparison, figures: dict) -> None:
     """Print the table and the verdicts."""
     titles = list(MEASURES.values())[:SHOWN]
-    print(f"\n{'':22}" + "".join(f"{title:>18}" for title in titles))
+    print(f"\n{'':22}" + "".join(f"{title:>20}" for title in titles))
     for name, *cells in method_rows(figures):
-        print(f"{name:22}" + "".join(f"{cell or '-':>18}" for cell in cells[:SHOWN]))
+        print(f"{name:22}" + "".join(f"{cell or '-':>20}" for cell in cells[:SHOWN]))
     print()
     for text, source, measured, difference, word in claim_rows(job.claims, figures):
-        print(f"{word:13}{difference or '-':>16}  {text}  [{source}; {measured}]")
+        print(f"{word}: {text}  [{source}; {measured} {difference or ''}]")
+
+
+def mixed_code(queue: CommandQueue, names: Iterable[str]) -> str:
+    """A sentence if results are of another state of the code than the present one, else nothing."""
+    old = [name for name in names if queue.made_by.get(name, "") != queue.code]
+    if not old:
+        return ""
+    return (
+        f"{len(old)} results are of another state of the code than the present one, among them that of "
+        f"{old[0]!r}; another --work-dir measures all anew."
+    )
+
+
+def write_record(
+    job: Comparison, figures: dict, args: argparse.Namespace, *, code: str, failed: dict, note: str
+) -> None:
+    """Write `comparison.json`: figures and verdicts, and what they are of."""
+    verdicts = [
+        dict(
+            zip(("claim", "source", "measured", "difference", "verdict"), row, strict=True),
+            differences=judge(claim, figures).differences,
+        )
+        for claim, row in zip(job.claims, claim_rows(job.claims, figures), strict=True)
+    ]
+    record = dict(
+        config=args.config,
+        budget=asdict(job.budget),
+        data=job.data,
+        seeds=args.seeds,
+        code=code,
+        note=note,
+        figures=figures,
+        claims=verdicts,
+        failed=failed,
+    )
+    write_text_atomically(job.folder / "comparison.json", json_text(record))
 
 
 def main() -> None:
     args = parse_args()
     try:
         job, names = read_job(args)
+        todo = job.commands(names, args.seeds, tasks=args.tasks)
+        if args.list:
+            print("\n".join(command.name for command in todo))
+            return
+        start = time.monotonic()
+        code = code_state(ROOT, ("mmssl", "tools"))
+        queue = CommandQueue(job.folder, ROOT, args.parallel, code=code)
+        queue.run(todo)
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on.", file=sys.stderr)
+        sys.exit(130)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    todo = job.commands(names, args.seeds, tasks=args.tasks)
-    if args.list:
-        print("\n".join(command.name for command in todo))
-        return
-    start = time.monotonic()
-    queue = CommandQueue(job.folder, ROOT, args.parallel)
-    queue.run(todo)
-    figures = figures_of(queue.results, names, args.seeds)
-    seconds = sum(result["seconds"] for result in queue.results.values())
-    record = dict(figures=figures, seeds=args.seeds, seconds=seconds, failed=sorted(queue.failed))
-    write_text_atomically(job.folder / "comparison.json", json.dumps(record, indent=1))
+    # of tasks that were measured earlier, too, if nothing that they depend on has changed
+    results = queue.current(job.commands(names, args.seeds, tasks=TASKS))
+    figures = figures_of(results, names, args.seeds)
+    note = mixed_code(queue, results)
+    write_record(job, figures, args, code=code, failed=queue.failed, note=note)
     page = write_comparison(
         job,
         figures,
         args.seeds,
-        seconds=seconds,
+        results=results,
         cores=os.cpu_count() or 1,
         failed=queue.failed,
+        note=note,
     )
     show(job, figures)
+    print(note)
     print(f"\n{(time.monotonic() - start) / 60:.1f} minutes. Report: {page}")
     if queue.failed:
         sys.exit(f"{len(queue.failed)} commands failed: {', '.join(queue.failed)}.")

@@ -21,6 +21,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmssl.engine.code_state import code_state
 from mmssl.engine.command_queue import Command, CommandQueue, last_scalars, newest_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,11 +53,8 @@ BUDGETS = {
 
 def fingerprint_of(data: Path, budget: Budget) -> str:
     """What the results of a demo depend on: code, configs, data folder, budget."""
-    digest = hashlib.sha256(repr((str(data.resolve()), budget)).encode())
-    for folder in ("mmssl", "configs", "tools"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    code = code_state(ROOT, ("mmssl", "configs", "tools"))
+    return hashlib.sha256(repr((str(data.resolve()), budget, code)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -288,9 +286,14 @@ def main() -> None:
         seed=args.seed,
     )
     start = time.monotonic()
-    make_folder(demo)
-    queue = CommandQueue(demo.folder, ROOT, os.cpu_count() or 1)
-    queue.run(commands(demo))
+    try:
+        make_folder(demo)
+        queue = CommandQueue(demo.folder, ROOT, os.cpu_count() or 1)
+        queue.run(commands(demo))
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. The same command goes on.")
+    except OSError as error:
+        sys.exit(f"error: {error}")
     for name, text in queue.failed.items():
         print(f"\n{name}:\n{text}")
     if queue.failed:

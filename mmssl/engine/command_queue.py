@@ -2,25 +2,33 @@
 
 What `tools/demo.py` and `tools/compare.py` are made of: each command can be run by hand, its output is in a
 file of its own, and what it found is written at once, so that a second call goes on where the first one
-stopped.
+stopped. A result is kept under a key, what it depends on; results under another key are never mixed in.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmssl.engine.folder_lock import locked
 from mmssl.visualization.report import write_text_atomically
 
 POLL_SECONDS = 0.5
 TELL_SECONDS = 30.0
+END_SECONDS = 30.0
+"""A training that is told to end writes a checkpoint first."""
+KEY_FILE = "made_from.txt"
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,9 @@ class Command:
             that were not there before.
         read: Finds the figures once the command has ended.
         after: Names of commands that have to end before.
-        key: What the result depends on. A result that was found under another key is found anew.
+        key: What the result depends on, beside what comes before. A result that was found under another key
+            is found anew.
+        folder: Where the command goes on with what it finds. What is there of another key is moved aside.
     """
 
     name: str
@@ -41,6 +51,7 @@ class Command:
     read: Callable[[], dict[str, float]] = dict
     after: Sequence[str] = ()
     key: str = ""
+    folder: Path | None = None
 
 
 def _show(text: str) -> None:
@@ -58,64 +69,111 @@ class CommandQueue:
         root: Where the commands run.
         parallel: Commands at a time; each has its share of the cores.
         tell: Shows a line to the user.
+        code: Names the state of the code; kept with each result.
         results: Figures by command, and `seconds` of each.
         failed: Names of commands that failed, with the end of their output.
+        made_by: State of the code by command.
     """
 
     folder: Path
     root: Path
     parallel: int = 1
     tell: Callable[[str], None] = _show
+    code: str = ""
     results: dict[str, dict[str, float]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    made_by: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._record = self.folder / "results.json"
         self._keys: dict[str, str] = {}
+        self._read()
+
+    def _read(self) -> None:
         if self._record.exists():
             kept = json.loads(self._record.read_text())
             self.results, self._keys = kept["results"], kept["keys"]
+            self.made_by = kept.get("made_by", {})
 
     def log(self, name: str) -> Path:
         """The file with the output of a command."""
         return self.folder / f"{name.replace(' ', '_').replace('/', '_').replace(',', '')}.log"
 
+    def current(self, commands: Sequence[Command]) -> dict[str, dict[str, float]]:
+        """Results that these commands would find: those under other keys are left out."""
+        keys = self._whole_keys(commands)
+        return {
+            name: self.results[name]
+            for name, key in keys.items()
+            if name in self.results and self._keys[name] == key
+        }
+
     def run(self, commands: Sequence[Command]) -> None:
         """Run what an earlier call has not finished; a failure stops what depends on it, nothing else.
 
         Raises:
+            BlockingIOError: Another call is at work in the folder.
             ValueError: Two commands of one name, a dependency that is none of them and has no result, or
                 commands that wait for each other.
         """
-        waiting = self._open(commands)
         running: dict[str, tuple[Command, subprocess.Popen, float]] = {}
+        with locked(self.folder) as self._lock, _sigterm_raises():
+            self._read()
+            waiting = self._open(commands)
+            try:
+                self._run(waiting, running)
+            finally:
+                _end_all([process for _, process, _ in running.values()])
+
+    def _run(
+        self,
+        waiting: dict[str, Command],
+        running: dict[str, tuple[Command, subprocess.Popen, float]],
+    ) -> None:
         total, told = len(waiting), time.monotonic()
-        try:
-            while waiting or running:
-                self._drop_unreachable(waiting)
-                if not running and waiting and not any(map(self._ready, waiting.values())):
-                    names = ", ".join(map(repr, waiting))
-                    raise ValueError(f"Commands wait for each other: {names}.")
-                for command in [c for c in waiting.values() if self._ready(c)]:
-                    if len(running) < self.parallel:
-                        del waiting[command.name]
-                        self.results.pop(command.name, None)
-                        running[command.name] = (command, self._start(command), time.monotonic())
-                time.sleep(POLL_SECONDS)
-                for name, (command, process, start) in list(running.items()):
-                    if process.poll() is not None:
-                        del running[name]
-                        self._end(command, process, time.monotonic() - start)
-                        told = time.monotonic()
-                if running and time.monotonic() - told >= TELL_SECONDS:
+        while waiting or running:
+            self._drop_unreachable(waiting)
+            if not running and waiting and not any(map(self._ready, waiting.values())):
+                names = ", ".join(map(repr, waiting))
+                raise ValueError(f"Commands wait for each other: {names}.")
+            for command in [c for c in waiting.values() if self._ready(c)]:
+                if len(running) < self.parallel:
+                    del waiting[command.name]
+                    process = self._start(command)
+                    if process is not None:
+                        running[command.name] = (command, process, time.monotonic())
+            time.sleep(POLL_SECONDS if running else 0)
+            for name, (command, process, start) in list(running.items()):
+                if process.poll() is not None:
+                    del running[name]
+                    self._end(command, process, time.monotonic() - start)
                     told = time.monotonic()
-                    lines = [f"{name}: {last_line(self.log(name), 56)}" for name in running]
-                    ended = total - len(waiting) - len(running)
-                    self.tell(f"  {ended}/{total} | " + " | ".join(lines))
-        finally:
-            for _, process, _ in running.values():
-                process.terminate()
+            if running and time.monotonic() - told >= TELL_SECONDS:
+                told = time.monotonic()
+                lines = [f"{name}: {last_line(self.log(name), 56)}" for name in running]
+                ended = total - len(waiting) - len(running)
+                self.tell(f"  {ended}/{total} | " + " | ".join(lines))
+
+    def _whole_keys(self, commands: Sequence[Command]) -> dict[str, str]:
+        """Key of each command, with the keys of everything that comes before it."""
+        by_name = {command.name: command for command in commands}
+        keys: dict[str, str] = {}
+
+        def find(name: str, waiting: tuple[str, ...]) -> str:
+            if name in keys or name not in by_name:
+                return keys.get(name, self._keys.get(name, ""))
+            command = by_name[name]
+            if name in waiting:  # `run` tells who waits for whom
+                return ""
+            before = [find(each, (*waiting, name)) for each in command.after]
+            words = json.dumps([command.key, before]).encode()
+            keys[name] = hashlib.sha256(words).hexdigest()[:16] if any(before) else command.key
+            return keys[name]
+
+        for name in by_name:
+            find(name, ())
+        return keys
 
     def _open(self, commands: Sequence[Command]) -> dict[str, Command]:
         by_name = {command.name: command for command in commands}
@@ -125,10 +183,11 @@ class CommandQueue:
             absent = [n for n in command.after if n not in by_name and n not in self.results]
             if absent:
                 raise ValueError(f"{command.name!r} comes after {absent}, which is nowhere.")
+        self._wanted = self._whole_keys(commands)
         stale = {
             name
-            for name, command in by_name.items()
-            if name not in self.results or self._keys.get(name) != command.key
+            for name, key in self._wanted.items()
+            if name not in self.results or self._keys[name] != key
         }
         # what comes after something that is found anew is found anew as well
         grown = True
@@ -154,8 +213,15 @@ class CommandQueue:
                     del waiting[name]
                     lost = True
 
-    def _start(self, command: Command) -> subprocess.Popen:
-        words = [str(word) for word in command.words()]
+    def _start(self, command: Command) -> subprocess.Popen | None:
+        """The running command; None if it cannot even be started."""
+        try:
+            words = [str(word) for word in command.words()]
+            if command.folder is not None:
+                self._make_folder(command.folder, self._wanted[command.name])
+        except (OSError, ValueError, KeyError) as error:
+            self._fail(command.name, f"not started: {type(error).__name__}: {error}")
+            return None
         self.tell(f"[{command.name}] python {shlex.join(words)}")
         path = os.pathsep.join(filter(None, [str(self.root), os.environ.get("PYTHONPATH", "")]))
         threads = max(1, (os.cpu_count() or 1) // self.parallel)
@@ -169,25 +235,83 @@ class CommandQueue:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env=environment,
+                pass_fds=[self._lock],
             )
 
-    def _end(self, command: Command, process: subprocess.Popen, seconds: float) -> None:
-        log = self.log(command.name)
-        if process.returncode:
-            self.failed[command.name] = log.read_text(errors="replace")[-3000:]
-            self.tell(f"  {command.name}: FAILED, see {log}")
+    def _make_folder(self, folder: Path, key: str) -> None:
+        """Move aside what is there of another key: a command would go on with it."""
+        made_from = folder / KEY_FILE
+        if made_from.is_file() and made_from.read_text() == key:
             return
-        found = command.read()
+        if folder.is_dir() and any(folder.iterdir()):
+            old = folder.with_name(f"{folder.name}_until_{time.strftime('%Y%m%d_%H%M%S')}")
+            folder.rename(old)
+            self.tell(f"  {folder.name} was made from other settings or images: it is {old} now")
+        folder.mkdir(parents=True, exist_ok=True)
+        made_from.write_text(key)
+
+    def _end(self, command: Command, process: subprocess.Popen, seconds: float) -> None:
+        if process.returncode:
+            text = self.log(command.name).read_text(errors="replace")[-3000:].rstrip()
+            if process.returncode < 0:
+                name = signal.Signals(-process.returncode).name
+                memory = "; out of memory?" if name == "SIGKILL" else ""
+                text += f"\nkilled by {name}{memory}"
+            self._fail(command.name, text or f"no output, exit status {process.returncode}")
+            return
+        try:
+            found = command.read()
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            self._fail(command.name, f"no result: {type(error).__name__}: {error}")
+            return
         self.results[command.name] = found | dict(seconds=round(seconds, 1))
-        self._keys[command.name] = command.key
+        self._keys[command.name] = self._wanted[command.name]
+        self.made_by[command.name] = self.code
         told = ", ".join(f"{key} {value:.4g}" for key, value in found.items())
         self.tell(f"  {command.name}: {told or 'done'}, {seconds:.0f} s")
         self._write()
 
+    def _fail(self, name: str, text: str) -> None:
+        self.failed[name] = text
+        log = self.log(name)
+        where = f" (see {log})" if log.exists() else ""
+        self.tell(f"  {name}: FAILED: {text.splitlines()[-1][:160]}{where}")
+
     def _write(self) -> None:
         keys = {name: self._keys[name] for name in self.results}
-        record = json.dumps(dict(results=self.results, keys=keys), indent=1)
-        write_text_atomically(self._record, record)
+        made_by = {name: self.made_by.get(name, "") for name in self.results}
+        record = dict(results=self.results, keys=keys, made_by=made_by)
+        write_text_atomically(self._record, json.dumps(record, indent=1))
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """SIGTERM ends the program as an exception does, so that what it started is ended, too."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end_all(processes: Sequence[subprocess.Popen]) -> None:
+    """End processes: a training writes its checkpoint; who takes too long is killed."""
+    for process in processes:
+        process.terminate()
+    latest = time.monotonic() + END_SECONDS
+    for process in processes:
+        try:
+            process.wait(max(0.0, latest - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def last_line(log: Path, width: int) -> str:

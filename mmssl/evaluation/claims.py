@@ -42,12 +42,12 @@ class Verdict:
     """What the figures say to a claim.
 
     Attributes:
-        word: `holds`, `contradicted`, `undecided` or `not measured`.
+        word: `holds`, `contradicted`, `undecided`, `one seed decides nothing` or `not measured`.
         differences: Better less worse for each seed that has both; turned round where smaller is better.
         half_width: Of the one-sided 95 % interval of their mean; NaN for fewer than two seeds.
     """
 
-    word: Literal["holds", "contradicted", "undecided", "not measured"]
+    word: Literal["holds", "contradicted", "undecided", "one seed decides nothing", "not measured"]
     differences: Sequence[float]
     half_width: float
 
@@ -84,7 +84,8 @@ def judge(claim: Claim, figures: Figures) -> Verdict:
 
     Differences are taken seed by seed. A claim of more holds if their mean is above 0 by more than
     `interval`, and is contradicted if it is below by as much. A claim of equality holds if the mean and the
-    interval around it lie within the margin, and is contradicted if both lie outside. One seed decides
+    interval around it lie within the margin, and is contradicted if both lie outside. So each of the two
+    wrong verdicts on a claim has a chance of 5 % at most; over several claims these add up. One seed decides
     nothing.
 
     Args:
@@ -96,7 +97,7 @@ def judge(claim: Claim, figures: Figures) -> Verdict:
         >>> judge(claim, dict(a=dict(knn=[9.0, 9.5]), b=dict(knn=[5.0, 5.4]))).word
         'holds'
         >>> judge(claim, dict(a=dict(knn=[9.0]), b=dict(knn=[5.0]))).word
-        'undecided'
+        'one seed decides nothing'
     """
     sides = [
         figures.get(name, {}).get(measure, ()) for name, measure in (claim.better, claim.worse)
@@ -110,7 +111,7 @@ def judge(claim: Claim, figures: Figures) -> Verdict:
     if not differences:
         return Verdict("not measured", differences, half)
     if math.isnan(half):
-        return Verdict("undecided", differences, half)
+        return Verdict("one seed decides nothing", differences, half)
     mean = statistics.fmean(differences)
     if claim.margin is None:
         size, holds = abs(mean), mean > 0

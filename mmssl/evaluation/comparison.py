@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 
+from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.engine.command_queue import Command, last_scalars, newest_checkpoint
 from mmssl.engine.config import load_config
 from mmssl.evaluation.claims import Claim
@@ -50,6 +53,12 @@ class Contestant:
     transfers: bool = True
     extra: Literal["", "correspondence", "negatives"] = ""
     slow: bool = False
+
+    def __post_init__(self) -> None:
+        if self.extra not in ("", "correspondence", "negatives"):
+            raise ValueError(
+                f"extra must be 'correspondence', 'negatives' or '', got {self.extra!r}."
+            )
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,7 @@ class Comparison:
         draw: list[str | Path] = [
             "tools/make_shapes.py", self.data, "--num-unlabelled", number,
         ]  # fmt: skip
-        found = [Command("draw", lambda: draw)]
+        found = [Command("draw", lambda: draw, key=f"{self.data} {number}")]
         for seed in seeds:
             for name in names:
                 contestant = self.contestants[name]
@@ -158,8 +167,15 @@ class Comparison:
             "tools/train.py", contestant.config, "--resume",
             "--work-dir", self.run_folder(name, seed), "--cfg-options", *options,
         ]  # fmt: skip
-        key = self._key(contestant.config, options)
-        return Command(f"pretrain {name} s{seed}", lambda: words, after=["draw"], key=key)
+        folder = self.run_folder(name, seed)
+        return Command(
+            f"pretrain {name} s{seed}",
+            lambda: words,
+            lambda: _check_whole(newest_checkpoint(folder)),
+            after=["draw"],
+            key=self._key(contestant.config, options),
+            folder=folder,
+        )
 
     def _probe(self, name: str, seed: int) -> Command:
         """k-NN and linear accuracy of the backbone."""
@@ -177,7 +193,10 @@ class Comparison:
             results = json.loads(out.read_text())["results"]
             return dict(knn=results["knn"]["20"]["top1"], linear=results["linear"]["top1"])
 
-        return Command(f"probe {name} s{seed}", words, read, after=self._before(name, seed))
+        key = self._key(config, [str(self.budget.size)])
+        return Command(
+            f"probe {name} s{seed}", words, read, after=self._before(name, seed), key=key
+        )
 
     def _transfer(self, name: str, seed: int, task: str) -> list[Command]:
         """Export to the library of a task, and fine-tune with few labels."""
@@ -204,6 +223,7 @@ class Comparison:
                 "tools/export_backbone.py", self._checkpoint(name, seed), weights, "--to", library,
             ],
             after=self._before(name, seed),
+            key=library,
         )  # fmt: skip
         metric, factor = ("coco/bbox_mAP", 100.0) if detects else ("mIoU", 1.0)
         factors = {metric: factor}
@@ -231,8 +251,8 @@ class Comparison:
             accuracy = json.loads(out.read_text())["result"]["accuracy"]
             return dict(correspondence=100 * accuracy)
 
-        before = self._before(name, seed)
-        return Command(f"correspondence {name} s{seed}", words, read, after=before)
+        before, key = self._before(name, seed), str(self.budget.size)
+        return Command(f"correspondence {name} s{seed}", words, read, after=before, key=key)
 
     def _negatives(self, name: str, seed: int) -> Command:
         """What a selection by the coarsest prototypes removes of the own class, and of the others."""
@@ -249,12 +269,28 @@ class Comparison:
             recall, _, kept, _ = levels["variety"]
             return dict(false_removed=100 * recall, true_removed=100 * (1 - kept))
 
-        return Command(f"negatives {name} s{seed}", words, read, after=self._before(name, seed))
+        before, key = self._before(name, seed), self._key(self.selection, [])
+        return Command(f"negatives {name} s{seed}", words, read, after=before, key=key)
 
     def _key(self, config: str, options: Sequence[str]) -> str:
         """What a training depends on: its whole config and the changes."""
         entries = _entries(self.root / config)
         return hashlib.sha256(f"{entries} {list(options)}".encode()).hexdigest()[:16]
+
+
+def _check_whole(checkpoint: Path) -> dict[str, float]:
+    """No figures, but an error if a training was told to end before its end, which it does without one.
+
+    Raises:
+        ValueError: It was.
+    """
+    meta = load_weights_file(checkpoint, mapped=True)["meta"]
+    if meta["iter"] != meta["max_iters"]:
+        raise ValueError(
+            f"{checkpoint} is of iteration {meta['iter']} of {meta['max_iters']}: the training was told to "
+            "end (SIGTERM). The same call goes on with it."
+        )
+    return {}
 
 
 @cache
@@ -270,7 +306,7 @@ def slug(name: str) -> str:
         >>> slug("CARE, C-stream alone")
         'care-c-stream-alone'
     """
-    return name.lower().replace(",", "").replace(" ", "-")
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def read_comparison(
@@ -285,7 +321,8 @@ def read_comparison(
         changes: Entries that replace those of the config: `data`, or one of the budget.
 
     Raises:
-        ValueError: An entry that is missing or unknown, or a claim about somebody who does not take part.
+        ValueError: An entry that is missing or unknown, contestants whose folders would be one, or a claim
+            about somebody who does not take part.
     """
     described = {key: value for key, value in config.to_dict().items() if not callable(value)}
     try:
@@ -310,8 +347,32 @@ def read_comparison(
                     f"The claim {claim.text!r} is about {measure!r} of {name!r}; contestants are "
                     f"{', '.join(contestants)}, measures {', '.join(MEASURES)}."
                 )
+    folders: dict[str, str] = {}
+    for name in contestants:
+        other = folders.setdefault(slug(name), name)
+        if other != name:
+            raise ValueError(
+                f"{other!r} and {name!r} would share the folder {slug(name)!r}: rename one."
+            )
     data = Path(changes.get("data") or root / described["data"]).resolve()
     return Comparison(root, folder, data, budget, contestants=contestants, claims=claims, **leaves)
+
+
+def views_of(job: Comparison, name: str) -> list[int] | None:
+    """Views per image of each kind that a contestant trains on; None for the untrained network.
+
+    Args:
+        job: The comparison.
+        name: Of the contestant.
+    """
+    contestant = job.contestants[name]
+    if not contestant.config:
+        return None
+    parser = argparse.ArgumentParser()
+    parser.add_argument("options", nargs="*", action=DictAction)
+    changes = parser.parse_args(["--", *contestant.options]).options
+    config = load_config(job.root / contestant.config, changes or None)
+    return [view["num"] for view in config.train_dataloader.dataset.views.views]
 
 
 def figures_of(
@@ -320,7 +381,7 @@ def figures_of(
     """Figures by contestant and measure, one for each seed, NaN where there is none.
 
     Args:
-        results: Of a `CommandQueue` that ran `Comparison.commands`.
+        results: `CommandQueue.current` of `Comparison.commands`.
         names: Contestants.
         seeds: In this order.
     """

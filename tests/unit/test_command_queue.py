@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from mmssl.engine.command_queue import Command, CommandQueue, last_line, last_scalars
+from mmssl.engine.command_queue import KEY_FILE, Command, CommandQueue, last_line, last_scalars
+from mmssl.engine.folder_lock import locked
 
+ROOT = Path(__file__).resolve().parents[2]
 COUNT = "import sys; open(sys.argv[1], 'a').write(sys.argv[2])"
 
 
@@ -17,8 +24,8 @@ def told() -> list[str]:
     return []
 
 
-def queue(tmp_path: Path, told: list[str], parallel: int = 2) -> CommandQueue:
-    return CommandQueue(tmp_path / "work", tmp_path, parallel, tell=told.append)
+def queue(tmp_path: Path, told: list[str], parallel: int = 2, code: str = "") -> CommandQueue:
+    return CommandQueue(tmp_path / "work", tmp_path, parallel, tell=told.append, code=code)
 
 
 def letters(tmp_path: Path, name: str, *after: str, key: str = "") -> Command:
@@ -77,6 +84,108 @@ def test_values_a_failure_stops_only_what_needs_it(tmp_path: Path, told: list[st
     repaired = queue(tmp_path, told)
     repaired.run([letters(tmp_path, "x"), letters(tmp_path, "y", "x")])
     assert {"a", "x", "y"} == set(repaired.results) and not repaired.failed
+
+
+def test_state_results_of_another_key_are_never_mixed_in(tmp_path: Path, told: list[str]) -> None:
+    """A second measure of a network, which the second call did not ask for, is of the network before."""
+
+    def commands(key: str) -> list[Command]:
+        return [
+            letters(tmp_path, "train", key=key),
+            letters(tmp_path, "probe", "train", key="p"),
+            letters(tmp_path, "detect", "train", key="d"),
+        ]
+
+    queue(tmp_path, told, code="one").run(commands("short"))
+    again = queue(tmp_path, told, code="two")
+    again.run(commands("long")[:2])
+    assert set(again.current(commands("long"))) == {"train", "probe"}
+    assert set(again.current(commands("short"))) == {"detect"}
+    assert again.made_by == dict(train="two", probe="two", detect="one")
+    whole = queue(tmp_path, told)
+    whole.run(commands("long"))
+    assert (tmp_path / "letters.txt").read_text().endswith("trainprobedetect")
+    assert set(whole.current(commands("long"))) == {"train", "probe", "detect"}
+
+
+def test_state_a_folder_of_another_key_is_moved_aside(tmp_path: Path, told: list[str]) -> None:
+    run = tmp_path / "run"
+
+    def command(key: str) -> Command:
+        code = "import sys; open(sys.argv[1], 'a').write('x')"
+        return Command("train", lambda: ["-c", code, run / "weights"], key=key, folder=run)
+
+    queue(tmp_path, told).run([command("a")])
+    (tmp_path / "work/results.json").unlink()
+    queue(tmp_path, told).run([command("a")])
+    assert (run / "weights").read_text() == "xx"  # interrupted, and gone on with
+    queue(tmp_path, told).run([command("b")])
+    assert (run / "weights").read_text() == "x" and (run / KEY_FILE).read_text() == "b"
+    (old,) = tmp_path.glob("run_until_*")
+    assert (old / "weights").read_text() == "xx" and any(str(old) in line for line in told)
+
+
+def test_values_what_a_failure_tells(tmp_path: Path, told: list[str]) -> None:
+    """No figures, no start, no output: the others end, and the failure has a last line."""
+    absent = tmp_path / "absent.json"
+    suicide = f"import os; os.kill(os.getpid(), {signal.SIGKILL.value})"
+    one = queue(tmp_path, told)
+    one.run(
+        [
+            Command("read", lambda: ["-c", ""], lambda: json.loads(absent.read_text())),
+            Command("words", lambda: [absent.read_text()]),
+            Command("killed", lambda: ["-c", suicide]),
+            Command("silent", lambda: ["-c", "raise SystemExit(3)"]),
+            letters(tmp_path, "a"),
+        ]
+    )
+    assert set(one.results) == {"a"} and one.failed.keys() == {"read", "words", "killed", "silent"}
+    assert "no result" in one.failed["read"] and "absent.json" in one.failed["read"]
+    assert "not started" in one.failed["words"] and "exit status 3" in one.failed["silent"]
+    assert one.failed["killed"].endswith("killed by SIGKILL; out of memory?")
+    assert sum("FAILED" in line for line in told) == 4
+
+
+def test_raises_for_a_second_call_in_one_folder(tmp_path: Path, told: list[str]) -> None:
+    one = queue(tmp_path, told)
+    with (
+        locked(tmp_path / "work"),
+        pytest.raises(BlockingIOError, match="Another call is at work in"),
+    ):
+        one.run([letters(tmp_path, "a")])
+    one.run([letters(tmp_path, "a")])
+    assert set(one.results) == {"a"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_state_of_a_queue_that_is_told_to_end(tmp_path: Path, number: signal.Signals) -> None:
+    """SIGTERM ends its commands; after SIGKILL, which nobody hears, they hold the folder."""
+    child = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+    file = tmp_path / "pid"
+    program = (
+        "import sys; from pathlib import Path; from mmssl.engine.command_queue import *\n"
+        f"CommandQueue(Path({str(tmp_path)!r}) / 'work', Path('.'))"
+        f".run([Command('a', lambda: ['-c', {child!r}, {str(file)!r}])])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.DEVNULL)
+    while not (file.exists() and file.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    pid = int(file.read_text())
+    process.send_signal(number)
+    try:
+        status = process.wait(40)
+        if number == signal.SIGTERM:
+            assert status == 128 + number
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+        else:
+            os.kill(pid, 0)
+            with pytest.raises(BlockingIOError, match="left behind"), locked(tmp_path / "work"):
+                pass
+    finally:
+        if number == signal.SIGKILL:
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_values_never_more_than_parallel(tmp_path: Path, told: list[str]) -> None:

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import os
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmssl.engine.command_queue import CommandQueue
 from mmssl.engine.config import load_config
 from mmssl.evaluation.claims import judge
-from mmssl.evaluation.comparison import MEASURES, Comparison, figures_of, read_comparison
-from mmssl.visualization.comparison_page import claim_rows, method_rows, write_comparison
+from mmssl.evaluation.comparison import (
+    MEASURES,
+    Comparison,
+    Contestant,
+    figures_of,
+    read_comparison,
+    slug,
+    views_of,
+)
+from mmssl.visualization.comparison_page import (
+    budget_rows,
+    claim_rows,
+    method_rows,
+    write_comparison,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/benchmarks/comparison/shapes.py"
@@ -54,9 +71,45 @@ def test_values_commands_of_one_seed(tmp_path: Path) -> None:
     assert probe[:3] == ["tools/test.py", found.untrained, "none"]
     alone = {c.name for c in found.commands(["BYOL"], [0], tasks=["knn"])}
     assert alone == {"draw", "pretrain BYOL s0", "probe BYOL s0"}
-    # another budget is another result
-    longer = {c.name: c for c in job(tmp_path, epochs=2).commands(names, [3], tasks=TASKS)}
-    assert longer["pretrain BYOL s3"].key != commands["pretrain BYOL s3"].key
+    assert commands["pretrain BYOL s3"].folder == found.run_folder("BYOL", 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kinds"),
+    [
+        (dict(epochs=2), {"pretrain"}),
+        (dict(images=99), {"draw"}),
+        (dict(data=Path("elsewhere")), {"draw", "pretrain", "detect", "segment"}),
+        (dict(size=32), {"probe", "correspondence"}),
+        (dict(labels=7), {"detect", "segment"}),
+        (dict(iters=7), {"detect", "segment"}),
+    ],
+)
+def test_values_another_budget_is_another_result(tmp_path: Path, changes, kinds) -> None:
+    """What a command depends on is in its key, or in that of a command before it."""
+    names = ["untrained", "HCSC", "EsViT, Swin"]
+    before, after = (
+        {c.name: c.key for c in job(tmp_path, **each).commands(names, [0], tasks=TASKS)}
+        for each in ({}, changes)
+    )
+    assert before.keys() == after.keys()
+    differ = {name for name in before if before[name] != after[name]}
+    assert differ == {name for name in before if name.split()[0] in kinds}
+
+
+def test_raises_for_a_training_that_was_told_to_end(tmp_path: Path) -> None:
+    """SIGTERM ends a training with a checkpoint and without an error; half a training is no result."""
+    found = job(tmp_path)
+    (command,) = (c for c in found.commands(["BYOL"], [0], tasks=()) if "pretrain" in c.name)
+    folder = found.run_folder("BYOL", 0)
+    folder.mkdir(parents=True)
+    (folder / "last_checkpoint").write_text(str(folder / "step.pth"))
+    meta = dict(iter=3, max_iters=5)
+    torch.save(dict(meta=meta, state_dict={}), folder / "step.pth")
+    with pytest.raises(ValueError, match="is of iteration 3 of 5: the training was told to end"):
+        command.read()
+    torch.save(dict(meta=meta | dict(iter=5), state_dict={}), folder / "step.pth")
+    assert command.read() == {}
 
 
 def results(seeds: range) -> dict[str, dict[str, float]]:
@@ -75,16 +128,47 @@ def test_values_table_verdicts_and_page(tmp_path: Path) -> None:
     rows = {row[0]: row[1:] for row in method_rows(figures)}
     assert rows["CARE"][:3] == ["41.0 +- 1.0", "51.0 +- 1.0", None]
     assert rows["PixPro"] == [None] * len(MEASURES)
+    missing = figures_of(results(range(2)), names, range(3))
+    assert {row[0]: row[1] for row in method_rows(missing)}["CARE"] == "40.5 +- 0.7 (2 of 3)"
+    (care, *_) = claim_rows(found.claims, missing)
+    assert care[3:] == ["+5.0 +- 0.0 of 2 seeds", "holds"]
+    (care, *_) = claim_rows(found.claims, figures_of(results(range(1)), names, range(3)))
+    assert care[3:] == ["+5.0 of one seed", "one seed decides nothing"]
     words = [row[-1] for row in claim_rows(found.claims, figures)]
     assert words[0] == "holds" and words[2] == "holds"
     assert set(words[1:2] + words[3:]) == {"not measured"}
     assert [judge(claim, figures).word for claim in found.claims] == words
     page = write_comparison(
-        found, figures, range(3), seconds=7200.0, cores=2, failed={"detect PixPro s0": "a\nbad end"}
+        found,
+        figures,
+        range(3),
+        results={"pretrain CARE s0": dict(seconds=7200.0)},
+        cores=2,
+        failed={"detect PixPro s0": "a\nbad end"},
+        note="Of two states of the code.",
     )
     text = page.read_text()
     for part in ("41.0 +- 1.0", "holds", "not measured", "2.0 hours", "bad end", "HCSC (arXiv"):
         assert part in text, part
+    for part in ("twice the epochs", "A dash: not measured", "Of two states of the code."):
+        assert part in text, part
+
+
+def test_values_views_and_epochs_that_contestants_get(tmp_path: Path) -> None:
+    """Equal in views of images but for what adds small or strong ones; PIC has one and twice the epochs."""
+    found = job(tmp_path, epochs=2, images=10)
+    minutes = {"pretrain PIC s0": dict(seconds=60.0), "pretrain PIC s1": dict(seconds=180.0)}
+    rows = budget_rows(found, list(found.contestants), [0, 1], minutes)
+    table = {row[0]: row[1:] for row in rows}
+    assert "untrained" not in table and views_of(found, "untrained") is None
+    assert table["PIC"] == ["4", "1", "40", 2.0]
+    assert table["BYOL"] == ["2", "2", "40", None]
+    assert table["EsViT, Swin"] == ["2", "2 + 4", "120", None]
+    assert all(int(row[2]) >= 40 for row in table.values())
+    odd = Contestant(
+        found.contestants["BYOL"].config, ["train_dataloader.dataset.views.views.0.num=3"]
+    )
+    assert views_of(replace(found, contestants=dict(odd=odd)), "odd") == [3]
 
 
 def test_raises_for_what_describes_no_comparison(tmp_path: Path) -> None:
@@ -97,6 +181,11 @@ def test_raises_for_what_describes_no_comparison(tmp_path: Path) -> None:
         read(**{"budget.epoch_number": 3})
     with pytest.raises(ValueError, match=r"is about 'knn' of 'Nobody'"):
         read(claims=[dict(text="t", source="s", better=("Nobody", "knn"), worse=("PIC", "knn"))])
+    with pytest.raises(ValueError, match="'negative'"):
+        read(**{"contestants.BYOL.extra": "negative"})
+    with pytest.raises(ValueError, match="'BYOL' and 'byol!' would share the folder 'byol'"):
+        read(contestants={"byol!": {}})
+    assert slug("ViT-S/16, MoCo v3") == "vit-s-16-moco-v3"
     whole = Config.fromfile(CONFIG).budget
     with pytest.raises(ValueError, match="'contestants'"):
         read_comparison(Config(dict(budget=whole)), root=ROOT, folder=tmp_path, changes={})
@@ -118,3 +207,38 @@ def test_values_tool_lists_and_refuses(tmp_path: Path, monkeypatch, capsys) -> N
     with pytest.raises(SystemExit):
         run("--epochs", "0")
     assert not (tmp_path / "work").exists()
+
+
+def test_values_tool_records_what_can_be_quoted(tmp_path: Path, monkeypatch, capsys) -> None:
+    """Figures, verdicts, budget and code, in JSON that every reader takes; what failed ends with status 1."""
+
+    def run(queue: CommandQueue, commands) -> None:
+        queue.results = results(range(1)) | {"detect CARE s0": dict(detect=9.0)}
+        keys = queue._whole_keys(commands)
+        queue._keys = {name: keys.get(name, "older") for name in queue.results}
+        queue.made_by = dict.fromkeys(queue.results, "older code")
+        queue.failed = {"segment CARE s0": "a\nbad end"}
+        for result in queue.results.values():
+            result["seconds"] = 1.0
+
+    monkeypatch.setattr(CommandQueue, "run", run)
+    own = tmp_path / "own.py"
+    own.write_text(f"_base_ = {str(CONFIG)!r}\n")
+    monkeypatch.chdir(tmp_path)
+    words = ["own.py", "--methods", "CARE", "CARE, C-stream alone", "--seeds", "0"]
+    work = tmp_path / "work"
+    arguments = ["compare.py", *words, "--tasks", "knn", "--epochs", "2", "--work-dir", str(work)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit, match="1 commands failed: segment CARE s0"):
+        runpy.run_path(str(ROOT / "tools/compare.py"), run_name="__main__")
+    record = json.loads((work / "comparison.json").read_text(), parse_constant=pytest.fail)
+    # that of another key is left out
+    assert record["figures"]["CARE"]["linear"] == [50.0]
+    assert record["figures"]["CARE"]["detect"] == [None]
+    assert record["claims"][0]["verdict"] == "one seed decides nothing"
+    assert record["claims"][0]["differences"] == [5.0]
+    assert record["budget"]["epochs"] == 2 and record["failed"]
+    assert "another state of the code" in record["note"] and len(record["code"]) == 16
+    out = capsys.readouterr().out
+    assert "one seed decides nothing: A Transformer stream" in out and record["note"] in out
+    assert os.path.samefile(out.strip().rsplit(" ", 1)[-1], work / "report.html")
