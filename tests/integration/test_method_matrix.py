@@ -67,6 +67,10 @@ FAMILIES: dict[str, Callable[[tuple[int, ...]], nn.Module]] = {
 }
 
 
+# CARE's C-stream alone reads the last of its two maps; here the other has a norm of its own
+UNREAD = {("swin", "care_c_stream"): {"backbone.norm2.weight", "backbone.norm2.bias"}}
+
+
 @pytest.fixture(params=FAMILIES)
 def family(request, monkeypatch) -> str:
     """The family takes the place of the toy backbone."""
@@ -86,15 +90,17 @@ def family(request, monkeypatch) -> str:
 
 @pytest.mark.parametrize("name", tiny.TINY)
 def test_values_two_steps(family: str, name: str) -> None:
-    """Losses are finite, the trunk learns, and the twin has no gradient."""
+    """Losses are finite; every online parameter has a gradient and most of them move; the twin has none."""
     model = tiny.tiny_model(name)
-    before = copy.deepcopy(dict(model.backbone.named_parameters()))
+    online = {n: p for n, p in model.named_parameters() if not n.startswith("twin.")}
+    before = copy.deepcopy({n: p.detach() for n, p in online.items()})
     optimizer = tiny.sgd(model)
     assert all(math.isfinite(tiny.train_step(model, optimizer, step)) for step in range(2))
-    moved = {
-        key
-        for key, parameter in model.backbone.named_parameters()
-        if not torch.equal(parameter, before[key])
-    }
-    assert len(moved) > len(before) / 2, sorted(set(before) - moved)
+    frozen = tiny.FROZEN.get(name, set()) | UNREAD.get((family, name), set())
+    assert {n for n, p in online.items() if p.grad is None} == frozen
+    assert all(p.grad.isfinite().all() for n, p in online.items() if n not in frozen)
+    # a bias in front of a norm has no slope, and a scale of 1 none that float32 can add
+    still = {n for n, p in online.items() if torch.equal(p, before[n])}
+    assert not {n for n in still - frozen if online[n].ndim > 1}, sorted(still)
+    assert len(still) < len(online) / 4, sorted(still)
     assert model.twin is None or all(p.grad is None for p in model.twin.parameters())

@@ -14,12 +14,12 @@ from mmssl.engine.optimizers.optim_wrapper import OptimWrapper
 class Stand:
     """What the hook needs of a runner."""
 
-    def __init__(self, clip: float = 1.0) -> None:
+    def __init__(self, clip: float = 1.0, accumulate: int = 1) -> None:
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.1, weight_decay=0.5)
         clip_grad = dict(type="per_tensor", max_norm=clip)
-        self.optim_wrapper = OptimWrapper(optimizer, clip_grad=clip_grad)
+        self.optim_wrapper = OptimWrapper(optimizer, accumulate, clip_grad=clip_grad)
         self.epoch = 0
 
     def step(self) -> None:
@@ -63,6 +63,22 @@ def test_values_frozen_for_iterations() -> None:
     assert moved == [False, False, True, True]
     with pytest.raises(ValueError, match="epochs or iters"):
         FreezeHook(["1"], epochs=1, iters=2)
+
+
+def test_values_frozen_for_steps_of_accumulated_iterations() -> None:
+    """Two steps are six iterations of three each."""
+    runner = Stand(accumulate=3)
+    runner.optim_wrapper.initialize_count_status(runner.model, 0, 12)
+    hook = FreezeHook(["1"], iters=2)
+    hook.before_train(runner)
+    moved = []
+    for runner.iter in range(12):
+        before = [p.detach().clone() for p in runner.model.parameters()]
+        runner.optim_wrapper.update_params(runner.model(torch.ones(2, 3)).square().sum())
+        after = list(runner.model.parameters())
+        moved.append([not torch.equal(after[index], before[index]) for index in (0, 2)])
+    none, first, both = [False, False], [True, False], [True, True]
+    assert moved == [none, none, first, none, none, first, none, none, both, none, none, both]
 
 
 def test_raises_for_a_module_that_is_not_there() -> None:

@@ -13,22 +13,23 @@ from mmssl.registry import HOOKS
 
 @HOOKS.register_module()
 class FreezeHook(Hook):
-    """Take the gradients of some modules away before each optimizer step of the first epochs or iterations.
+    """Take the gradients of some modules away before the first optimizer steps, or those of the first epochs.
 
     before_train        find the modules; from now on, before each optimizer step:  <-
         epoch < epochs      their gradients become None, so the optimizer skips them: no step, no
-        (iter < iters)      weight decay, no moments
+        (step < iters)      weight decay, no moments
     after_train         stop doing so
 
     DINO and EsViT keep the last layer of their heads for one epoch, SwAV its prototypes for some hundred
-    iterations. Gradients are taken away after
+    steps. Gradients are taken away after
     clipping, as in the official code, and `requires_grad` stays as it is: distributed training must not
     see it change.
 
     Args:
         modules: Names of modules of the model, such as `head.last_layer`.
         epochs: Epochs for which they are kept; 1 unless `iters` is given.
-        iters: Iterations for which they are kept, in place of `epochs`.
+        iters: Optimizer steps for which they are kept, in place of `epochs`: iterations, unless gradients of
+            several are accumulated.
 
     Raises:
         ValueError: Both lengths.
@@ -69,7 +70,9 @@ class FreezeHook(Hook):
         self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(take_gradients)
 
     def _holds(self, runner) -> bool:
-        return runner.epoch < self.epochs if self.iters is None else runner.iter < self.iters
+        if self.iters is None:
+            return runner.epoch < self.epochs
+        return runner.iter // runner.optim_wrapper._accumulative_counts < self.iters
 
     def after_train(self, runner) -> None:
         """Leave the optimizer as it was."""
