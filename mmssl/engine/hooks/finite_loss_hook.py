@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 from mmengine.hooks import Hook
+from torch import Tensor
 
 from mmssl.ops.collectives import any_rank, gather_objects
 from mmssl.registry import HOOKS
 from mmssl.structures import ViewBatch
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class NonFiniteLossError(RuntimeError):
@@ -20,8 +23,12 @@ class FiniteLossHook(Hook):
     """Report and count iterations whose loss is not finite; stop when there are too many.
 
     for each iteration
+        before_train_iter   where skipping is tolerated: note the running statistics of norms   <-
         train_step          the optimizer wrapper skips the step if the loss is not finite
-        after_train_iter    report, count, maybe raise      <- (before a checkpoint is written)
+        after_train_iter    report, count, maybe raise; give norms back the noted statistics    <-
+                            (before a checkpoint is written)
+
+    Memories leave keys, features and means out that are not finite, so nothing of a skipped batch stays.
 
     Args:
         max_skipped: Skipped steps that one run may have; 0 stops at the first.
@@ -38,6 +45,17 @@ class FiniteLossHook(Hook):
     def __init__(self, max_skipped: int = 0, max_names: int = 64) -> None:
         self.max_skipped = max_skipped
         self.max_names = max_names
+        self._noted: list[tuple[Tensor, Tensor]] = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Note running statistics, which the forward pass of a batch with NaN would make NaN for good."""
+        if self.max_skipped:
+            self._noted = [
+                (value, value.clone())
+                for module in runner.model.modules()
+                for name, value in module.named_buffers(recurse=False)
+                if name in _STATISTICS
+            ]
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Look at the loss terms of the iteration."""
@@ -56,6 +74,8 @@ class FiniteLossHook(Hook):
             + f" The step was skipped ({skipped} so far, {self.max_skipped} tolerated)."
         )
         if skipped <= self.max_skipped:
+            for value, before in self._noted:
+                value.copy_(before)
             runner.logger.warning(message)
             return
         raise NonFiniteLossError(

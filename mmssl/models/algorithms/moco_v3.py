@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmssl.losses import contrast_among, unit_norm
 from mmssl.models.backbones import view_and_map
 from mmssl.models.momentum_twin import MomentumTwin
-from mmssl.ops.collectives import gather_cat, rank
+from mmssl.ops.collectives import gather_cat, rank, world_size
 from mmssl.ops.schedules import Cosine, Schedule
 from mmssl.registry import MODELS, build_module
 from mmssl.structures import ViewBatch
@@ -84,9 +84,14 @@ class MoCoV3(BaseAlgorithm):
         """The contrastive loss of both directions, and diagnostics.
 
         Raises:
-            ValueError: Not exactly two views.
+            ValueError: Not exactly two views, or one image, from which there is nothing to tell.
         """
         images = self.two_views(views)
+        if len(images[0]) * world_size() == 1:
+            raise ValueError(
+                "MoCo v3 got a batch of one image over all processes, so there is no other key to tell its "
+                "own from; use a larger batch_size (and drop_last=True)."
+            )
         q1, q2 = (unit_norm(self.head(self.project(self, view))) for view in images)
         with torch.no_grad():
             k1, k2 = (unit_norm(self.project(self.twin, view)) for view in images)

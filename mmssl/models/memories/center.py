@@ -32,13 +32,14 @@ class Center(BaseModule):
 
     @torch.no_grad()
     def update(self, batch_mean: Tensor) -> None:
-        """Take in a batch, after it was compared with the old center.
+        """Take in a batch, after it was compared with the old center; one that is not finite changes nothing.
 
         Args:
             batch_mean: (K,) or (1, K) mean of this process's raw logits, without temperature and
                 center; the mean over the processes, whose batches are of equal size, is taken here.
         """
         mean = reduce_mean(batch_mean.to(self.mean)).view_as(self.mean)
+        mean = torch.where(mean.isfinite().all(), mean, self.mean)  # its step will be skipped
         self.mean.mul_(self.momentum).add_(mean * (1 - self.momentum))
 
     def update_from_rows(self, rows: Tensor, prototypes: Tensor) -> None:

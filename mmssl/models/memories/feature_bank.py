@@ -47,7 +47,8 @@ class FeatureBank(nn.Module):
         """Move the rows of a batch of all ranks.
 
         An image that comes twice (a sampler that fills up the last batch) is moved once, from its old row
-        by its last feature in rank order.
+        by its last feature in rank order. A feature that is not finite, of a batch whose step will be
+        skipped, leaves its row as it was.
 
         Args:
             index: (B,) int64 rows, as many on every rank.
@@ -57,5 +58,6 @@ class FeatureBank(nn.Module):
         number = torch.arange(len(index), device=index.device)
         same = index[:, None] == index[None]
         last = torch.where(same, number, -1).amax(dim=1)
-        moved = self.momentum * self.features[index] + (1 - self.momentum) * features[last]
-        self.features[index] = F.normalize(moved, dim=1)
+        old = self.features[index]
+        moved = F.normalize(self.momentum * old + (1 - self.momentum) * features[last], dim=1)
+        self.features[index] = torch.where(moved.isfinite().all(dim=1, keepdim=True), moved, old)

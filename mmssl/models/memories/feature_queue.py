@@ -66,6 +66,9 @@ class FeatureQueue(nn.Module):
     def enqueue(self, keys: Tensor, index: Tensor | None = None) -> Tensor:
         """Write the keys of all ranks, in rank order, over the oldest ones.
 
+        A key that is not finite, of a batch whose step will be skipped, leaves its row as it was: it would
+        spoil the loss of every batch until it is the oldest.
+
         Args:
             keys: (B, dim) keys of this process, as many on every rank; they are gathered here.
             index: (B,) their dataset positions, for a queue `with_index`.
@@ -88,10 +91,13 @@ class FeatureQueue(nn.Module):
             )
         length = len(self.features)
         keys = gather_cat(keys).to(self.features.dtype)
-        rows = (self.pointer + torch.arange(len(keys), device=self.pointer.device)) % length
-        rows = rows[-length:]  # of more keys than rows only the newest stay
-        self.features[rows] = keys[-length:]
+        number = len(keys)
+        rows = (self.pointer + torch.arange(number, device=self.pointer.device)) % length
+        rows, keys = rows[-length:], keys[-length:]  # of more keys than rows only the newest stay
+        finite = keys.isfinite().all(dim=1)
+        self.features[rows] = torch.where(finite[:, None], keys, self.features[rows])
         if index is not None and self.index is not None:
-            self.index[rows] = gather_cat(index.to(self.index.device))[-length:]
-        self.pointer.add_(len(keys)).remainder_(length)
+            own = gather_cat(index.to(self.index.device))[-length:]
+            self.index[rows] = torch.where(finite, own, self.index[rows])
+        self.pointer.add_(number).remainder_(length)
         return rows
