@@ -158,6 +158,14 @@ def test_values_of_fixmatchs_pool() -> None:
         image, (Distortion("TranslateX", 0.25, Image.Resampling.NEAREST),)
     )
     assert np.array_equal(np.asarray(moved)[:, :-12], picture()[:, 12:])
+    # 12.9 pixels are 12 in either direction, nearest or not
+    for share, kept, source in (
+        (0.27, slice(0, -12), slice(12, None)),
+        (-0.27, slice(12, None), slice(0, -12)),
+    ):
+        drawn = (Distortion("TranslateX", share, Image.Resampling.NEAREST),)
+        moved = np.asarray(RandAugment(**options).apply(image, drawn))
+        assert np.array_equal(moved[:, kept], picture()[:, source])
 
 
 def test_values_levels_are_limited_and_scaled_by_ten() -> None:

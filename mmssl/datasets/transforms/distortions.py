@@ -123,6 +123,10 @@ _BY_SHARES = (
     _affine(lambda v, size: (1, 0, v * size[0], 0, 1, 0)),
     _affine(lambda v, size: (1, 0, 0, 0, 1, v * size[1])),
 )
+_BY_WHOLE_PIXELS_OF_SHARES = (
+    _affine(lambda v, size: (1, 0, int(v * size[0]), 0, 1, 0)),
+    _affine(lambda v, size: (1, 0, 0, 0, 1, int(v * size[1]))),
+)
 _ROTATE = Kind(_rotate, lambda s: 30 * s, True)
 _SOLARIZE_ADD = Kind(_solarize_add, lambda s: int(110 * s))
 _EFFICIENTNET = {
@@ -148,7 +152,7 @@ _FIXMATCH = {
     "Rotate": _ROTATE,
     "Solarize": Kind(_solarize, lambda s: 256 - int(256 * s)),
     **_enhanced(lambda s: 0.9 * s + 0.05),
-    **_moves(*_BY_SHARES, 0.3),
+    **_moves(*_BY_WHOLE_PIXELS_OF_SHARES, 0.3),
 }
 
 

@@ -47,7 +47,7 @@ class RandAugment(GeometricTransform):
     | Invert                           | no strength               | the same        | -                     |
     | Rotate, either way               | 30 s degrees              | the same        | the same              |
     | ShearX, ShearY, either way       | 0.3 s                     | the same        | the same              |
-    | TranslateX, TranslateY, either way | 100 s pixels            | 0.45 s of a side | 0.3 s of a side      |
+    | TranslateX, TranslateY, either way | 100 s pixels            | 0.45 s of a side | int(0.3 s of a side) |
     | Color, Contrast, Brightness, Sharpness | factor 1.8 s + 0.1  | the same        | factor 0.9 s + 0.05   |
     | Posterize: bits kept             | int(4 s)                  | the same        | int(4 s) + 4          |
     | Solarize: inverted from          | int(256 s)                | the same        | 256 - int(256 s)      |
