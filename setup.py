@@ -50,6 +50,7 @@ setup(
         "mmssl": [
             ".mim/configs/**/*",
             ".mim/tools/**/*",
+            ".mim/model-index.yml",
             *("**/*" + suffix for suffix in (".html", ".json", ".cpp", ".h")),
         ]
     },

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import mmssl
+from mmssl.engine.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 # Module to distribution, where the names differ.
@@ -113,6 +114,12 @@ def test_values_every_import_is_required(setup_env: ModuleType) -> None:
 def test_values_configs_are_in_the_package() -> None:
     inside = ROOT / "mmssl" / ".mim" / "configs"
     assert inside.resolve() == (ROOT / "configs").resolve()
+
+
+def test_values_a_config_anywhere_inherits_ours_by_the_packages_name(tmp_path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text('_base_ = "mmssl::byol/byol_resnet18_1xb32-coslr-3e_shapes.py"\n')
+    assert load_config(own).model.type == "BYOL"
 
 
 def test_values_no_index_is_named() -> None:
