@@ -1,4 +1,4 @@
-"""MoCo v3, Barlow Twins, SwAV and CLSA on two gloo processes against one with twice the batch, without BatchNorm.
+"""The remaining baselines on two gloo processes against one with twice the batch, without BatchNorm.
 
 The processes then meet only where the method lets them: in keys, correlations, codes and queues.
 """
@@ -6,7 +6,6 @@ The processes then meet only where the method lets them: in keys, correlations, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +20,7 @@ from tests.helpers.tiny import (
     TinyBackbone,
     tiny_barlow_twins,
     tiny_clsa,
+    tiny_infomin,
     tiny_moco_v3,
     tiny_swav,
     tiny_views,
@@ -55,6 +55,8 @@ CASES: dict[str, Callable[[], BaseAlgorithm]] = {
     "swav": lambda: _bare(tiny_swav),
     "swav_queue": lambda: _bare(tiny_swav, queue_length=16, queue_start=0),
     "clsa": lambda: _bare(tiny_clsa, queue_length=30),
+    # each process shuffles its own patches: without them the loss is that of the keys
+    "infomin": lambda: _bare(tiny_infomin, queue_length=30, jigsaw_weight=0.0),
 }
 
 
@@ -66,8 +68,11 @@ def model_of(case: str) -> BaseAlgorithm:
 
 
 def views_of(case: str, step: int, rank: int) -> ViewBatch:
-    views = tiny_views(seed=2 * step + rank, num=3 if case == "clsa" else 2)
-    return views._replace(images=[images.double() for images in views.images])
+    seed = 2 * step + rank
+    views = tiny_views(seed=seed, num=3 if case == "clsa" else 2)
+    patches = tiny_views(seed=seed, pixels=48, num=1) if case == "infomin" else None
+    pictures = views.images + ([] if patches is None else patches.images)
+    return views._replace(images=[images.double() for images in pictures])
 
 
 def train(case: str, model: BaseAlgorithm, wrapped, views: Callable[[int], ViewBatch]) -> dict:
@@ -137,7 +142,7 @@ def test_equivalence_with_one_process_of_twice_the_batch(case: str, ranks: list[
 
 def test_state_queues_are_the_same_on_both(ranks: list[dict]) -> None:
     """And full, so that the last steps balanced among them."""
-    for case in ("swav_queue", "clsa"):
+    for case in ("swav_queue", "clsa", "infomin"):
         states = [rank[case]["state"] for rank in ranks]
         queues = [key for key in states[0] if "queue" in key and key.endswith("features")]
         assert queues
