@@ -51,6 +51,7 @@ def instance_softmax(
     target: Tensor,
     *,
     temperature: float,
+    cosine: bool = True,
     sharded: bool = False,
     max_logits: int = _LOGITS,
 ) -> InstanceSoftmax:
@@ -75,6 +76,7 @@ def instance_softmax(
         target: (B,) the class of each image; with `sharded` (G * B,) those of all ranks in rank order, -1
             for classes of other ranks.
         temperature: t.
+        cosine: Take lengths out first; else f and w are used as they are, as a linear classifier does.
         sharded: Whether `weight` is a shard.
         max_logits: Logits that are held at a time.
 
@@ -99,8 +101,10 @@ def instance_softmax(
             )
     dtype = torch.promote_types(large.dtype, torch.float32)
     with full_float32(large.device):
-        features = F.normalize(torch.cat([large.to(dtype), small.to(dtype)]), dim=1)
-        classes = F.normalize(weight.to(dtype), dim=1)
+        features = torch.cat([large.to(dtype), small.to(dtype)])
+        classes = weight.to(dtype)
+        if cosine:
+            features, classes = F.normalize(features, dim=1), F.normalize(classes, dim=1)
         loss, correct = _BlockedSoftmax.apply(
             features, classes, target, len(large), temperature, sharded, max_logits
         )

@@ -140,3 +140,18 @@ def test_equivalence_backward_inside_of_autocast():
             slopes.append(torch.autograd.grad(loss, (large, small, weight)))
     for mine, theirs in zip(*slopes):
         assert torch.equal(mine, theirs)
+
+
+def test_equivalence_of_plain_products_with_a_linear_classifier():
+    """Without cosines: cross-entropy of a Linear, small crops with its weights as constants."""
+    large, small, weight, target = inputs()
+    logits = torch.cat([large @ weight.T, small @ weight.detach().T])
+    expected = F.cross_entropy(logits, target.repeat(3))
+    slopes = torch.autograd.grad(expected, (large, small, weight))
+    result = instance_softmax(
+        large, small, weight, target, temperature=1.0, cosine=False, max_logits=30
+    )
+    torch.testing.assert_close(result.loss, expected)
+    found = torch.autograd.grad(result.loss, (large, small, weight))
+    for mine, theirs in zip(found, slopes, strict=True):
+        torch.testing.assert_close(mine, theirs)

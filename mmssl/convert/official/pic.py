@@ -86,8 +86,14 @@ def simplified(
         config: Its model config.
 
     Raises:
-        ValueError: Rows that owe steps, and no config to tell how they are corrected.
+        ValueError: Rows that owe steps, and no config to tell how they are corrected; or a classifier
+            without cosines, which their files cannot tell.
     """
+    if config is not None and not config["head"].get("cosine", True):
+        raise ValueError(
+            "The classifier has plain products (head.cosine=False, as Exemplar-CNN); PIC's files know only "
+            "cosines. tools/export_backbone.py writes the backbone."
+        )
     if _SAMPLED not in state:
         return dict(state), None if config is None else dict(config)
     if config is None:

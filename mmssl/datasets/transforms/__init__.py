@@ -1,4 +1,5 @@
 from .base import GeometricTransform, PhotometricTransform
+from .colour_components import ColourComponents, HsvPower
 from .crops import CornerCrop, PatchGrid, RandomCrop
 from .device import apply_photometric
 from .foreign import ForeignPhotometric
@@ -18,11 +19,13 @@ from .view_random import ViewRandom, shuffled_positions
 __all__ = [
     "CenterCrop",
     "ColorJitter",
+    "ColourComponents",
     "CornerCrop",
     "ForeignPhotometric",
     "GaussianBlur",
     "GeometricTransform",
     "HorizontalFlip",
+    "HsvPower",
     "MultiView",
     "OneOf",
     "PackedTransform",

@@ -28,6 +28,8 @@ class PIC(BaseAlgorithm):
         f_v  = neck(backbone(view v))                     one pass for each crop, large ones first
         loss = mean over crops and images of  - log softmax(cos(f_v, rows) / t)[own row]
 
+    With `head.cosine=False` products take the place of cosines: a linear classifier, as Exemplar-CNN has it.
+
     The rows learn from the large crops only; small crops see them as constants.
 
     Args:
@@ -116,6 +118,7 @@ class PIC(BaseAlgorithm):
             classes.weight,
             classes.target,
             temperature=self.head.temperature,
+            cosine=self.head.cosine,
             sharded=classes.sharded,
         )
         with torch.no_grad():

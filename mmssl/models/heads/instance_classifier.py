@@ -57,6 +57,8 @@ class InstanceClassifier(BaseModule):
         in_channels: D, size of an embedding.
         num_instances: N, images of the training set.
         temperature: t of the softmax; the released code's parser has 0.07, its recipes 0.2.
+        cosine: Logits are cosines over t; else plain products over t, as of a linear classifier without bias
+            (Exemplar-CNN, with a temperature of 1).
         num_negatives: K, or `None` for the softmax over all images.
         init_recent: `none`: the list of recent images starts empty; `all`: with all images.
         correction: What rows that were not used are owed: `exact`, `closed_form` (for constant learning
@@ -85,6 +87,7 @@ class InstanceClassifier(BaseModule):
         num_instances: int,
         *,
         temperature: float = 0.2,
+        cosine: bool = True,
         num_negatives: int | None = None,
         init_recent: Literal["none", "all"] = "none",
         correction: Correction = "exact",
@@ -102,7 +105,8 @@ class InstanceClassifier(BaseModule):
                 f"set) and temperature > 0, got {in_channels}, {num_instances} and {temperature}."
             )
         self.in_channels, self.num_instances = in_channels, num_instances
-        self.temperature, self.save_classifier = temperature, save_classifier
+        self.temperature, self.cosine = temperature, cosine
+        self.save_classifier = save_classifier
         _check_effect(num_negatives, init_recent, correction, storage, folder)
         if num_negatives is None and not shard:
             self.weight = nn.Parameter(torch.empty(num_instances, in_channels))
