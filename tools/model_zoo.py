@@ -29,6 +29,7 @@ _DATA = dict(
     in1k="ImageNet-1k",
     in22k="ImageNet-22k",
     coco="COCO train2017",
+    stl10="STL-10",
     openimages="OpenImages v4",
     webvision="WebVision v1",
     shapes="Shapes",

@@ -44,6 +44,11 @@ METHODS = {
         (map) > [3x3 grouped conv:/static context] > [two 1x1 convs:/3x3 weights] > [aggregate:/dynamic context] > [gate per/channel]
         (map) > [1x1 conv:/values] > * > [aggregate:/dynamic context]
     """,
+    "deepclusterv2": """
+        (all views) > [backbone] > [neck] > (z) > * > <name the cluster,/each head>
+        (z) ~> =memory: large views/of the epoch= : writes
+        * > * > * > =memory: large views/of the epoch= > =centroids and/clusters by k-means,/before each epoch= > <name the cluster,/each head>
+    """,
     "densecl": """
         (view 1) > [backbone] > [neck] > (q) > * > <contrast>
         (view 1) > [backbone] > [neck] > (Q of each cell) > <contrast of cells>
@@ -62,6 +67,9 @@ METHODS = {
         (all views) > [backbone] > [region head] > (regions'/softmax) > <regions, each to/the most similar>
         (large views) > {backbone/twin} > {region head/twin} > (centred, sharp/softmax) > <regions, each to/the most similar>
         (large views) > {backbone/twin} > {head/twin} > (centred, sharp/softmax#2) > * > <views>
+    """,
+    "exemplar": """
+        (seed) > (one of its/transformations) > [backbone] > [neck] > [linear classifier:/a row per seed] > <cross-entropy,/class = seed>
     """,
     "hcsc": """
         (view 1) > [backbone] > [neck] > (q) > <selective contrast/with keys, each level>

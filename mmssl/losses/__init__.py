@@ -1,4 +1,5 @@
 from .classification import class_cross_entropy, mixed_targets, multi_label_cross_entropy
+from .cluster_assignment import assignment_cross_entropy
 from .contrastive import contrast_among, info_nce
 from .cosine import cosine_regression, unit_norm
 from .dense_contrast import best_cells, chunked_info_nce
@@ -20,6 +21,7 @@ from .region import matched_regression, region_pairs
 
 __all__ = [
     "InstanceSoftmax",
+    "assignment_cross_entropy",
     "bank_loss",
     "best_cells",
     "cell_std",

@@ -22,6 +22,7 @@ METHODS = pytest.mark.parametrize(
         "pixpro_instance",
         "pixpro_pyramid",
         "simsiam",
+        "deepcluster_v2",
         "swav",
         "swav_queue",
     ],

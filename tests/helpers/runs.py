@@ -78,6 +78,9 @@ CONV = dict(hid_channels=16, out_channels=8)
 METHODS: dict[str, dict[str, Any]] = {
     "barlow_twins": dict(type="BarlowTwins", neck=NECK),
     "clsa": dict(type="CLSA", neck=NECK, queue_length=20),
+    "deepcluster_v2": dict(
+        type="DeepClusterV2", neck=NECK, num_samples=16, num_prototypes=(6, 5, 6)
+    ),
     "densecl": dict(
         type="DenseCL", neck=dict(hid_channels=16, out_channels=8), queue_length=20, max_logits=100
     ),
@@ -125,6 +128,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 CROPS = dict.fromkeys(METHODS, (32, 32)) | {
     "clsa": (32, 32, 16),
+    "deepcluster_v2": (32, 32, 16, 16),
     "dino": (32, 32, 16, 16, 24),
     "esvit": (32, 32, 16, 16, 24),
     "hcsc": (32, 32, 24, 16),
@@ -155,6 +159,8 @@ def method_config(work_dir: Path, method: str, **changes: Any) -> Config:
         hooks = [
             dict(type="ClusterHook", views=dict(type="MultiView", views=[view]), begin_epoch=1)
         ]
+    if method == "deepcluster_v2":
+        hooks = [dict(type="MemoryClusterHook")]
     if method in ("dino", "esvit"):
         heads = ["head"] + ["region_head"] * (method == "esvit")
         hooks = [dict(type="FreezeHook", modules=[f"{name}.last_layer" for name in heads])]

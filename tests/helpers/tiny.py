@@ -18,6 +18,7 @@ from mmssl.models.algorithms import (
     PIC,
     BarlowTwins,
     BaseAlgorithm,
+    DeepClusterV2,
     DenseCL,
     EsViT,
     InfoMin,
@@ -31,6 +32,7 @@ from mmssl.models.algorithms import (
     SwAV,
 )
 from mmssl.models.memories import InstanceRows
+from mmssl.ops.spherical_kmeans import SphericalClusters
 from mmssl.structures import Clustering, Progress, ViewBatch
 
 NORM = dict(type="BN1d")
@@ -237,6 +239,28 @@ def tiny_hcsc(*, clustered: bool = True, **options) -> HCSC:
     return model
 
 
+def tiny_clusters(number: int, *, dim: int = 8, images: int = 12) -> SphericalClusters:
+    """Random directions, and image i in cluster i mod `number`."""
+    generator = torch.Generator().manual_seed(number)
+    centroids = F.normalize(torch.randn(number, dim, generator=generator), dim=1)
+    assignment = torch.arange(images, dtype=torch.int32) % number
+    return SphericalClusters(centroids, assignment, assignment.bincount(), 0.0)
+
+
+def tiny_deepcluster_v2(*, clustered: bool = True, **options) -> DeepClusterV2:
+    """DeepCluster-v2 on a TinyBackbone with random clusters of 12 images; `options` replace arguments."""
+    arguments = dict(
+        backbone=TinyBackbone((3,)),
+        neck=dict(type="MLPNeck", out_channels=8),
+        num_samples=12,
+        num_prototypes=(5, 4, 5),
+    )
+    model = DeepClusterV2(**(arguments | options))
+    if clustered:
+        model.load_clusters([tiny_clusters(number) for number in model.num_prototypes], epoch=0)
+    return model
+
+
 def tiny_simclr(**options) -> SimCLR:
     """SimCLR on a TinyBackbone; `options` replace arguments."""
     arguments = dict(
@@ -318,9 +342,11 @@ TINY = {
     "care_absolute": lambda: tiny_care(t_stream=tiny_stack(pos_enc="absolute")),
     "care_c_stream": lambda: tiny_care(t_stream=None),
     "clsa": tiny_clsa,
+    "deepcluster_v2": tiny_deepcluster_v2,
     "densecl": tiny_densecl,
     "dino": tiny_dino,
     "esvit": tiny_esvit,
+    "exemplar": lambda: tiny_pic(cosine=False, temperature=1.0),
     "hcsc": tiny_hcsc,
     "hcsc_warm_up": lambda: tiny_hcsc(clustered=False),
     "infomin": tiny_infomin,
@@ -351,16 +377,23 @@ TINY = {
     "swav_queue": lambda: tiny_swav(queue_length=8, queue_start=0),
 }
 
-MULTI_CROP = {"dino", "esvit", "hcsc", "hcsc_warm_up", "swav", "swav_queue"}
+MULTI_CROP = {"deepcluster_v2", "dino", "esvit", "hcsc", "hcsc_warm_up", "swav", "swav_queue"}
 """Methods that take two views or more."""
 ONE_VIEW = {"npid", "npid_bank", "npid_nce"}
 """Methods that take one view."""
-ANY_VIEWS = {"pic", "pic_sampled"}
+ANY_VIEWS = {"exemplar", "pic", "pic_sampled"}
 """Methods that take any number of views."""
 THREE_VIEWS = {"clsa": "at least one strong view", "infomin": "a grid of patches per image"}
 """Methods that take three views, and what they say to two."""
-NO_TWIN = ONE_VIEW | ANY_VIEWS | {"barlow_twins", "simclr", "simsiam", "swav", "swav_queue"}
-FROZEN = {"simsiam": {"neck.layers.6.bias"}}
+NO_TWIN = (
+    ONE_VIEW
+    | ANY_VIEWS
+    | {"barlow_twins", "deepcluster_v2", "simclr", "simsiam", "swav", "swav_queue"}
+)
+FROZEN = {
+    "deepcluster_v2": {f"heads.{head}.prototypes.weight" for head in range(3)},
+    "simsiam": {"neck.layers.6.bias"},
+}
 """Parameters of the online networks that a method never trains."""
 
 

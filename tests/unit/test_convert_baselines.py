@@ -1,4 +1,4 @@
-"""Checkpoints of MoCo v3, SimSiam, SwAV, Barlow Twins, InfoMin, CLSA: both ways, complete on their names."""
+"""Checkpoints of MoCo v3, SimSiam, SwAV, DeepCluster-v2, Barlow Twins, InfoMin, CLSA: both ways, complete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ import torch
 from mmssl.convert.convert_file import convert_file
 from mmssl.convert.key_map import check_complete
 from mmssl.convert.load_algorithm import load_algorithm
-from mmssl.convert.official import barlow_twins, infomin, moco, moco_v3, simsiam, swav
+from mmssl.convert.official import (
+    barlow_twins,
+    deepcluster_v2,
+    infomin,
+    moco,
+    moco_v3,
+    simsiam,
+    swav,
+)
 from mmssl.convert.official.family_files import FAMILY_FILES
 from mmssl.convert.official.method_files import (
     METHOD_FILES,
@@ -75,6 +83,9 @@ def random_model(case: str, **options) -> torch.nn.Module:
         "moco_v3_vit": dict(type="MoCoV3", neck=dict(sizes, num_layers=3), head=predictor),
         "simsiam": dict(type="SimSiam", neck=sizes, head=predictor),
         "swav": dict(type="SwAV", neck=sizes, head=dict(num_prototypes=4)),
+        "deepcluster_v2": dict(
+            type="DeepClusterV2", neck=sizes, num_samples=9, num_prototypes=(4, 6)
+        ),
         "barlow_twins": dict(type="BarlowTwins", neck=sizes),
         "infomin": dict(
             type="InfoMin",
@@ -101,6 +112,7 @@ FUNCTIONS: dict[str, Callable] = {
     "moco_v3_vit": moco_v3,
     "simsiam": simsiam,
     "swav": swav,
+    "deepcluster_v2": deepcluster_v2,
     "barlow_twins": barlow_twins,
 }
 
@@ -110,11 +122,29 @@ def test_state_round_trip(case: str) -> None:
     state = random_model(case).state_dict()
     theirs = FUNCTIONS[case].to_official(state)
     back = FUNCTIONS[case].from_official({f"module.{k}": v for k, v in theirs.items()})
-    assert back.keys() == state.keys()
+    memory = {key for key in state if key.startswith("memory.")}
+    assert back.keys() | memory == state.keys()
     for key, value in state.items():
-        if key != "twin.num_updates":
+        if key != "twin.num_updates" and key not in memory:
             assert torch.equal(back[key], value), key
     assert method_of_state(state, None) == case.removesuffix("_vit")
+
+
+def test_values_names_of_deepcluster_v2() -> None:
+    """SwAV's with three heads; memory takes no room before the first batch."""
+    theirs = listed("swav_resnet50")
+    prototypes = theirs.pop("prototypes.weight")
+    theirs |= {f"prototypes.prototypes{head}.weight": prototypes for head in range(3)}
+    file = dict(state_dict={f"module.{key}": value for key, value in theirs.items()}, epoch=800)
+    assert method_of_file(file) == "deepcluster_v2"
+    ours = METHOD_FILES["deepcluster_v2"].from_file(file, 1)
+    config, guessed = read_off(file, ours, METHOD_FILES["deepcluster_v2"])
+    assert config["num_prototypes"] == (3000, 3000, 3000) and "num_samples" in guessed
+    with torch.device("meta"):
+        expected = MODELS.build(config).state_dict()
+    assert expected["memory.embeds"].shape == (0, 2, 128)
+    check_complete(ours, {k: v for k, v in expected.items() if not k.startswith("memory.")})
+    assert deepcluster_v2.to_official(ours).keys() == theirs.keys()
 
 
 def test_state_infomin_with_its_momentum_encoder() -> None:

@@ -39,6 +39,7 @@ contestants = {
     "BYOL": dict(config="configs/byol/byol_resnet18_1xb32-coslr-3e_shapes.py"),
     "SimSiam": resnet18("simsiam"),
     "SwAV": resnet18("swav"),
+    "DeepCluster-v2": resnet18("deepclusterv2"),
     "Barlow Twins": resnet18("barlow_twins", "barlow-twins"),
     "InfoMin": resnet18("infomin"),
     "CLSA": resnet18("clsa"),
@@ -47,6 +48,9 @@ contestants = {
     "PCL": resnet18("pcl", "pcl-v2"),
     "HCSC": dict(resnet18("hcsc"), extra="negatives"),
     "PIC": dict(config="configs/pic/pic_resnet18_1xb32-coslr-8e_shapes.py", epochs=2),
+    "Exemplar-CNN": dict(
+        config="configs/exemplar/exemplar_resnet18_1xb32-coslr-8e_shapes.py", epochs=2
+    ),
     "DenseCL": resnet18("densecl"),
     "PixContrast": resnet18("pixcontrast"),
     "PixPro": resnet18("pixpro"),

@@ -16,6 +16,7 @@ from mmssl.convert.official import (
     byol,
     care,
     cotnet_classifier,
+    deepcluster_v2,
     densecl,
     dino,
     infomin,
@@ -206,6 +207,20 @@ METHOD_FILES = {
         fits=cotnet_classifier.is_cotnet,
         epoch="epoch",
     ),
+    "deepcluster_v2": MethodFile(
+        from_file=lambda file, updates: deepcluster_v2.from_official(
+            tensors_of(file, "state_dict")
+        ),
+        to_file=lambda state, model=None: dict(
+            state_dict=behind("module.", deepcluster_v2.to_official(state))
+        ),
+        model_config=deepcluster_v2.model_config,
+        guessed=deepcluster_v2.guessed_options,
+        parts=("backbone.", "neck.layers.", "heads.0.prototypes."),
+        epoch="epoch",
+        lacking=("memory.",),
+        note="the memory is left out: their program keeps it in files of their own",
+    ),
     "densecl": MethodFile(
         from_file=_densecl_from_file,
         to_file=lambda state, model=None: dict(state_dict=densecl.to_official(state)),
@@ -324,6 +339,7 @@ _SIGNS = {
     "infomin": r"head_jig\..*",
     "moco_v3": r"(base|momentum)_encoder\..*",
     "simsiam": r"encoder\.fc\.6\.weight",
+    "deepcluster_v2": deepcluster_v2.SIGN,
     "swav": r"projection_head\..*|prototypes\.weight",
     "barlow_twins": r"projector\.[0-9]+\.weight",
     "moby": r"(encoder_k|projector_k|predictor)\..*|queue[12]",

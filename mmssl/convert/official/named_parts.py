@@ -1,7 +1,7 @@
 """Checkpoints whose parts differ from ours in the names of the parts only.
 
 A backbone of a family that is known, and stacks of numbered layers (`nn.Sequential`), which our `MLP` numbers
-alike; the layouts of MoCo v3, SimSiam, SwAV, Barlow Twins and InfoMin.
+alike; the layouts of MoCo v3, SimSiam, SwAV, DeepCluster-v2, Barlow Twins and InfoMin.
 """
 
 from __future__ import annotations

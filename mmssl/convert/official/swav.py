@@ -31,7 +31,7 @@ def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         state: Their keys, with or without `module.`.
 
     Raises:
-        KeyError: A key that belongs to no part, such as several heads of prototypes (DeepCluster-v2).
+        KeyError: A key that belongs to no part, such as several heads of prototypes (`deepcluster_v2.py`).
     """
     return _PARTS.from_official(state)
 

@@ -12,6 +12,7 @@ from .freeze_hook import FreezeHook
 from .frozen_check_hook import FrozenCheckHook
 from .instance_rows_hook import InstanceRowsHook
 from .knn_hook import KNNHook
+from .memory_cluster_hook import MemoryClusterHook
 from .momentum_update_hook import MomentumUpdateHook
 from .norm_average_hook import NormAverageHook
 from .preemption_hook import Preempted, PreemptionHook
@@ -37,6 +38,7 @@ __all__ = [
     "FrozenCheckHook",
     "InstanceRowsHook",
     "KNNHook",
+    "MemoryClusterHook",
     "MomentumUpdateHook",
     "NonFiniteLossError",
     "NormAverageHook",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
@@ -17,7 +16,7 @@ from torch.utils.data import DataLoader
 from mmssl.datasets.transforms import MultiView
 from mmssl.datasets.view_cache import CachedViews
 from mmssl.engine.hooks.history_hook import HistoryHook
-from mmssl.engine.hooks.preemption_hook import PreemptionHook
+from mmssl.engine.hooks.preemption_hook import breakable
 from mmssl.engine.worker_start import start_worker
 from mmssl.evaluation.cluster_figures import cluster_figures
 from mmssl.evaluation.embeddings import embed_images
@@ -176,7 +175,7 @@ class ClusterHook(HistoryHook):
         due = (epoch - self.begin_epoch) % self.interval == 0
         if prototypes.is_ready and (not due or int(prototypes.epoch) == epoch):
             return
-        with _breakable(runner) as poll, preserved_rng():
+        with breakable(runner) as poll, preserved_rng():
             clustering, figures = self._cluster(runner, poll)
         bare_model(runner.model).load_prototypes(clustering, epoch=epoch)
         self.record(
@@ -294,17 +293,6 @@ class _Polling:
         if isinstance(self.clusterer, KMeans):
             options["poll"] = self.poll
         return self.clusterer.fit(features, num_clusters, **options)
-
-
-@contextmanager
-def _breakable(runner) -> Iterator[Callable[[], None]]:
-    """`PreemptionHook.may_break_off`, if the run has that hook."""
-    hook = next((hook for hook in runner.hooks if isinstance(hook, PreemptionHook)), None)
-    if hook is None:
-        yield lambda: None
-        return
-    with hook.may_break_off(runner) as poll:
-        yield poll
 
 
 def _check_numbers(prototypes: Prototypes) -> None:

@@ -128,6 +128,21 @@ class PreemptionHook(Hook):
             self._previous = None
 
 
+@contextmanager
+def breakable(runner) -> Iterator[Callable[[], None]]:
+    """`PreemptionHook.may_break_off`, if the run has that hook; else what is yielded does nothing.
+
+    Args:
+        runner: The run.
+    """
+    hook = next((hook for hook in runner.hooks if isinstance(hook, PreemptionHook)), None)
+    if hook is None:
+        yield lambda: None
+        return
+    with hook.may_break_off(runner) as poll:
+        yield poll
+
+
 def _listen_no_more() -> None:
     """In a forked child: die of SIGTERM at once.
 

@@ -3,6 +3,7 @@ from .base import BaseAlgorithm
 from .byol import BYOL
 from .care import CARE
 from .clsa import CLSA
+from .deepcluster_v2 import DeepClusterV2
 from .densecl import DenseCL
 from .dino import DINO
 from .esvit import EsViT
@@ -32,6 +33,7 @@ __all__ = [
     "PIC",
     "BarlowTwins",
     "BaseAlgorithm",
+    "DeepClusterV2",
     "DenseCL",
     "EsViT",
     "ImageClassifier",

@@ -1,4 +1,5 @@
 from .center import Center
+from .epoch_memory import EpochMemory
 from .feature_bank import FeatureBank
 from .feature_queue import FeatureQueue
 from .idle_cohorts import IdleCohorts
@@ -9,6 +10,7 @@ from .row_store import RowStore
 
 __all__ = [
     "Center",
+    "EpochMemory",
     "FeatureBank",
     "FeatureQueue",
     "IdleCohorts",

@@ -1,0 +1,21 @@
+"""DeepCluster-v2, ResNet-18, on the drawn images of Shapes: the recipe of the others there, 500 steps of 32 images.
+
+    python tools/make_shapes.py data/shapes
+    python tools/train.py configs/deepclusterv2/deepclusterv2_resnet18_1xb32-coslr-4e_shapes.py
+
+64 px, two views. Three heads of 100 clusters for 4000 images. Nothing of it comes from the article.
+"""
+
+_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
+
+model = dict(
+    _delete_=True,
+    type="DeepClusterV2",
+    data_preprocessor=dict(_base_.data_preprocessor, channels_last=True),
+    backbone=dict(type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True),
+    neck=dict(type="MLPNeck", hid_channels=512, out_channels=128),
+    num_samples=4000,
+    num_prototypes=(100, 100, 100),
+)
+custom_hooks = [*_base_.custom_hooks, dict(type="MemoryClusterHook")]
+train_cfg = dict(max_epochs=4)
