@@ -97,6 +97,7 @@ def charts_of(log: RunLog) -> list[Chart]:
         ("Clusters: temperature in the middle", "phi", _of("cluster/phi_median", names)),
         ("Clusters: least and greatest temperature", "phi", _of("cluster/phi", names)),
         ("Clusters: objective of k-means", "", _of("cluster/objective", names)),
+        ("Clusters: mean cosine with the centroids", "", _of("cluster/cosine", names)),
         ("Clusters: time", "s", _of("cluster/seconds", names)),
         ("Spread of the embeddings", "1 even, 0 constant", _ending(names, "_spread")),
         ("Effective rank", "dimensions", _ending(names, "_rank")),

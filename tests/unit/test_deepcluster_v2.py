@@ -108,6 +108,8 @@ def test_raises_of_the_method() -> None:
         model(unknown, mode="loss")
     with pytest.raises(ValueError, match=r"12 training images, but .* 2..12"):
         model(tiny_views()._replace(index=torch.tensor([2, 3, 12, 4])), mode="loss")
+    with pytest.raises(ValueError, match="holds the images -1..-1"):
+        model.remember(unknown)
     model = tiny_deepcluster_v2(clustered=False)
     model.progress = tiny_model("swav").progress
     with pytest.raises(RuntimeError, match="MemoryClusterHook"):
@@ -204,7 +206,7 @@ def test_state_the_filling_pass_changes_no_random_number(tmp_path) -> None:
 
 
 def test_state_a_new_run_forgets_and_another_set_is_refused(tmp_path) -> None:
-    run_memory(tmp_path / "a", **{"train_cfg.max_epochs": 1})
+    run_memory(tmp_path / "a")
     more = {
         "train_dataloader.dataset.length": 27,
         "model.num_samples": 27,

@@ -107,6 +107,7 @@ class DeepClusterV2(BaseAlgorithm):
             ValueError: Too few views, or an image that has no row.
         """
         large = self.teacher_views(views, self.memory.embeds.shape[1])
+        self.memory.check(views.index)
         self.memory.write(views.index, self.embed(large))
 
     @torch.no_grad()
@@ -130,8 +131,9 @@ class DeepClusterV2(BaseAlgorithm):
                 "DeepClusterV2 has no clusters to predict. Add dict(type='MemoryClusterHook') to "
                 "custom_hooks, which finds them before each epoch."
             )
-        assigned = self.memory.assigned(views.index)
         embeds = self.embed(views.images)
+        # behind the network, which a GPU works at while positions are looked at
+        assigned = self.memory.assigned(views.index)
         scores = [head(embeds) for head in self.heads]
         losses = [
             assignment_cross_entropy(score, own, temperature=self.temperature)

@@ -94,7 +94,7 @@ class EpochMemory(nn.Module):
         Raises:
             ValueError: A position outside of the data set.
         """
-        self._check(index)
+        self.check(index)
         return self.assignment[:, index].long()
 
     @torch.no_grad()
@@ -104,11 +104,7 @@ class EpochMemory(nn.Module):
         Args:
             index: (B,) int64 positions in the data set, as many on every rank.
             embeds: (Q, B, D) unit embeddings of the views.
-
-        Raises:
-            ValueError: A position outside of the data set.
         """
-        self._check(index)
         own = self._num_own(self.num_samples)
         if not len(self.present):
             self.embeds = self.embeds.new_zeros(own, *self.embeds.shape[1:])
@@ -141,7 +137,12 @@ class EpochMemory(nn.Module):
         self.assignment = self.assignment.new_zeros(len(self.assignment), 0)
         self.epoch.fill_(-1)
 
-    def _check(self, index: Tensor) -> None:
+    def check(self, index: Tensor) -> None:
+        """Refuse positions (B,) that have no row.
+
+        Raises:
+            ValueError: One outside of the data set.
+        """
         lowest, highest = torch.stack(index.aminmax()).tolist()  # one question to a GPU, not two
         if lowest < 0 or highest >= self.num_samples:
             raise ValueError(
