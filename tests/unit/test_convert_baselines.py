@@ -29,7 +29,7 @@ from mmssl.convert.official.method_files import (
 )
 from mmssl.registry import MODELS
 from tests.helpers.goldens import official_keys
-from tests.helpers.tiny import tiny_byol, tiny_moby, tiny_simclr
+from tests.helpers.tiny import tiny_byol, tiny_clusters, tiny_moby, tiny_simclr
 
 CASES = {
     "moco_v3_resnet50": ("moco_v3", moco_v3, "state_dict"),
@@ -218,6 +218,34 @@ def test_state_swav_with_queues_through_the_tool(tmp_path: Path) -> None:
     assert found.queue_length == 6 and int(found.filled) == 0
     for key, value in model.state_dict().items():
         if not key.startswith(("queues.", "filled")):
+            assert torch.equal(found.state_dict()[key], value), key
+
+
+def test_state_deepcluster_v2_with_its_memory_through_the_tools(tmp_path: Path) -> None:
+    """A run's file loads as it is; theirs has no memory, ours begins with an empty one."""
+    model = random_model("deepcluster_v2")
+    model.memory.write(torch.arange(9), torch.rand(2, 9, 5))
+    model.load_clusters([tiny_clusters(number, dim=5, images=9) for number in (4, 6)], epoch=1)
+    config = dict(
+        type="DeepClusterV2",
+        neck=dict(type="MLPNeck", hid_channels=6, out_channels=5),
+        num_samples=9,
+        num_prototypes=(4, 6),
+        backbone=dict(type="ResNet", depth=18, out_indices=(3,)),
+    )
+    meta = dict(epoch=3, cfg=f"default_scope = 'mmssl'\nmodel = {config!r}\n")
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / "run.pth")
+    found = load_algorithm(tmp_path / "run.pth")
+    for key, value in model.state_dict().items():
+        assert torch.equal(found.state_dict()[key], value), key
+    lines = convert_file(tmp_path / "run.pth", tmp_path / "theirs.pth", to="official")
+    assert "left out, for their files have none: memory (4 tensors)" in lines
+    lines = convert_file(tmp_path / "theirs.pth", tmp_path / "ours.pth")
+    assert "not in such files, as before training: memory" in lines
+    found = load_algorithm(tmp_path / "ours.pth")
+    assert not found.memory.is_ready and found.memory.is_empty()
+    for key, value in model.state_dict().items():
+        if not key.startswith("memory."):
             assert torch.equal(found.state_dict()[key], value), key
 
 

@@ -53,6 +53,8 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def model_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The `model` config of a state dict in our layout; what weights do not tell, as published.
 
+    Their program divides red by a deviation of 0.228, as SwAV's.
+
     Args:
         state: Keys of the algorithm, e.g. from `from_official`.
 
@@ -63,6 +65,7 @@ def model_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     heads = sorted(key for key in state if key.startswith("heads."))
     return dict(
         type="DeepClusterV2",
+        data_preprocessor=dict(type="ViewPreprocessor", std=[58.14, 57.12, 57.375]),
         backbone=backbone_config(state),
         neck=stack_config(state, "neck.", "MLPNeck") | dict(norm_cfg=dict(type="SyncBN")),
         num_samples=_PUBLISHED_IMAGES,

@@ -218,8 +218,7 @@ METHOD_FILES = {
         guessed=deepcluster_v2.guessed_options,
         parts=("backbone.", "neck.layers.", "heads.0.prototypes."),
         epoch="epoch",
-        lacking=("memory.",),
-        note="the memory is left out: their program keeps it in files of their own",
+        lacking=("memory.",),  # their program keeps it in files of their own
     ),
     "densecl": MethodFile(
         from_file=_densecl_from_file,
