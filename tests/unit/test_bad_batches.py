@@ -24,7 +24,7 @@ from tests.helpers.tiny import (
 
 BARE = dict(type="MLPNeck", hid_channels=16, out_channels=8, norm_cfg=None, last_norm_cfg=None)
 REMEMBERING = [
-    "clsa", "densecl", "dino", "esvit", "hcsc", "infomin", "moby", "moco", "npid", "npid_bank", "pcl",
+    "clsa", "deepcluster_v2", "densecl", "dino", "esvit", "hcsc", "infomin", "moby", "moco", "npid", "npid_bank", "pcl",
     "swav_queue",
 ]  # fmt: skip
 

@@ -124,6 +124,10 @@ def test_state_of_the_memory() -> None:
     memory.write(torch.tensor([4, 1, 4]), rows)
     assert memory.present.tolist() == [False, True, False, False, True, False]
     assert torch.equal(memory.bank(1)[4], rows[1, 2]) and torch.equal(memory.bank(0)[1], rows[0, 1])
+    broken = rows.clone()
+    broken[1, 0, 2] = torch.nan  # of a batch whose step will be skipped
+    memory.write(torch.tensor([2, 0, 1]), broken)
+    assert memory.present.tolist() == [True, True, False, False, True, False]
     memory.load([tiny_clusters(2, dim=3, images=6)], epoch=3)
     assert memory.is_empty() and memory.assigned(torch.tensor([5, 0])).tolist() == [[1, 0]]
     memory.write(torch.tensor([0]), rows[:, :1])

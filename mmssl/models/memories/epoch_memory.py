@@ -101,6 +101,9 @@ class EpochMemory(nn.Module):
     def write(self, index: Tensor, embeds: Tensor) -> None:
         """Keep the embeddings of a batch of all ranks; of an image that comes twice the last ones.
 
+        An image with one that is not finite, of a batch whose step will be skipped, is left out: it would
+        spoil the next clustering.
+
         Args:
             index: (B,) int64 positions in the data set, as many on every rank.
             embeds: (Q, B, D) unit embeddings of the views.
@@ -111,7 +114,7 @@ class EpochMemory(nn.Module):
             self.present = self.present.new_zeros(own)
         everyone = gather_cat(index)
         values = gather_cat(embeds.transpose(0, 1).contiguous()).to(self.embeds.dtype)
-        mine = everyone % world_size() == rank()
+        mine = (everyone % world_size() == rank()) & values.flatten(1).isfinite().all(dim=1)
         rows, values = everyone[mine] // world_size(), values[mine]
         same = rows[:, None] == rows[None]
         last = torch.where(same, torch.arange(len(rows), device=rows.device), -1)
