@@ -24,8 +24,8 @@ from tests.helpers.tiny import (
 
 BARE = dict(type="MLPNeck", hid_channels=16, out_channels=8, norm_cfg=None, last_norm_cfg=None)
 REMEMBERING = [
-    "clsa", "deepcluster_v2", "densecl", "dino", "esvit", "hcsc", "infomin", "moby", "moco", "npid", "npid_bank", "pcl",
-    "swav_queue",
+    "clsa", "deepcluster_v2", "densecl", "dino", "esvit", "hcsc", "infomin", "moby", "moco", "npid",
+    "npid_bank", "pcl", "swav_queue",
 ]  # fmt: skip
 
 
