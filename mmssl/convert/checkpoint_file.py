@@ -21,7 +21,11 @@ from mmssl.convert.array_pickle import is_array_pickle, load_array_pickle
 
 
 def local_file(path: str | Path) -> Path:
-    """The local file of a path, a URL or `torchvision://name` (downloaded once, into torch's cache)."""
+    """The local file of a path, a URL or `torchvision://name` (downloaded once, into torch's cache).
+
+    Raises:
+        FileNotFoundError: It cannot be downloaded; the message says where to put it by hand.
+    """
     text = str(path)
     if text.startswith("torchvision://"):
         text = get_model_weights(text.removeprefix("torchvision://"))["IMAGENET1K_V1"].url
@@ -30,7 +34,12 @@ def local_file(path: str | Path) -> Path:
     cached = Path(torch.hub.get_dir()) / "checkpoints" / text.rsplit("/", 1)[-1]
     if not cached.exists():
         cached.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(text, str(cached))
+        try:
+            torch.hub.download_url_to_file(text, str(cached))
+        except OSError as error:
+            raise FileNotFoundError(
+                f"{text} cannot be downloaded ({error}). Without a network, put the file here: {cached}"
+            ) from error
     return cached
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -20,8 +21,17 @@ from mmssl.convert.official.mmselfsup import family_method
 from mmssl.engine.config import load_config
 from mmssl.evaluation.collapse_doctor import CAUSES
 from mmssl.registry import MODELS
+from tests.helpers.doc_pages import commands
 from tests.unit.test_convert_mmselfsup import listed
-from tests.unit.test_docs import PAGES, ROOT, blocks, name_of, with_bases
+from tests.unit.test_docs import (
+    COMMAND,
+    PAGES,
+    ROOT,
+    blocks,
+    logical_lines,
+    name_of,
+    with_bases,
+)
 
 RUN = ("training_step", "add_a_backbone", "add_a_dataset", "add_a_plugin", "checkpoints")
 
@@ -59,11 +69,35 @@ def test_values_code_of_a_page_runs(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("shown", PAGES, ids=name_of)
 def test_values_commands_run_or_say_what_they_need(shown):
-    """In front of a block of commands: `run` (test_docs_commands.py does), or what is not here."""
-    for block in blocks(shown, "shell", "bash", "sh"):
-        assert block.note == "run" or block.note.startswith("needs: "), (
-            f"{name_of(shown)}: put <!-- run --> or <!-- needs: what is not here --> before\n{block.text}"
-        )
+    """`run` in front of a block, or what of tests/helpers/doc_marks.py is not here."""
+    commands(shown)
+
+
+@pytest.mark.parametrize("shown", PAGES, ids=name_of)
+def test_values_commands_stand_in_marked_blocks(shown):
+    """Not in indented blocks, nor in fenced ones without a language, where no mark is asked for."""
+    unmarked = re.sub(r"```(?:shell|bash|sh)\n.*?```", "", shown.read_text("utf-8"), flags=re.S)
+    for line in logical_lines(unmarked):
+        assert not COMMAND.match(line), f"{name_of(shown)}: put this into a shell block: {line}"
+        assert not re.match(r"make [a-z-]+(  |$)", line), f"{name_of(shown)}: {line}"
+
+
+@pytest.mark.parametrize("shown", PAGES, ids=name_of)
+def test_values_every_snippet_is_run(shown):
+    """By the test above, as a config that test_docs.py loads, or as a file that a command reads."""
+    if shown.parent.name == "docs" and shown.stem in (*RUN, "add_a_method"):
+        return
+    named = "\n".join(commands(shown))
+    for block in blocks(shown, "python"):
+        file = block.note.removeprefix("file: ")
+        loaded = not block.note and re.search(r"^_base_ = ", block.text, re.M)
+        assert loaded or (file and file in named), f"{name_of(shown)}: nothing runs\n{block.text}"
+
+
+def test_values_json_of_the_pages():
+    found = [block for shown in PAGES for block in blocks(shown, "json")]
+    assert all(json.loads(block.text) for block in found)
+    assert found
 
 
 def said() -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import collections
 import functools
+import re
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -108,6 +110,19 @@ def test_values_url_is_downloaded_once(tmp_path, monkeypatch):
     for _ in range(2):
         assert torch.equal(load_weights_file("torchvision://resnet18")["a"], STATE["a"])
     assert calls == ["https://download.pytorch.org/models/resnet18-f37072fd.pth"]
+
+
+def test_raises_without_a_network(tmp_path, monkeypatch):
+    """In a sentence that says where the file belongs, instead of a traceback of urllib."""
+
+    def download(url, target):
+        raise URLError("no route")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", download)
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    place = re.escape(str(tmp_path / "checkpoints/resnet18-f37072fd.pth"))
+    with pytest.raises(FileNotFoundError, match=f"no route.*put the file here: {place}"):
+        load_weights_file("torchvision://resnet18")
 
 
 def test_values_sha256(tmp_path):
