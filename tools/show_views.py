@@ -1,6 +1,6 @@
 """Show what the augmentations of a config do to images, as one picture.
 
-python tools/show_views.py configs/_base_/views/byol.py --images photos --out views.png
+python tools/show_views.py configs/_base_/views/care.py --images photos --out views.png
 python tools/show_views.py my_config.py --epoch 12 --index 4711 --seed 3   # one suspicious view
 """
 

@@ -23,11 +23,15 @@ _FORKS.set_forkserver_preload(
 )
 
 
-def _become(words: list[str], folder: str, variables: dict[str, str], log: str) -> None:
+def _become(
+    words: list[str], folder: str, variables: dict[str, str], log: str, start_method: str
+) -> None:
     """Turn this forked process into `python WORDS` in a folder, writing to a file."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
+    # of the workers of loaders, which a process of a fork server would start in its own way
+    multiprocessing.set_start_method(start_method, force=True)
     os.chdir(folder)
     os.environ.update(variables)
     given = variables["PYTHONPATH"].split(os.pathsep)
@@ -58,9 +62,8 @@ def run_command(line: str | list[str], folder: Path) -> tuple[int, str]:
     log = folder / "command.log"
     log.unlink(missing_ok=True)
     if words[0] == "python":
-        process = _FORKS.Process(
-            target=_become, args=(words[1:], str(folder), variables, str(log)), daemon=False
-        )
+        given = (words[1:], str(folder), variables, str(log), multiprocessing.get_start_method())
+        process = _FORKS.Process(target=_become, args=given, daemon=False)
         process.start()
         process.join()
         return process.exitcode, log.read_text(errors="replace")

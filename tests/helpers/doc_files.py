@@ -19,13 +19,12 @@ from mmengine.registry import DefaultScope
 import mmssl.models.algorithms  # noqa: F401  (registers the methods)
 from mmssl.convert.convert_file import convert_file
 from mmssl.datasets import VOC_CLASSES
-from mmssl.datasets.shapes import draw_shapes
 from mmssl.engine.config import load_config
 from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.models.backbones import ResNet, Swin
 from mmssl.registry import MODELS
 from tests.helpers.commands import run_command
-from tests.helpers.doc_sizes import CARE, FEW_CLUSTERS, PRETRAINING_ON_SHAPES
+from tests.helpers.doc_sizes import CARE, FEW_CLUSTERS, FEW_SHAPES, PRETRAINING_ON_SHAPES
 from tests.helpers.pictures import write_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,10 +37,13 @@ def _folders(root: Path, num: int, classes: tuple[str, ...]) -> None:
 
 
 def _draw_shapes(root: Path) -> None:
-    draw_shapes(
-        root, size=64, num_unlabelled=48, num_classify_train=240, num_classify_val=48,
-        num_scenes_train=12, num_scenes_val=4, scene_size=64, num_workers=1,
-    )  # fmt: skip
+    """As the tool draws it, so that its command on a page finds all there."""
+    _run(f"python {ROOT}/tools/make_shapes.py {root.name} {FEW_SHAPES}", root.parent)
+
+
+def _run(line: str, folder: Path) -> None:
+    status, output = run_command(line, folder)
+    assert status == 0, output[-3000:]
 
 
 def _as_coco(root: Path, *, classes: tuple[str, ...], splits: dict[str, str], names: str) -> None:
@@ -133,10 +135,8 @@ def _trained(config: str) -> Callable[[Path], None]:
 
     def train(path: Path) -> None:
         folder = path.parents[2]
-        status, output = run_command(
-            f"python tools/train.py {config} --work-dir {path.parent.relative_to(folder)}", folder
-        )
-        assert status == 0, output[-3000:]
+        work_dir = path.parent.relative_to(folder)
+        _run(f"python tools/train.py {config} --work-dir {work_dir}", folder)
         os.link(path.with_name("epoch_1.pth"), path)
 
     return train

@@ -47,8 +47,8 @@ PLAIN_BYOL = (
     "default_hooks.report.num_images=1",
 )
 FEW_SHAPES = (
-    "--num-unlabelled 8 --num-classify-train 24 --num-classify-val 24 --num-scenes-train 4 "
-    "--num-scenes-val 4 --scene-size 64"
+    "--size 64 --num-unlabelled 48 --num-classify-train 240 --num-classify-val 48 "
+    "--num-scenes-train 12 --num-scenes-val 4 --scene-size 64"
 )
 FEW_CLUSTERS = ("model.prototypes.num_clusters=[6,4,3]", "custom_hooks.1.begin_epoch=0")
 CLASSIFIER_ON_SHAPES = (*LOADER, "train_cfg.max_epochs=1", "val_dataloader.num_workers=0",
@@ -71,7 +71,8 @@ COCO_RESNET = (
     *COCO, "train_dataloader.dataset.pipeline.2.scales=[(96,96)]", "custom_hooks.1.num_iters=1",
 )  # fmt: skip
 COCO_SWIN = (
-    *COCO, "train_dataloader.dataset.pipeline.3.transforms.0.0.scales=[(96,96)]",
+    *COCO, "optim_wrapper.type=OptimWrapper",  # its own is for GPUs
+    "train_dataloader.dataset.pipeline.3.transforms.0.0.scales=[(96,96)]",
     "train_dataloader.dataset.pipeline.3.transforms.1.0.scales=[(96,96)]",
     "train_dataloader.dataset.pipeline.3.transforms.1.2.scales=[(96,96)]",
 )  # fmt: skip
@@ -108,6 +109,7 @@ RULES = (
     Smaller(r"test\.py configs/benchmarks/voc_segmentation", VOC_TEST),
     Smaller(r"test\.py .*--train labelled", arguments="--size 64"),
     Smaller(r"--num-clusters (1000|50)", arguments="--num-clusters 3"),
+    Smaller(r"attention_maps\.py .*--mode stream", arguments="--size 64"),  # of the stream's map
     Smaller(r"make_split\.py data/imagenet", arguments="--shares 0.25 0.5"),
     Smaller(r"make_shapes\.py", arguments=FEW_SHAPES),
     Smaller(r"prototype_scores\.py", arguments="--num-clusters 6 4 3"),
