@@ -104,6 +104,7 @@ RULES = (
     Smaller(r"train\.py configs/(hcsc|pcl)/", FEW_CLUSTERS),
     Smaller(r"train\.py configs/benchmarks/shapes_classification", CLASSIFIER_ON_SHAPES),
     Smaller(r"train\.py configs/benchmarks/shapes_(detection|segmentation)", ONE_ITERATION),
+    Smaller(r"train\.py configs/benchmarks/shapes_detection", ("custom_hooks.1.num_iters=1",)),
     Smaller(r"train\.py (backbone|parts_detector)\.py|coco_detection/mask-rcnn_r50", COCO_RESNET),
     Smaller(r"coco_detection/mask-rcnn_swin", COCO_SWIN),
     Smaller(r"test\.py configs/benchmarks/voc_segmentation", VOC_TEST),
