@@ -39,6 +39,7 @@ _SIZES = dict(tiny="T", small="S", base="B")
 _NETWORKS = (
     (r"wide-resnet(\d+)-2", "ResNet-{0} (2x)"),
     (r"resnet(\d+)", "ResNet-{0}"),
+    (r"resnet(\d+)-w(\d)", "ResNet-{0}, {1} times as wide"),
     (r"resnet(\d+)-d16", "ResNet-{0}, maps of stride 16"),
     (r"resnet(\d+)-(\w+)", "ResNet-{0}, {1}"),
     (r"se-cotnetd(\d+)", "SE-CoTNetD-{0}"),

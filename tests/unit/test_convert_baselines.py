@@ -27,8 +27,10 @@ from mmssl.convert.official.method_files import (
     method_of_state,
     read_off,
 )
+from mmssl.engine.config import load_config
 from mmssl.registry import MODELS
 from tests.helpers.goldens import official_keys
+from tests.helpers.processes import ROOT
 from tests.helpers.tiny import tiny_byol, tiny_clusters, tiny_moby, tiny_simclr
 
 CASES = {
@@ -72,6 +74,41 @@ def test_values_every_official_name_is_a_parameter_of_ours(case: str) -> None:
     back = module.to_official(ours)
     assert back.keys() == theirs.keys()
     assert all(back[key].shape == theirs[key].shape for key in theirs)
+
+
+LEAVES = {
+    "moco_v1_resnet50": "moco/mocov1_resnet50_8xb32-steplr-200e_in1k",
+    "moco_v2_resnet50": "moco/mocov2_resnet50_8xb32-coslr-200e_in1k",
+    "moco_v3_resnet50": "mocov3/mocov3_resnet50_32xb128-coslr-100e_in1k",
+    "moco_v3_vit_small": "mocov3/mocov3_vit-small-p16_32xb128-coslr-300e_in1k",
+    "moco_v3_vit_base": "mocov3/mocov3_vit-base-p16_32xb128-coslr-300e_in1k",
+    "moco_v3_vit_conv_small": "mocov3/mocov3_vit-conv-small_32xb128-coslr-300e_in1k",
+    "simsiam_resnet50": "simsiam/simsiam_resnet50_8xb64-coslr-100e_in1k",
+    "swav_resnet50": "swav/swav_resnet50_64xb64-mcrop-2-6-coslr-800e_in1k",
+    "swav_resnet50w2": "swav/swav_resnet50-w2_128xb32-mcrop-2-4-coslr-400e_in1k",
+    "swav_resnet50w4": "swav/swav_resnet50-w4_64xb40-mcrop-2-4-coslr-400e_in1k",
+    "swav_resnet50w5": "swav/swav_resnet50-w5_128xb12-mcrop-2-4-coslr-400e_in1k",
+    "barlowtwins_resnet50": "barlow_twins/barlow-twins_resnet50_32xb64-coslr-1000e_in1k",
+    "clsa_resnet50": "clsa/clsa_resnet50_8xb32-coslr-200e_in1k",
+    "infomin_resnet50": "infomin/infomin_resnet50_8xb32-coslr-200e_in1k",
+    "dino_vit_small_p16": "dino/dino_vit-small-p16_8xb64-coslr-100e_in1k",
+}
+
+
+@pytest.mark.parametrize("case", LEAVES)
+def test_values_official_names_fit_the_network_of_the_recipe(case: str) -> None:
+    """All parameters of the leaf's model, but for what their files lack: the twin of one network, queues."""
+    theirs = listed(case)
+    networks = dict(dino=("student", "teacher"), infomin=("model", "model_ema"))
+    entries = networks.get(case.split("_")[0], ("state_dict",))
+    file = {entry: {f"module.{key}": value for key, value in theirs.items()} for entry in entries}
+    layout = METHOD_FILES[method_of_file(file)]
+    ours = layout.from_file(file, 1)
+    with torch.device("meta"):
+        model = MODELS.build(load_config(ROOT / f"configs/{LEAVES[case]}.py").model)
+    lacking = (*layout.ours_alone, "center.")
+    expected = {k: v.shape for k, v in model.state_dict().items() if not k.startswith(lacking)}
+    assert {k: v.shape for k, v in ours.items() if not k.startswith(lacking)} == expected
 
 
 def random_model(case: str, **options) -> torch.nn.Module:

@@ -21,5 +21,12 @@ def view(num, size, scale):
 
 swav_std = [58.14, 57.12, 57.375]
 swav_views = dict(type="MultiView", views=[view(2, 224, (0.14, 1.0)), view(6, 96, (0.05, 0.14))])
+# for the wide networks
+swav_four_small_views = dict(
+    type="MultiView", views=[view(2, 224, (0.14, 1.0)), view(4, 96, (0.05, 0.14))]
+)
+swav_four_views_of_8_percent = dict(
+    type="MultiView", views=[view(2, 224, (0.08, 1.0)), view(4, 96, (0.08, 0.14))]
+)
 # without small crops the large ones may be smaller
 swav_two_views = dict(type="MultiView", views=[view(2, 224, (0.08, 1.0))])
