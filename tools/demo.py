@@ -153,7 +153,7 @@ def detect(demo: Demo, start: str) -> Command:
     return Command(
         f"detect from {start}",
         lambda: command,
-        lambda: last_scalars(folder, {"coco/bbox_mAP": 1.0, "coco/bbox_mAP_50": 1.0}),
+        lambda: last_scalars(folder, {"coco/bbox_mAP": 1.0, "coco/bbox_mAP_50": 1.0}, absent=0.0),
         after=["draw" if start == "random" else "export to mmdet"],
     )
 

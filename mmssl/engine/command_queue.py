@@ -328,19 +328,26 @@ def newest_checkpoint(folder: Path) -> Path:
     return Path((folder / "last_checkpoint").read_text().strip())
 
 
-def last_scalars(folder: Path, factors: Mapping[str, float]) -> dict[str, float]:
+def last_scalars(
+    folder: Path, factors: Mapping[str, float], *, absent: float | None = None
+) -> dict[str, float]:
     """The last value of each metric in the newest log of a run, times a factor.
-
-    A metric that was never logged is 0: a detector that finds no box at all gets no AP from the COCO
-    evaluation.
 
     Args:
         folder: Work folder of a run.
         factors: Factor by metric.
+        absent: For a metric that was never logged: 0 for a detector, which gets no AP from the COCO
+            evaluation if it finds no box at all.
+
+    Raises:
+        ValueError: A metric was never logged, and `absent` is None.
     """
     log = max(folder.glob("*/vis_data/scalars.json"), key=lambda path: path.stat().st_mtime)
-    found = dict.fromkeys(factors, 0.0)
+    found: dict[str, float] = {}
     for line in log.read_text().splitlines():
         record = json.loads(line)
         found.update({name: record[name] * by for name, by in factors.items() if name in record})
-    return found
+    never = [name for name in factors if name not in found]
+    if never and absent is None:
+        raise ValueError(f"{log} has no {', '.join(never)}: nothing was validated.")
+    return found | {name: absent for name in never if absent is not None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import math
@@ -13,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.engine.command_queue import Command, last_scalars, newest_checkpoint
@@ -226,11 +225,16 @@ class Comparison:
             key=library,
         )  # fmt: skip
         metric, factor = ("coco/bbox_mAP", 100.0) if detects else ("mIoU", 1.0)
-        factors = {metric: factor}
+        absent = 0.0 if detects else None  # no AP without a box
+
+        def read() -> dict[str, float]:
+            _check_whole(newest_checkpoint(folder))
+            return {task: last_scalars(folder, {metric: factor}, absent=absent)[metric]}
+
         tune = Command(
             f"{task} {name} s{seed}",
             lambda: ["tools/train.py", config, "--work-dir", folder, "--cfg-options", *options],
-            lambda: {task: last_scalars(folder, factors)[metric]},
+            read,
             after=[export.name if trained else "draw"],
             key=self._key(config, options),
         )
@@ -288,7 +292,7 @@ def _check_whole(checkpoint: Path) -> dict[str, float]:
     if meta["iter"] != meta["max_iters"]:
         raise ValueError(
             f"{checkpoint} is of iteration {meta['iter']} of {meta['max_iters']}: the training was told to "
-            "end (SIGTERM). The same call goes on with it."
+            "end (SIGTERM). The same call takes it up again."
         )
     return {}
 
@@ -356,23 +360,6 @@ def read_comparison(
             )
     data = Path(changes.get("data") or root / described["data"]).resolve()
     return Comparison(root, folder, data, budget, contestants=contestants, claims=claims, **leaves)
-
-
-def views_of(job: Comparison, name: str) -> list[int] | None:
-    """Views per image of each kind that a contestant trains on; None for the untrained network.
-
-    Args:
-        job: The comparison.
-        name: Of the contestant.
-    """
-    contestant = job.contestants[name]
-    if not contestant.config:
-        return None
-    parser = argparse.ArgumentParser()
-    parser.add_argument("options", nargs="*", action=DictAction)
-    changes = parser.parse_args(["--", *contestant.options]).options
-    config = load_config(job.root / contestant.config, changes or None)
-    return [view["num"] for view in config.train_dataloader.dataset.views.views]
 
 
 def figures_of(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mmengine.config import DictAction
+
+from mmssl.engine.config import load_config
 from mmssl.evaluation.claims import Claim, Figures, judge
-from mmssl.evaluation.comparison import MEASURES, Comparison, views_of
+from mmssl.evaluation.comparison import MEASURES, Comparison
 from mmssl.visualization.charts import Chart, Series
 from mmssl.visualization.report import CurvesSection, Section, TableSection, write_report
 from mmssl.visualization.run_log import read_log
@@ -72,6 +76,23 @@ def claim_rows(claims: Sequence[Claim], figures: Figures) -> list[list[str | Non
             measured = f"{MEASURES[claim.better[1]]}: {sides[0]} - {sides[1]}"
         rows.append([claim.text, claim.source, measured, difference, verdict.word])
     return rows
+
+
+def views_of(job: Comparison, name: str) -> list[int] | None:
+    """Views per image of each kind that a contestant trains on; None for the untrained network.
+
+    Args:
+        job: The comparison.
+        name: Of the contestant.
+    """
+    contestant = job.contestants[name]
+    if not contestant.config:
+        return None
+    parser = argparse.ArgumentParser()
+    parser.add_argument("options", nargs="*", action=DictAction)
+    changes = parser.parse_args(["--", *contestant.options]).options
+    config = load_config(job.root / contestant.config, changes or None)
+    return [view["num"] for view in config.train_dataloader.dataset.views.views]
 
 
 def budget_rows(

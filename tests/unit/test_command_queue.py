@@ -215,4 +215,7 @@ def test_values_what_a_log_says_last(tmp_path: Path) -> None:
     scalars = tmp_path / "run" / "20260101" / "vis_data" / "scalars.json"
     scalars.parent.mkdir(parents=True)
     scalars.write_text('{"mIoU": 0.25}\n{"loss": 1.0}\n{"mIoU": 0.5}\n')
-    assert last_scalars(tmp_path / "run", dict(mIoU=100.0, other=1.0)) == dict(mIoU=50.0, other=0.0)
+    found = last_scalars(tmp_path / "run", dict(mIoU=100.0, other=1.0), absent=0.0)
+    assert found == dict(mIoU=50.0, other=0.0)
+    with pytest.raises(ValueError, match=r"has no other: nothing was validated"):
+        last_scalars(tmp_path / "run", dict(mIoU=100.0, other=1.0))

@@ -23,12 +23,12 @@ from mmssl.evaluation.comparison import (
     figures_of,
     read_comparison,
     slug,
-    views_of,
 )
 from mmssl.visualization.comparison_page import (
     budget_rows,
     claim_rows,
     method_rows,
+    views_of,
     write_comparison,
 )
 
@@ -97,19 +97,31 @@ def test_values_another_budget_is_another_result(tmp_path: Path, changes, kinds)
     assert differ == {name for name in before if name.split()[0] in kinds}
 
 
-def test_raises_for_a_training_that_was_told_to_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["pretrain", "detect", "segment"])
+def test_raises_for_a_training_that_was_told_to_end(tmp_path: Path, kind: str) -> None:
     """SIGTERM ends a training with a checkpoint and without an error; half a training is no result."""
     found = job(tmp_path)
-    (command,) = (c for c in found.commands(["BYOL"], [0], tasks=()) if "pretrain" in c.name)
-    folder = found.run_folder("BYOL", 0)
-    folder.mkdir(parents=True)
+    (command,) = (
+        c for c in found.commands(["BYOL"], [0], tasks=["detect", "segment"]) if kind in c.name
+    )
+    folder = found.folder / ("byol_s0" if kind == "pretrain" else f"{kind}_byol_s0")
+    scalars = folder / "20260101" / "vis_data" / "scalars.json"
+    scalars.parent.mkdir(parents=True)
+    scalars.write_text('{"loss": 1.0}\n')
     (folder / "last_checkpoint").write_text(str(folder / "step.pth"))
     meta = dict(iter=3, max_iters=5)
     torch.save(dict(meta=meta, state_dict={}), folder / "step.pth")
     with pytest.raises(ValueError, match="is of iteration 3 of 5: the training was told to end"):
         command.read()
     torch.save(dict(meta=meta | dict(iter=5), state_dict={}), folder / "step.pth")
-    assert command.read() == {}
+    if kind == "segment":  # a detector without a box has no AP, a segmentor always a figure
+        with pytest.raises(ValueError, match="has no mIoU"):
+            command.read()
+        scalars.write_text('{"mIoU": 7.5}\n')
+    assert (
+        command.read()
+        == dict(pretrain={}, detect=dict(detect=0.0), segment=dict(segment=7.5))[kind]
+    )
 
 
 def results(seeds: range) -> dict[str, dict[str, float]]:
