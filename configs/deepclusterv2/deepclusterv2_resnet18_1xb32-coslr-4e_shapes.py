@@ -3,9 +3,9 @@
     python tools/make_shapes.py data/shapes
     python tools/train.py configs/deepclusterv2/deepclusterv2_resnet18_1xb32-coslr-4e_shapes.py
 
-64 px, two views. Three heads of 100 clusters for 4000 images. The neck ends in a BatchNorm: within an epoch of so few
-and so large steps all embeddings move together, and clusters would tell early images from late ones. Nothing of it
-comes from the article.
+64 px, two views. Three heads of 100 clusters for 4000 images. Within an epoch of so few and so large steps
+embeddings move so far that clusters of what it left tell early images from late ones: the neck ends in a BatchNorm, and
+all images are embedded anew before each epoch. Nothing of it comes from the article.
 """
 
 _base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
@@ -24,5 +24,5 @@ model = dict(
     num_samples=4000,
     num_prototypes=(100, 100, 100),
 )
-custom_hooks = [*_base_.custom_hooks, dict(type="MemoryClusterHook")]
+custom_hooks = [*_base_.custom_hooks, dict(type="MemoryClusterHook", embed_anew=True)]
 train_cfg = dict(max_epochs=4)

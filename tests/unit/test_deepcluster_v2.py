@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from mmssl.engine.runner import Runner
 from mmssl.losses import assignment_cross_entropy
 from mmssl.models.memories import EpochMemory
 from mmssl.ops.spherical_kmeans import SphericalKMeans
-from mmssl.registry import HOOKS
+from mmssl.registry import HOOKS, MODELS
 from tests.helpers.memory_runs import memory_config, memory_hook, run_memory
 from tests.helpers.tiny import (
     sgd,
@@ -23,6 +25,7 @@ from tests.helpers.tiny import (
     tiny_views,
     train_step,
 )
+from tests.helpers.toy import ToyBackbone
 
 
 def cross_entropy(scores: np.ndarray, clusters: np.ndarray) -> float:
@@ -147,6 +150,14 @@ def test_state_of_the_memory() -> None:
         EpochMemory(6, 4, num_banks=2, num_heads=1).load_state_dict(memory.state_dict())
 
 
+@MODELS.register_module()
+class DroppingBackbone(ToyBackbone):
+    """Draws random numbers in train mode."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(F.dropout(x, 0.3, self.training) for x in super().forward(images))
+
+
 @HOOKS.register_module()
 class SeeMemoryHook(Hook):
     """Keeps what the memory and the heads are before an epoch is clustered, and what they are then."""
@@ -207,6 +218,24 @@ def test_state_the_filling_pass_changes_no_random_number(tmp_path) -> None:
     assert len(states) == 1
     for key, value in whole.model.state_dict().items():
         assert torch.equal(runner.model.state_dict()[key], value), key
+
+
+def test_state_embedded_anew_before_every_epoch_and_resumed(tmp_path) -> None:
+    """Clusters are of the network as it is, dropout included, whether the run was interrupted or not."""
+    options = {
+        "custom_hooks": [dict(type="MemoryClusterHook", embed_anew=True)],
+        "model.backbone.type": "DroppingBackbone",
+    }
+    straight = run_memory(tmp_path / "a", **options)
+    (tmp_path / "b").mkdir()
+    shutil.copy(tmp_path / "a" / "epoch_2.pth", tmp_path / "b")
+    resumed = run_memory(tmp_path / "b", resume=True, **options)
+    for key, value in straight.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[key], value), key
+    plain = run_memory(
+        tmp_path / "c", **(options | {"custom_hooks": [dict(type="MemoryClusterHook")]})
+    )
+    assert not torch.equal(plain.model.memory.assignment, straight.model.memory.assignment)
 
 
 def test_state_a_new_run_forgets_and_another_set_is_refused(tmp_path) -> None:

@@ -51,6 +51,8 @@ class MemoryClusterHook(HistoryHook):
 
     Args:
         iterations: Of k-means.
+        embed_anew: Make that pass before every epoch. For short runs, whose embeddings move so far within an
+            epoch that clusters of what it left tell early images from late ones; it costs a forward pass.
 
     Raises:
         ValueError: `iterations` below 1.
@@ -59,8 +61,9 @@ class MemoryClusterHook(HistoryHook):
     group = "cluster"
     priority = "NORMAL"
 
-    def __init__(self, iterations: int = 10) -> None:
+    def __init__(self, iterations: int = 10, *, embed_anew: bool = False) -> None:
         super().__init__()
+        self.embed_anew = embed_anew
         self.kmeans = SphericalKMeans(iterations=iterations)
 
     def before_train(self, runner) -> None:
@@ -105,7 +108,7 @@ class MemoryClusterHook(HistoryHook):
             return
         begin = time.perf_counter()
         with breakable(runner) as poll, preserved_rng():
-            if memory.is_empty():
+            if self.embed_anew or memory.is_empty():
                 self._fill(runner, poll)
             filled = time.perf_counter()
             found = self._cluster(runner, model.num_prototypes, memory, poll)
@@ -116,11 +119,19 @@ class MemoryClusterHook(HistoryHook):
         self.record(runner, named, epoch=runner.epoch)
         runner.logger.info(_sentence(figures, len(found), runner.epoch))
 
+    @staticmethod
+    def _words(runner, number: int) -> np.ndarray:
+        """A random word for a head or a rank at the beginning of this epoch."""
+        return np.random.SeedSequence((runner.seed, runner.epoch, number)).generate_state(1)
+
     def _fill(self, runner, poll: Callable[[], None]) -> None:
         """One pass over the training images; what is broken off leaves the memory empty."""
         model, loader = cast(Any, bare_model(runner.model)), runner.train_dataloader
         moves = hasattr(loader.sampler, "set_epoch")
         model.train()
+        model.memory.forget_rows()
+        # a resumed run drops and mixes the same
+        torch.manual_seed(int(self._words(runner, rank())[0]))
         try:
             if moves:
                 loader.sampler.set_epoch(runner.max_epochs)
@@ -141,13 +152,12 @@ class MemoryClusterHook(HistoryHook):
         """The clusters of each head, from the banks in turn."""
         found = []
         for head, number in enumerate(num_prototypes):
-            words = np.random.SeedSequence((runner.seed, runner.epoch, head)).generate_state(1)
             found.append(
                 self.kmeans.fit(
                     memory.bank(head % memory.embeds.shape[1]),
                     memory.present,
                     number,
-                    seed=int(words[0]),
+                    seed=int(self._words(runner, head)[0]),
                     progress=f"Epoch {runner.epoch + 1}: clustering for head {head}",
                     poll=poll,
                 )

@@ -131,8 +131,12 @@ class EpochMemory(nn.Module):
         """
         rows = [clusters.assignment for clusters in found]
         self.assignment = torch.stack(rows).to(self.assignment.device, torch.int32)
-        self.present.zero_()
+        self.forget_rows()
         self.epoch.fill_(epoch)
+
+    def forget_rows(self) -> None:
+        """No image has an embedding of this epoch."""
+        self.present.zero_()
 
     def clear(self) -> None:
         """Forget embeddings and clusters."""
