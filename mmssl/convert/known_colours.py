@@ -16,6 +16,9 @@ from mmssl.models.data_preprocessor import ViewPreprocessor
 _TOLERANCE = 0.05
 
 
+_SWAV_NAMES = {"projection_head", "prototypes"}
+
+
 class Colours(NamedTuple):
     """Mean and standard deviation of each RGB channel, in pixel units (0..255)."""
 
@@ -31,17 +34,21 @@ class Colours(NamedTuple):
         ).replace(", ", ",")
 
 
+_SWAV = Colours([123.675, 116.28, 103.53], [58.14, 57.12, 57.375])
+
+
 def known_colours(content: Mapping[str, Any]) -> Colours | None:
     """What a file says of the images that its backbone was pretrained on; `None` if it says nothing.
 
-    An export has them in its metadata, a checkpoint of a run and a converted one in their config.
+    An export has them in its metadata, a checkpoint of a run and a converted one in their config. Files of
+    SwAV's authors, DeepCluster-v2's among them, are known by their names; other authors' say nothing.
 
     Args:
         content: Of a weights file.
     """
     meta = content.get("meta")
     if not isinstance(meta, Mapping):
-        return None
+        return _SWAV if _SWAV_NAMES <= _names(content) else None
     if isinstance(meta.get("cfg"), str):
         try:
             config = read_config_text(meta["cfg"])
@@ -58,6 +65,13 @@ def known_colours(content: Mapping[str, Any]) -> Colours | None:
         for name in ("mean", "std")
     )
     return Colours([float(value) for value in mean], [float(value) for value in std])
+
+
+def _names(content: Mapping[str, Any]) -> set[str]:
+    """How the names of a file's tensors begin."""
+    inner = content.get("state_dict")
+    state = inner if isinstance(inner, Mapping) else content
+    return {str(key).removeprefix("module.").split(".")[0] for key in state}
 
 
 def _of_config(config: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -49,6 +49,9 @@ def of_export(mean: Any, std: Any) -> dict[str, Any]:
         (dict(meta=dict(epoch=3)), None),
         (dict(meta=dict(cfg="import os")), None),
         (dict(state_dict={}), None),
+        ({"module.projection_head.0.weight": 0, "module.prototypes.weight": 0}, RED),
+        (dict(state_dict={"projection_head.0.weight": 0, "prototypes.prototypes0.weight": 0}), RED),
+        (dict(state_dict={"neck.projection_neck.0.weight": 0, "head.prototypes.weight": 0}), None),
     ],
 )
 def test_values_what_a_file_says(content: dict, expected: Colours | None) -> None:
