@@ -75,23 +75,26 @@ def _parts(root: Path) -> None:
 
 
 def _voc(root: Path) -> None:
-    """Scenes of Shapes as VOC2007 and VOC2012 (with the additional masks), under VOC's class names."""
-    for year in ("VOC2007", "VOC2012"):
-        shutil.copytree(root.parent / "shapes/voc", root / year)
-        lists = root / year / "ImageSets"
-        for file in lists.rglob("train.txt"):
-            for name in ("trainval", "test", "aug"):
-                shutil.copy(file, file.with_name(f"{name}.txt"))
-        shutil.copytree(root / year / "SegmentationClass", root / year / "SegmentationClassAug")
-        species = json.loads(
-            (root.parent / "shapes/coco/annotations/instances_val.json").read_text()
+    """VOC2012 of scenes of Shapes with their masks, and VOC2007 with each class in every other image."""
+    shutil.copytree(root.parent / "shapes/voc", root / "VOC2012")
+    masks = root / "VOC2012/SegmentationClass"
+    shutil.copytree(masks, root / "VOC2012/SegmentationClassAug")
+    lists = root / "VOC2012/ImageSets/Segmentation"
+    shutil.copy(lists / "train.txt", lists / "aug.txt")
+
+    names = [path.stem for path in write_folder(root / "VOC2007/JPEGImages", 36)]
+    (root / "VOC2007/Annotations").mkdir()
+    (root / "VOC2007/ImageSets/Main").mkdir(parents=True)
+    for number, name in enumerate(names):
+        things = "".join(
+            f"<object><name>{kind}</name><difficult>0</difficult></object>"
+            for kind in VOC_CLASSES[number % 2 :: 2]
         )
-        renamed = {c["name"]: VOC_CLASSES[i] for i, c in enumerate(species["categories"])}
-        for file in (root / year / "Annotations").glob("*.xml"):
-            text = file.read_text()
-            file.write_text(
-                re.sub(r"<name>(\w+)</name>", lambda m: f"<name>{renamed[m[1]]}</name>", text)
-            )
+        file = root / f"VOC2007/Annotations/{name}.xml"
+        file.write_text(f"<annotation>{things}</annotation>")
+    splits = dict(train=names[:16], val=names[16:20], trainval=names, test=names[:4])
+    for split, part in splits.items():
+        (root / f"VOC2007/ImageSets/Main/{split}.txt").write_text("\n".join(part))
 
 
 def as_values(options: tuple[str, ...]) -> dict:

@@ -51,7 +51,7 @@ FEW_SHAPES = (
     "--num-scenes-train 12 --num-scenes-val 4 --scene-size 64"
 )
 FEW_CLUSTERS = ("model.prototypes.num_clusters=[6,4,3]", "custom_hooks.1.begin_epoch=0")
-CLASSIFIER_ON_SHAPES = (*LOADER, "train_cfg.max_epochs=1", "val_dataloader.num_workers=0",
+CLASSIFIER = (*LOADER, "train_cfg.max_epochs=1", "val_dataloader.num_workers=0",
                         "val_dataloader.persistent_workers=False")  # fmt: skip
 FEW_REGIONS = (
     "model.train_cfg.rcnn.sampler.num=8",
@@ -102,7 +102,8 @@ RULES = (
     Smaller(r"train\.py plain_byol_folder", PLAIN_BYOL),
     Smaller(r"train\.py configs/(?!benchmarks)\w+/\S+_shapes\.py", PRETRAINING_ON_SHAPES),
     Smaller(r"train\.py configs/(hcsc|pcl)/", FEW_CLUSTERS),
-    Smaller(r"train\.py configs/benchmarks/shapes_classification", CLASSIFIER_ON_SHAPES),
+    Smaller(r"train\.py configs/benchmarks/shapes_classification", CLASSIFIER),
+    Smaller(r"train\.py configs/benchmarks/voc07_classification", CLASSIFIER),
     Smaller(r"train\.py configs/benchmarks/shapes_(detection|segmentation)", ONE_ITERATION),
     Smaller(r"train\.py configs/benchmarks/shapes_detection", ("custom_hooks.1.num_iters=1",)),
     Smaller(r"train\.py (backbone|parts_detector)\.py|coco_detection/mask-rcnn_r50", COCO_RESNET),
@@ -111,6 +112,7 @@ RULES = (
     Smaller(r"test\.py .*--train labelled", arguments="--size 64"),
     Smaller(r"--num-clusters (1000|50)", arguments="--num-clusters 3"),
     Smaller(r"attention_maps\.py .*--mode stream", arguments="--size 64"),  # of the stream's map
+    Smaller(r"attention_entropy\.py work_dirs", arguments="--size 64"),  # of the run's images
     Smaller(r"make_split\.py data/imagenet", arguments="--shares 0.25 0.5"),
     Smaller(r"make_shapes\.py", arguments=FEW_SHAPES),
     Smaller(r"prototype_scores\.py", arguments="--num-clusters 6 4 3"),
