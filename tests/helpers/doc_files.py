@@ -272,7 +272,7 @@ IMPLIED = (
     (r"voc07_|voc12aug", "data/VOCdevkit"),
     (r"work_dirs/hcsc", "hcsc.py"),
     (r"work_dirs/pcl", "pcl.py"),
-    (r"pcl\.py", "photos"),
+    (r"pcl\.py|config\.py", "photos"),
     (r"shapes|data/coco|data/parts|data/VOC|hcsc\.py|pcl\.py", "data/shapes"),
 )
 """(a text that, what it needs without naming it), in this order."""
