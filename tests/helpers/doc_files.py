@@ -62,8 +62,10 @@ def _as_coco(root: Path, *, classes: tuple[str, ...], splits: dict[str, str], na
 
 
 def _coco(root: Path) -> None:
+    from mmdet.datasets import CocoDataset  # a network may find each of the 80 classes
+
     _as_coco(
-        root, classes=("person", "bicycle", "car", "motorcycle", "airplane", "bus"),
+        root, classes=CocoDataset.METAINFO["classes"],
         splits=dict(train="train2017", val="val2017"), names="annotations/instances_{}.json",
     )  # fmt: skip
 
