@@ -211,7 +211,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "classes.txt": lambda path: path.write_text("cat\ndog\n" * 8),
     "config.py": _config(CARE_LEAF, CARE, "photos"),
     "hcsc.py": _config(HCSC, CLUSTERED, SHAPES),
-    "pcl.py": _config(PCL, CLUSTERED, "photos"),
+    "pcl.py": _config(PCL, (*CLUSTERED, "train_dataloader.batch_size=8"), "photos"),
     "parts_detector.py": _parts_detector,
     "run.pth": CARE_RUN,
     "care.pth": CARE_RUN,

@@ -31,7 +31,7 @@ CARE = (
 )
 PRETRAINING_ON_SHAPES = (
     *LOADER,
-    "train_dataloader.batch_size=16",
+    "train_dataloader.batch_size=40",
     "train_cfg.max_epochs=1",
     "custom_hooks.0.num_train=24",
     "custom_hooks.0.num_val=24",
@@ -47,7 +47,7 @@ PLAIN_BYOL = (
     "default_hooks.report.num_images=1",
 )
 FEW_SHAPES = (
-    "--size 64 --num-unlabelled 48 --num-classify-train 240 --num-classify-val 48 "
+    "--size 64 --num-unlabelled 120 --num-classify-train 240 --num-classify-val 48 "
     "--num-scenes-train 12 --num-scenes-val 4 --scene-size 64"
 )
 FEW_CLUSTERS = ("model.prototypes.num_clusters=[6,4,3]", "custom_hooks.1.begin_epoch=0")
