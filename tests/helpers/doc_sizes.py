@@ -81,6 +81,11 @@ VOC_TEST = ("test_dataloader.num_workers=0", "test_dataloader.persistent_workers
 ONE_ITERATION = (*LOADER, *VALIDATION, "train_cfg.max_iters=1", "train_cfg.val_interval=1",
                  "train_dataloader.batch_size=2")  # fmt: skip
 
+ONE_WINDOW = (
+    *("model.head.num_instances=120", "train_dataloader.sampler.window=80"),
+    "train_dataloader.sampler.stride=40",
+)
+
 BENCHMARKS = {
     "step_overhead": "--iters 2 --twin-iters 1 --twin-size 64 --twin-batch 2 --batch 4",
     "input_pipeline": "--rounds 1 --images 2",
@@ -102,6 +107,7 @@ RULES = (
     Smaller(r"train\.py plain_byol_folder", PLAIN_BYOL),
     Smaller(r"train\.py configs/(?!benchmarks)\w+/\S+_shapes\.py", PRETRAINING_ON_SHAPES),
     Smaller(r"train\.py configs/(hcsc|pcl)/", FEW_CLUSTERS),
+    Smaller(r"train\.py configs/pic/", ONE_WINDOW),
     Smaller(r"train\.py configs/benchmarks/shapes_classification", CLASSIFIER),
     Smaller(r"train\.py configs/benchmarks/voc07_classification", CLASSIFIER),
     Smaller(r"train\.py configs/benchmarks/shapes_(detection|segmentation)", ONE_ITERATION),
@@ -110,7 +116,7 @@ RULES = (
     Smaller(r"coco_detection/mask-rcnn_swin", COCO_SWIN),
     Smaller(r"test\.py configs/benchmarks/voc_segmentation", VOC_TEST),
     Smaller(r"test\.py .*--train labelled", arguments="--size 64"),
-    Smaller(r"--num-clusters (1000|50)", arguments="--num-clusters 3"),
+    Smaller(r"imagenet_clustering|--num-clusters 50", arguments="--num-clusters 3"),
     Smaller(r"attention_maps\.py .*--mode stream", arguments="--size 64"),  # of the stream's map
     Smaller(r"attention_entropy\.py work_dirs", arguments="--size 64"),  # of the run's images
     Smaller(r"make_split\.py data/imagenet", arguments="--shares 0.25 0.5"),
