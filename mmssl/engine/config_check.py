@@ -16,29 +16,9 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 
 from mmssl import registry as R
+from mmssl.engine.config_classes import REGISTRY_OF_KEY, find_class
 from mmssl.ops.kmeans import CLUSTERERS
-from mmssl.ops.schedules import SCHEDULES
 
-# Which registry builds the dict that stands under a key of a config.
-_REGISTRIES: dict[str, Registry] = {
-    "model": R.MODELS,
-    "backbone": R.MODELS,
-    "data_preprocessor": R.MODELS,
-    "dataset": R.DATASETS,
-    "sampler": R.SAMPLERS,
-    "views": R.TRANSFORMS,
-    "transforms": R.TRANSFORMS,
-    "default_hooks": R.HOOKS,
-    "custom_hooks": R.HOOKS,
-    "optim_wrapper": R.OPTIM_WRAPPERS,
-    "optimizer": R.OPTIMIZERS,
-    "param_scheduler": R.PARAM_SCHEDULERS,
-    "train_cfg": R.LOOPS,
-    "val_evaluator": R.METRICS,
-    "test_evaluator": R.METRICS,
-    "visualizer": R.VISUALIZERS,
-    "vis_backends": R.VISBACKENDS,
-}
 # Keys that mmengine or the registry adds or takes away before a class is called.
 _BUILD_KEYS = {
     "type", "_scope_", "init_cfg", "constructor", "paramwise_cfg", "convert_to_iter_based",
@@ -108,13 +88,13 @@ def check_config(config: Config) -> None:
             )
     for section, valid in _UNTYPED.items():
         _refuse_others(config, config.get(section) or {}, section, section, valid)
-    for key, registry in _REGISTRIES.items():
+    for key, registry in REGISTRY_OF_KEY.items():
         if key in config:
             _check(config, config[key], key, registry)
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         if config.get(loader):
             for part in ("dataset", "sampler"):
-                _check(config, config[loader].get(part), f"{loader}.{part}", _REGISTRIES[part])
+                _check(config, config[loader].get(part), f"{loader}.{part}", REGISTRY_OF_KEY[part])
 
 
 def _check(config: Config, node: Any, path: str, registry: Registry) -> None:
@@ -135,7 +115,7 @@ def _check(config: Config, node: Any, path: str, registry: Registry) -> None:
         _check_type(config, node, kind, path, registry)
     for key, value in node.items():
         # A hook may be filed under any name, `param_scheduler` for one.
-        below = registry if path == "default_hooks" else _REGISTRIES.get(key, registry)
+        below = registry if path == "default_hooks" else REGISTRY_OF_KEY.get(key, registry)
         if key == "clip_grad":
             _check_clip(config, value or {}, f"{path}.{key}")
         elif isinstance(value, (dict, list, tuple)) and not key.endswith("_cfg"):
@@ -154,7 +134,7 @@ def _check_clip(config: Config, node: dict, path: str) -> None:
 
 def _check_type(config: Config, node: dict, kind: str, path: str, registry: Registry) -> None:
     is_clusterer = path.endswith(".clusterer")  # of no registry, as schedules
-    cls = CLUSTERERS.get(kind) if is_clusterer else _find(kind, path, registry)
+    cls = CLUSTERERS.get(kind) if is_clusterer else _class_of(kind, path, registry)
     if cls is None and is_clusterer:
         raise ConfigError(
             f"{path}.type = {kind!r}{_place(config, kind)} is none of {', '.join(CLUSTERERS)}."
@@ -195,14 +175,9 @@ def _refuse_others(
             )
 
 
-def _find(kind: str, path: str, registry: Registry) -> Any:
-    """The class that `kind` names, in the registry of its place or, for arguments of plugins, in any."""
-    if registry is R.MODELS and kind in SCHEDULES:
-        return SCHEDULES[kind]
+def _class_of(kind: str, path: str, registry: Registry) -> Any:
     try:
-        return next(
-            (cls for place in (registry, *_REGISTRIES.values()) if (cls := place.get(kind))), None
-        )
+        return find_class(kind, registry)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{path}.type = {kind!r} cannot be imported: {error}") from error
 

@@ -30,3 +30,7 @@ swav_four_views_of_8_percent = dict(
 )
 # without small crops the large ones may be smaller
 swav_two_views = dict(type="MultiView", views=[view(2, 224, (0.08, 1.0))])
+# DeepCluster-v2's of half the length of its best run
+deepcluster_views = dict(
+    type="MultiView", views=[view(2, 160, (0.08, 1.0)), view(4, 96, (0.05, 0.14))]
+)

@@ -1,0 +1,166 @@
+"""Recipes side by side: what a step of each consists of and costs, and every setting that differs.
+
+    python tools/side_by_side.py configs/moco/mocov2_*200e_in1k.py configs/pcl/pcl-v2_*200e_in1k.py
+    python tools/side_by_side.py --page
+
+Views, layers, memories, parameters and costs are counted in one step of the built model on the CPU; settings
+are those of the configs and the defaults of the code, so that a changed default changes the table.
+`--page` writes docs/side_by_side.md for the recipes of configs/benchmarks/comparison/recipes.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from rich.progress import track
+
+from mmssl.engine.config import load_config
+from mmssl.engine.recipe_settings import differing, recipe_settings
+from mmssl.evaluation.training_step import training_step
+from mmssl.registry import load_plugins
+from mmssl.visualization.side_by_side import (
+    markdown_table,
+    schedule_cells,
+    step_cells,
+    text_table,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs/side_by_side.md"
+RECIPES = ROOT / "configs/benchmarks/comparison/recipes.py"
+_COSTS = ("backbone M", "trained M", "GFLOPs per image", "kept MB per image", "state MB")
+_INTRODUCTION = """# Methods side by side
+
+This page is written by `tools/side_by_side.py --page` from one published recipe per method, on ImageNet but
+for Exemplar-CNN; nothing in it is typed. It builds each model, takes its first step on the CPU in float32 and
+counts. What differs between any two recipes, down to the last setting, is told by
+[the same tool](tools.md#toolsside_by_sidepy). Accuracies are in the [model zoo](model_zoo.md).
+
+## What a step consists of
+
+Per image: views by their side in px, as the backbone and its momentum twin see them; widths of the layers
+behind the backbone; what is remembered from batch to batch. Loss terms are those of the first step: what
+waits for a warm-up or a clustering is not among them.
+"""
+_COST_TEXT = """## What it costs
+
+Millions of parameters; GFLOPs of matrix products and convolutions, two for a multiplication and an addition,
+forward and backward, twin included; megabytes that one more image makes the forward pass keep for the
+backward pass (float32, without recomputation); megabytes of a checkpoint: weights, twin, memories and what
+the optimizer remembers. The learning rate is that of the batch. Clusterings between epochs are not counted.
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("configs", nargs="*", help="pretraining configs")
+    parser.add_argument("--all", action="store_true", help="settings that agree as well")
+    parser.add_argument(
+        "--settings-only", action="store_true", help="build nothing: settings, no costs"
+    )
+    parser.add_argument("--out", type=Path, help="write the tables here, in Markdown")
+    parser.add_argument("--page", action="store_true", help="write docs/side_by_side.md")
+    parser.add_argument("--check", action="store_true", help="with --page: fail if it differs")
+    args = parser.parse_args()
+    if args.page == bool(args.configs):
+        parser.error("give configs, or --page")
+    if args.check and not args.page:
+        parser.error("--check goes with --page")
+    return args
+
+
+def read(path: str | Path) -> Config:
+    """A pretraining config.
+
+    Raises:
+        ValueError: It has no views of training images.
+    """
+    config = load_config(path)
+    if "views" not in config.get("train_dataloader", {}).get("dataset", {}):
+        raise ValueError(f"{path} is no pretraining config: train_dataloader.dataset has no views.")
+    return config
+
+
+def counted(config: Config) -> dict[str, str]:
+    """The cells of a recipe's step; its model, which refers to itself, is given back at once."""
+    cells = step_cells(training_step(config))
+    gc.collect()
+    return cells
+
+
+def compare(paths: list[str], *, settings_only: bool, everything: bool) -> list[list[list[str]]]:
+    """Two tables of a heading and a column per config: steps (unless `settings_only`), and settings."""
+    configs = [read(path) for path in paths]
+    heads = [Path(path).stem for path in paths]
+    tables = []
+    if not settings_only:
+        cells = [counted(config) for config in track(configs, "steps", transient=True)]
+        tables.append(
+            [["a step", *heads], *([name, *(one[name] for one in cells)] for name in cells[0])]
+        )
+    settings = [recipe_settings(config) for config in configs]
+    rows = differing(settings, everything=everything)
+    tables.append([["settings", *heads], *([name, *values] for name, values in rows.items())])
+    return tables
+
+
+def page_rows(recipes: dict[str, str]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Of each recipe the cells of the page's two tables."""
+    steps, costs = [], []
+    for name, path in track(list(recipes.items()), "recipes", transient=True):
+        config = read(ROOT / path)
+        cells = counted(config)
+        first = {"method": f"[{name}](../{Path(path).parent.as_posix()}/README.md)"}
+        steps.append(first | {key: cells[key] for key in cells if key not in _COSTS})
+        costs.append(
+            first
+            | {key: cells[key] for key in _COSTS}
+            | schedule_cells(recipe_settings(config))
+            | {"recipe": f"[config](../{path})"}
+        )
+    return steps, costs
+
+
+def page_text() -> str:
+    """The whole page."""
+    tables = [
+        markdown_table(list(rows[0]), [list(row.values()) for row in rows])
+        for rows in page_rows(Config.fromfile(RECIPES)["recipes"])
+    ]
+    return "\n".join([_INTRODUCTION, tables[0], "", _COST_TEXT, tables[1], ""])
+
+
+def main() -> None:
+    """Print tables, or write the page."""
+    args = parse_args()
+    load_plugins()
+    MMLogger.get_current_instance().setLevel("ERROR")  # initialisation lists every tensor
+    try:
+        if args.page:
+            text = page_text()
+        else:
+            tables = compare(args.configs, settings_only=args.settings_only, everything=args.all)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    if args.page and args.check:
+        if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text:
+            sys.exit("error: docs/side_by_side.md is not what the recipes are; run --page.")
+    elif args.page:
+        PAGE.write_text(text, encoding="utf-8")
+    elif args.out:
+        pages = [markdown_table(table[0], table[1:]) for table in tables]
+        args.out.write_text("\n\n".join(pages) + "\n", encoding="utf-8")
+    else:
+        print("\n\n".join(map(text_table, tables)))
+
+
+if __name__ == "__main__":
+    main()
