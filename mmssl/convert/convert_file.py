@@ -17,17 +17,15 @@ from mmssl.convert.config_text import read_config_text
 from mmssl.convert.key_map import check_complete
 from mmssl.convert.load_algorithm import carried_config
 from mmssl.convert.official.family_files import FAMILY_FILES, source_file
-from mmssl.convert.official.method_files import (
+from mmssl.convert.official.method_files import METHOD_FILES
+from mmssl.convert.official.method_recognition import (
     BACKBONE_ALONE,
-    METHOD_FILES,
-    SourceFile,
     method_of_file,
     method_of_state,
-    place_of,
-    read_off,
-    tensors_of,
 )
 from mmssl.convert.official.mmselfsup import family_method
+from mmssl.convert.official.source_file import SourceFile, tensors_of
+from mmssl.convert.official.told_config import place_of, read_off
 from mmssl.engine.config import load_config
 from mmssl.registry import MODELS
 

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from mmssl.convert.config_text import read_config_text
-from mmssl.convert.official.method_files import network_guesses, place_of, told_config
+from mmssl.convert.official.told_config import network_guesses, place_of, told_config
 from mmssl.engine.config import load_config
 from mmssl.registry import load_plugins
 

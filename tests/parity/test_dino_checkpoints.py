@@ -17,7 +17,7 @@ from mmssl.convert.official.dino import (
     said_by_file,
     to_official,
 )
-from mmssl.convert.official.method_files import method_of_file
+from mmssl.convert.official.method_recognition import method_of_file
 from mmssl.models.backbones import ViL
 from mmssl.registry import MODELS
 from tests.helpers.goldens import official_keys

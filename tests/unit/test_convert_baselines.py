@@ -21,12 +21,9 @@ from mmssl.convert.official import (
     swav,
 )
 from mmssl.convert.official.family_files import FAMILY_FILES
-from mmssl.convert.official.method_files import (
-    METHOD_FILES,
-    method_of_file,
-    method_of_state,
-    read_off,
-)
+from mmssl.convert.official.method_files import METHOD_FILES
+from mmssl.convert.official.method_recognition import method_of_file, method_of_state
+from mmssl.convert.official.told_config import read_off
 from mmssl.engine.config import load_config
 from mmssl.registry import MODELS
 from tests.helpers.goldens import official_keys

@@ -25,7 +25,8 @@ from mmssl.convert.key_map import check_complete
 from mmssl.convert.load_algorithm import load_algorithm
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.official import byol
-from mmssl.convert.official.method_files import METHOD_FILES, method_of_file, method_of_state
+from mmssl.convert.official.method_files import METHOD_FILES
+from mmssl.convert.official.method_recognition import method_of_file, method_of_state
 from mmssl.models.backbones import ResNet
 from mmssl.models.layers.same_padding import SamePaddedConv2d, SamePaddedMaxPool2d, same_padding
 from mmssl.registry import MODELS

@@ -21,7 +21,7 @@ from mmssl.convert.official.backbone_configs import backbone_config, backbone_gu
 from mmssl.convert.official.backbones import backbone_from_official, backbone_to_official
 from mmssl.convert.official.cotnet import cotnet_from_official, cotnet_to_official
 from mmssl.convert.official.cotnet_classifier import from_official, said_by_file, to_official
-from mmssl.convert.official.method_files import told_config
+from mmssl.convert.official.told_config import told_config
 from mmssl.convert.source_config import source_config
 from mmssl.models.backbones import CoTNet
 from mmssl.models.backbones.cotnet_archs import ARCHS, cotnet_arch

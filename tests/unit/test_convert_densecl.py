@@ -16,7 +16,7 @@ from mmssl.convert.key_map import check_complete
 from mmssl.convert.load_algorithm import load_algorithm
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.official.densecl import from_official, model_config, to_official
-from mmssl.convert.official.method_files import method_of_file, method_of_state
+from mmssl.convert.official.method_recognition import method_of_file, method_of_state
 from mmssl.models.algorithms import DenseCL
 from mmssl.models.backbones import ResNet
 from mmssl.registry import MODELS

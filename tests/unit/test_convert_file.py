@@ -16,7 +16,8 @@ from mmssl.convert.config_text import read_config_text
 from mmssl.convert.convert_file import convert_file
 from mmssl.convert.load_algorithm import load_algorithm
 from mmssl.convert.official.backbone_configs import backbone_config, backbone_guesses
-from mmssl.convert.official.method_files import METHOD_FILES, method_of_file, method_of_state
+from mmssl.convert.official.method_files import METHOD_FILES
+from mmssl.convert.official.method_recognition import method_of_file, method_of_state
 from mmssl.convert.official.run_arguments import said_by_arguments
 from mmssl.models.algorithms import BaseAlgorithm
 from mmssl.registry import MODELS

@@ -17,8 +17,9 @@ from mmssl.convert.key_map import behind, check_complete
 from mmssl.convert.load_algorithm import load_algorithm
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.official.family_files import FAMILY_FILES, is_family_file, source_file
-from mmssl.convert.official.method_files import METHOD_FILES, read_off
+from mmssl.convert.official.method_files import METHOD_FILES
 from mmssl.convert.official.mmselfsup import family_method, from_mmselfsup, said_by_config
+from mmssl.convert.official.told_config import read_off
 from mmssl.models.backbones import VisionTransformer
 from mmssl.registry import MODELS
 from tests.helpers.goldens import official_keys

@@ -17,7 +17,8 @@ from mmssl.convert.export import export_backbone
 from mmssl.convert.key_map import check_complete
 from mmssl.convert.load_algorithm import load_algorithm
 from mmssl.convert.load_backbone import load_backbone
-from mmssl.convert.official.method_files import METHOD_FILES, method_of_file, method_of_state
+from mmssl.convert.official.method_files import METHOD_FILES
+from mmssl.convert.official.method_recognition import method_of_file, method_of_state
 from mmssl.convert.official.moco import from_official, method_of, model_config, to_official
 from mmssl.convert.transfer_load import load_backbone_into
 from mmssl.models.algorithms import BaseAlgorithm

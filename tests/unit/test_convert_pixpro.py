@@ -16,7 +16,8 @@ from mmssl.convert.convert_file import convert_file
 from mmssl.convert.key_map import check_complete
 from mmssl.convert.load_algorithm import load_algorithm
 from mmssl.convert.load_backbone import load_backbone
-from mmssl.convert.official.method_files import METHOD_FILES, method_of_file, method_of_state
+from mmssl.convert.official.method_files import METHOD_FILES
+from mmssl.convert.official.method_recognition import method_of_file, method_of_state
 from mmssl.convert.official.pixpro import (
     from_official,
     guessed_options,

@@ -16,8 +16,8 @@ from PIL import Image
 
 from mmssl.convert.key_map import check_complete
 from mmssl.convert.official.family_files import source_file
-from mmssl.convert.official.method_files import read_off
 from mmssl.convert.official.mmselfsup import family_method
+from mmssl.convert.official.told_config import read_off
 from mmssl.engine.config import load_config
 from mmssl.evaluation.collapse_doctor import CAUSES
 from mmssl.registry import MODELS

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from mmssl.convert.official import byol
 from mmssl.convert.official.backbone_configs import backbone_config
-from mmssl.convert.official.method_files import METHOD_FILES, SourceFile, tensors_of
+from mmssl.convert.official.method_files import METHOD_FILES
 from mmssl.convert.official.mmselfsup import family_method, from_mmselfsup, said_by_config
 from mmssl.convert.official.named_parts import whole_stack_config
+from mmssl.convert.official.source_file import SourceFile, tensors_of
 
 State = dict[str, Tensor]
 _SHARED = ("barlow_twins", "densecl", "moco", "moco_v3", "npid", "simsiam", "swav")
