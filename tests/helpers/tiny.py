@@ -346,7 +346,8 @@ TINY = {
     "densecl": tiny_densecl,
     "dino": tiny_dino,
     "esvit": tiny_esvit,
-    "exemplar": lambda: tiny_pic(cosine=False, temperature=1.0),
+    # rows of the usual size would give gradients that float32 cannot add to some weights in a step
+    "exemplar": lambda: tiny_pic(cosine=False, temperature=1.0, init_std=0.1),
     "hcsc": tiny_hcsc,
     "hcsc_warm_up": lambda: tiny_hcsc(clustered=False),
     "infomin": tiny_infomin,
