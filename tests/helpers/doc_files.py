@@ -203,7 +203,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "data/coco": _coco,
     "data/parts": _parts,
     "data/VOCdevkit": _voc,
-    "data/imagenet": lambda path: _folders(path, 12, ("n01", "n02", "n03")),
+    "data/imagenet": lambda path: _folders(path, 18, ("n01", "n02", "n03")),
     "photos": lambda path: write_folder(path, 16),
     "labelled": lambda path: _folders(path, 24, ("cat", "dog")),
     "a.jpg": lambda path: write_folder(path.parent, 1)[0].rename(path),

@@ -91,7 +91,7 @@ BENCHMARKS = {
     "input_pipeline": "--rounds 1 --images 2",
     "import_time": "--repeats 1 --limit 60",
     "distillation": "--repeats 1 --dim 8",
-    "selection": "--repeats 1 --keys 64",
+    "selection": "--repeats 1 --keys 512",
     "dense_contrast": "--repeats 1 --images 1 --keys 64",
     "pixel_loss": "--repeats 1 --images 1 --grids 4",
     "local_aggregation": "--repeats 1 --images 1",

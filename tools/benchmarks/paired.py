@@ -98,9 +98,11 @@ def compare(
     for name, row in table.items():
         print(f"{name:10s} {row['seconds']:8.3f} s {row['megabytes']:10.0f} MB")
     reference, ours = (table[name] for name in implementations)
-    ratios = {key: ours[key] / reference[key] for key in ours}
+    # small sizes may need no memory that can be measured
+    ratios = {key: ours[key] / reference[key] if reference[key] else None for key in ours}
     title = f"{implementations[1]} / {implementations[0]}"
-    print(f"{title}: time {ratios['seconds']:.2f}, memory {ratios['megabytes']:.2f}")
+    told = {key: "-" if ratio is None else f"{ratio:.2f}" for key, ratio in ratios.items()}
+    print(f"{title}: time {told['seconds']}, memory {told['megabytes']}")
     if args.out:
         with open(args.out, "w", encoding="utf-8") as file:
             json.dump(

@@ -38,7 +38,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each implementation")
     parser.add_argument("--out", metavar="FILE.json", help="write the figures")
     parser.add_argument("--run", choices=IMPLEMENTATIONS, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    batch = SIZE["images"] * SIZE["processes"]
+    if args.keys < batch:
+        parser.error(f"--keys must be at least {batch}, the keys of a step, got {args.keys}")
+    return args
 
 
 def loaded(device: torch.device, keys: int) -> tuple[Prototypes, FeatureQueue, Tensor]:
