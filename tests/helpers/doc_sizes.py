@@ -115,6 +115,8 @@ RULES = (
     Smaller(r"train\.py (backbone|parts_detector)\.py|coco_detection/mask-rcnn_r50", COCO_RESNET),
     Smaller(r"coco_detection/mask-rcnn_swin", COCO_SWIN),
     Smaller(r"test\.py configs/benchmarks/voc_segmentation", VOC_TEST),
+    Smaller(r"_svm_", ("evaluation.svm.costs=[1.0]", "evaluation.svm.runs=1")),
+    Smaller(r"svm_vissl", ("evaluation.svm.jobs=1",)),  # idle processes would be waited for
     Smaller(r"test\.py .*--train labelled", arguments="--size 64"),
     Smaller(r"imagenet_clustering|--num-clusters 50", arguments="--num-clusters 3"),
     Smaller(r"attention_maps\.py .*--mode stream", arguments="--size 64"),  # of the stream's map
