@@ -107,7 +107,7 @@ def compare(paths: list[str], *, settings_only: bool, everything: bool) -> list[
             [["a step", *heads], *([name, *(one[name] for one in cells)] for name in cells[0])]
         )
     settings = [recipe_settings(config) for config in configs]
-    rows = differing(settings, everything=everything)
+    rows = differing(settings, everything=everything or len(paths) == 1)
     tables.append([["settings", *heads], *([name, *values] for name, values in rows.items())])
     return tables
 

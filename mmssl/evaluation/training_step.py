@@ -146,7 +146,7 @@ def _noise(config: Config, images: int) -> dict[str, Any]:
             Image.fromarray(rng.integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)).save(path)
         views = config.train_dataloader.dataset.views
         dataset = ImageDataset(
-            "", paths, labels=None, classes=None, views=views, seed=0, max_bad_ratio=0.0
+            "", paths, labels=[0] * images, classes=None, views=views, seed=0, max_bad_ratio=0.0
         )
         return default_collate([dataset[position] for position in range(images)])
 

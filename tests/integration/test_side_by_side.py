@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -129,6 +130,17 @@ def test_values_the_tool_prints_both_tables(monkeypatch, capsys) -> None:
     steps, settings = capsys.readouterr().out.strip().split("\n\n")
     assert "GFLOPs per image" in steps and "model.queue_length" in settings
     assert "train_cfg.max_epochs" not in settings
+
+
+def test_values_one_recipe_shows_all_its_settings(monkeypatch, capsys) -> None:
+    run(monkeypatch, MOCO, "--settings-only")
+    assert "model.queue_length  1024" in re.sub(r" {2,}", "  ", capsys.readouterr().out)
+
+
+def test_values_a_classifier_has_labels() -> None:
+    config = load_config(ROOT / "configs/cotnet/cotnet50_1xb32-coslr-10e_shapes.py")
+    config.model.backbone = dict(type="ResNet", depth=18, out_indices=(3,))
+    assert training_step(config).parts["head"][-1] == config.model.head.num_classes
 
 
 def test_values_the_tool_writes_markdown(monkeypatch, tmp_path: Path) -> None:
