@@ -49,6 +49,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument("--epochs", type=int, help="of pretraining, in place of the config's")
+    parser.add_argument(
+        "--amp",
+        action="store_true",
+        default=None,
+        help="pretrain in bfloat16: faster on most devices",
+    )
     parser.add_argument("--labels", type=int, help="labelled images, in place of the config's")
     parser.add_argument("--iters", type=int, help="of fine-tuning, in place of the config's")
     parser.add_argument(
@@ -71,7 +77,7 @@ def read_job(args: argparse.Namespace) -> tuple[Comparison, list[str]]:
     Raises:
         ValueError: Nobody of a name, or a config that describes no comparison.
     """
-    names = ("epochs", "labels", "iters", "data")
+    names = ("epochs", "amp", "labels", "iters", "data")
     changes = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     own = Path(args.config)  # of the caller's folder, or of the checkout
     config = Config.fromfile(own if own.is_file() else ROOT / own)

@@ -70,6 +70,7 @@ class Budget:
         labels: Labelled images of detection and segmentation.
         iters: Iterations of each of them.
         size: Side of the images whose features are measured, in pixels.
+        amp: Whether they pretrain in bfloat16.
     """
 
     epochs: int
@@ -77,6 +78,7 @@ class Budget:
     labels: int
     iters: int
     size: int
+    amp: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,17 +164,18 @@ class Comparison:
             ),
             *contestant.options,
         ]
-        words: list[str | Path] = [
-            "tools/train.py", contestant.config, "--resume",
-            "--work-dir", self.run_folder(name, seed), "--cfg-options", *options,
-        ]  # fmt: skip
+        switches = ["--resume", *(["--amp"] if self.budget.amp else [])]
         folder = self.run_folder(name, seed)
+        words: list[str | Path] = [
+            "tools/train.py", contestant.config, *switches,
+            "--work-dir", folder, "--cfg-options", *options,
+        ]  # fmt: skip
         return Command(
             f"pretrain {name} s{seed}",
             lambda: words,
             lambda: _check_whole(newest_checkpoint(folder)),
             after=["draw"],
-            key=self._key(contestant.config, options),
+            key=self._key(contestant.config, [*switches, *options]),
             folder=folder,
         )
 

@@ -196,6 +196,7 @@ def write_comparison(
         job.folder / "report.html",
         "Every method side by side",
         sections,
-        subtitle=f"{budget.epochs} epochs of {budget.images} images, {budget.labels} labelled images, "
+        subtitle=f"{budget.epochs} epochs of {budget.images} images{' in bfloat16' if budget.amp else ''}, "
+        f"{budget.labels} labelled images, "
         f"{hours:.1f} hours of commands on {cores} cores",
     )

@@ -66,6 +66,9 @@ def test_values_commands_of_one_seed(tmp_path: Path) -> None:
     assert "detect DINO, Swin s3" not in commands and "pretrain untrained s3" not in commands
     words = [str(word) for word in commands["pretrain PIC s3"].words()]
     assert "train_cfg.max_epochs=2" in words and "randomness.seed=3" in words
+    assert "--amp" not in words
+    half = job(tmp_path, amp=True).commands(["PIC"], [3], tasks=[])[-1]
+    assert half.name == "pretrain PIC s3" and "--amp" in half.words()
     assert f"train_dataloader.dataset.root={tmp_path / 'shapes' / 'unlabelled'}" in words
     probe = [str(word) for word in commands["probe untrained s3"].words()]
     assert probe[:3] == ["tools/test.py", found.untrained, "none"]
@@ -78,6 +81,7 @@ def test_values_commands_of_one_seed(tmp_path: Path) -> None:
     ("changes", "kinds"),
     [
         (dict(epochs=2), {"pretrain"}),
+        (dict(amp=True), {"pretrain"}),
         (dict(images=99), {"draw"}),
         (dict(data=Path("elsewhere")), {"draw", "pretrain", "detect", "segment"}),
         (dict(size=32), {"probe", "correspondence"}),

@@ -33,6 +33,10 @@ def fifty(network):
 care = "configs/care/care_resnet18_1xb32-coslr-3e_shapes.py"
 contestants = {
     "untrained": dict(),
+    "NPID": dict(config="configs/npid/npid_resnet18_1xb32-coslr-8e_shapes.py", epochs=2),
+    "MoCo v1": dict(
+        resnet18("moco", "mocov2"), options=["model.neck.num_layers=1", "model.temperature=0.07"]
+    ),
     "MoCo v2": dict(resnet18("moco", "mocov2"), extra="negatives"),
     "MoCo v3": resnet18("mocov3"),
     "SimCLR": resnet18("simclr"),
