@@ -9,7 +9,7 @@ Each method pretrains a small network with an equal budget; then k-NN and linear
 detector and the mIoU of a segmentor with few labels are measured. A second call goes on where the first one
 stopped, and measures anew what a changed config or budget touches; every command is printed and can be run by
 hand. Table, verdicts, budgets and curves are in `<work-dir>/report.html`, figures and verdicts in
-`comparison.json`.
+`comparison.json`. `--page` writes docs/comparison.md, its picture and its record as well.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ import os
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 
 from mmengine.config import Config
 
 from mmssl.engine.code_state import code_state
 from mmssl.engine.command_queue import CommandQueue
-from mmssl.evaluation.claims import judge
 from mmssl.evaluation.comparison import MEASURES, Comparison, figures_of, read_comparison
 from mmssl.evaluation.provenance import json_text
-from mmssl.visualization.comparison_page import claim_rows, method_rows, write_comparison
+from mmssl.visualization.comparison_page import Record, comparison_markdown, write_comparison
+from mmssl.visualization.comparison_plot import plot_comparison
+from mmssl.visualization.comparison_record import comparison_record, method_rows
 from mmssl.visualization.report import write_text_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs/comparison.md"
+PICTURE = ROOT / "docs/images/comparison.png"
 TASKS = ("knn", "linear", "detect", "segment")
 SHOWN = 5  # measures in the printed table; the page has all
 
@@ -62,6 +64,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/compare")
     parser.add_argument("--data", type=Path, help="where Shapes is drawn, in place of the config's")
+    parser.add_argument("--page", action="store_true", help="write docs/comparison.md as well")
     parser.add_argument("--list", action="store_true", help="print the commands' names and stop")
     args = parser.parse_args()
     for name in ("epochs", "labels", "iters", "parallel"):
@@ -92,15 +95,23 @@ def read_job(args: argparse.Namespace) -> tuple[Comparison, list[str]]:
     return job, chosen
 
 
-def show(job: Comparison, figures: dict) -> None:
+def show(record: Record) -> None:
     """Print the table and the verdicts."""
     titles = list(MEASURES.values())[:SHOWN]
     print(f"\n{'':22}" + "".join(f"{title:>20}" for title in titles))
-    for name, *cells in method_rows(figures):
+    for name, *cells in method_rows(record["figures"]):
         print(f"{name:22}" + "".join(f"{cell or '-':>20}" for cell in cells[:SHOWN]))
     print()
-    for text, source, measured, difference, word in claim_rows(job.claims, figures):
-        print(f"{word}: {text}  [{source}; {measured} {difference or ''}]")
+    for claim in record["claims"]:
+        source = f"{claim['source']}; {claim['measured']} {claim['difference'] or ''}"
+        print(f"{claim['verdict']}: {claim['claim']}  [{source}]")
+
+
+def write_page(record: Record) -> None:
+    """Write docs/comparison.md with its picture, and the record that they are made of beside them."""
+    write_text_atomically(PAGE.with_suffix(".json"), json_text(record))
+    write_text_atomically(PAGE, comparison_markdown(record))
+    plot_comparison(record, PICTURE)
 
 
 def mixed_code(queue: CommandQueue, names: Iterable[str]) -> str:
@@ -112,31 +123,6 @@ def mixed_code(queue: CommandQueue, names: Iterable[str]) -> str:
         f"{len(old)} results are of another state of the code than the present one, among them that of "
         f"{old[0]!r}; another --work-dir measures all anew."
     )
-
-
-def write_record(
-    job: Comparison, figures: dict, args: argparse.Namespace, *, code: str, failed: dict, note: str
-) -> None:
-    """Write `comparison.json`: figures and verdicts, and what they are of."""
-    verdicts = [
-        dict(
-            zip(("claim", "source", "measured", "difference", "verdict"), row, strict=True),
-            differences=judge(claim, figures).differences,
-        )
-        for claim, row in zip(job.claims, claim_rows(job.claims, figures), strict=True)
-    ]
-    record = dict(
-        config=args.config,
-        budget=asdict(job.budget),
-        data=job.data,
-        seeds=args.seeds,
-        code=code,
-        note=note,
-        figures=figures,
-        claims=verdicts,
-        failed=failed,
-    )
-    write_text_atomically(job.folder / "comparison.json", json_text(record))
 
 
 def main() -> None:
@@ -159,19 +145,22 @@ def main() -> None:
     # of tasks that were measured earlier, too, if nothing that they depend on has changed
     results = queue.current(job.commands(names, args.seeds, tasks=TASKS))
     figures = figures_of(results, names, args.seeds)
-    note = mixed_code(queue, results)
-    write_record(job, figures, args, code=code, failed=queue.failed, note=note)
-    page = write_comparison(
+    record = comparison_record(
         job,
         figures,
         args.seeds,
         results=results,
         cores=os.cpu_count() or 1,
+        code=code,
         failed=queue.failed,
-        note=note,
+        note=mixed_code(queue, results),
     )
-    show(job, figures)
-    print(note)
+    write_text_atomically(job.folder / "comparison.json", json_text(record))
+    page = write_comparison(record, job.folder / "report.html")
+    if args.page:
+        write_page(record)
+    show(record)
+    print(record["note"])
     print(f"\n{(time.monotonic() - start) / 60:.1f} minutes. Report: {page}")
     if queue.failed:
         sys.exit(f"{len(queue.failed)} commands failed: {', '.join(queue.failed)}.")

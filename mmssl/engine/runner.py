@@ -30,6 +30,7 @@ from mmssl.engine.loops import EpochLoop, WindowLoop
 from mmssl.engine.worker_start import start_worker
 from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.models.layers import make_norms_local, synchronise_norms
+from mmssl.ops.small_map_conv import use_small_map_conv
 from mmssl.registry import RUNNERS
 
 PARTIAL = ".partial"
@@ -77,10 +78,12 @@ class Runner(_Runner):
             self.logger.info("Denormal numbers are flushed to zero (CPU training).")
 
     def wrap_model(self, model_wrapper_cfg, model):
-        """mmengine's; weights in the layout of the images; without GPUs no device and local BatchNorm."""
+        """mmengine's; weights as images lie; without GPUs local BatchNorm and faster small maps."""
         layout = getattr(getattr(model, "data_preprocessor", None), "memory_format", None)
         if layout is torch.channels_last:
             model.to(memory_format=layout)  # else convolutions convert them at every call
+        if not torch.cuda.is_available():
+            use_small_map_conv(model)
         sync_bn = self.cfg.pop(
             "sync_bn", None
         )  # mmengine's way fails for a BatchNorm without shift

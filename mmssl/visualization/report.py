@@ -163,7 +163,7 @@ class TableSection:
         for row in self.rows:
             cells = []
             for cell, winner, number in zip(row, winners, is_number, strict=True):
-                text = escape(self._text(cell))
+                text = escape(self.text(cell))
                 if winner is not None and cell == winner:
                     text = f"<strong>{text}</strong>"
                 cells.append(f"<td{_number_class(number)}>{text}</td>")
@@ -173,7 +173,8 @@ class TableSection:
             f'<div class="scroll"><table>{head}<tbody>{"".join(lines)}</tbody></table></div>{note}'
         )
 
-    def _text(self, cell: Cell) -> str:
+    def text(self, cell: Cell) -> str:
+        """A cell as it is shown."""
         if cell is None or (isinstance(cell, float) and math.isnan(cell)):
             return "-"
         return f"{cell:.{self.digits}f}" if isinstance(cell, float) else str(cell)

@@ -98,6 +98,7 @@ BENCHMARKS = {
     "local_relation": "--repeats 1 --images 1",
     r"instance_classifier\.py --ours": "--repeats 1 --images 100 --batch 4 --negatives 16",
     r"instance_classifier\.py --law": "--images 100 200 --batch 4 --negatives 16 --steps 1",
+    "small_map_conv": "--repeats 1 --images 4",
     "kmeans": "--images 300 --dim 8 --clusters 6 3 --iterations 2",
     "throughput": "--batch 1 --warm-up 0 --forwards 1",
 }

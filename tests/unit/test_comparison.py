@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from mmssl.engine.command_queue import CommandQueue
 from mmssl.engine.config import load_config
@@ -24,12 +25,14 @@ from mmssl.evaluation.comparison import (
     read_comparison,
     slug,
 )
-from mmssl.visualization.comparison_page import (
+from mmssl.visualization.comparison_page import comparison_markdown, write_comparison
+from mmssl.visualization.comparison_plot import plot_comparison
+from mmssl.visualization.comparison_record import (
     budget_rows,
     claim_rows,
+    comparison_record,
     method_rows,
     views_of,
-    write_comparison,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,20 +157,37 @@ def test_values_table_verdicts_and_page(tmp_path: Path) -> None:
     assert words[0] == "holds" and words[2] == "holds"
     assert set(words[1:2] + words[3:]) == {"not measured"}
     assert [judge(claim, figures).word for claim in found.claims] == words
-    page = write_comparison(
+    log = found.run_folder("CARE", 0) / "20260101/vis_data/scalars.json"
+    log.parent.mkdir(parents=True)
+    lines = [
+        {"knn/top1": 10.0, "step": 0},
+        {"knn/top1": 30.0, "step": 2},
+        {"knn/top1": 40.0, "step": 4},
+    ]
+    log.write_text("\n".join(map(json.dumps, lines)))
+    record = comparison_record(
         found,
         figures,
         range(3),
         results={"pretrain CARE s0": dict(seconds=7200.0)},
         cores=2,
+        code="state",
         failed={"detect PixPro s0": "a\nbad end"},
         note="Of two states of the code.",
     )
-    text = page.read_text()
-    for part in ("41.0 +- 1.0", "holds", "not measured", "2.0 hours", "bad end", "HCSC (arXiv"):
-        assert part in text, part
-    for part in ("twice the epochs", "A dash: not measured", "Of two states of the code."):
-        assert part in text, part
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["curves"] == [dict(name="CARE", x=[0.0, 50.0, 100.0], y=[10.0, 30.0, 40.0])]
+    html = write_comparison(record, found.folder / "report.html").read_text()
+    for text in (html, comparison_markdown(record)):
+        for part in ("41.0 +- 1.0", "holds", "not measured", "2.0 hours", "bad end", "HCSC (arXiv"):
+            assert part in text, part
+        for part in ("twice the epochs", "A dash: not measured", "Of two states of the code."):
+            assert part in text, part
+    assert "% of pretraining" in html
+    plot_comparison(record, tmp_path / "figures.png")
+    assert Image.open(tmp_path / "figures.png").width > 300
+    with pytest.raises(ValueError, match="no figure to draw"):
+        plot_comparison(record | dict(figures={}), tmp_path / "none.png")
 
 
 def test_values_views_and_epochs_that_contestants_get(tmp_path: Path) -> None:

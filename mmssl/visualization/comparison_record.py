@@ -1,0 +1,196 @@
+"""What a comparison found, as one record: its page, its pictures and quotations are made from that."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mmengine.config import DictAction
+
+from mmssl.engine.config import load_config
+from mmssl.evaluation.claims import Claim, Figures, judge
+from mmssl.evaluation.comparison import MEASURES, Comparison
+from mmssl.evaluation.provenance import plain
+from mmssl.visualization.run_log import read_log
+
+Results = Mapping[str, Mapping[str, float]]
+"""What the commands of a comparison found, by the name of the command."""
+
+
+def spread(values: Sequence[float | None]) -> str | None:
+    """Mean and standard deviation of the seeds that have a figure (not NaN or None), and how many.
+
+    Returns:
+        `None` if there is no figure.
+
+    Example:
+        >>> spread([1.0, 3.0]), spread([1.0, 3.0, float("nan")]), spread([float("nan")])
+        ('2.0 +- 1.4', '2.0 +- 1.4 (2 of 3)', None)
+    """
+    there = [value for value in values if value is not None and not math.isnan(value)]
+    if not there:
+        return None
+    deviation = f" +- {statistics.stdev(there):.1f}" if len(there) > 1 else ""
+    of = f" ({len(there)} of {len(values)})" if len(there) < len(values) else ""
+    return f"{statistics.fmean(there):.1f}{deviation}{of}"
+
+
+def method_rows(
+    figures: Mapping[str, Mapping[str, Sequence[float | None]]],
+) -> list[list[str | None]]:
+    """A row for each contestant, a cell for each measure."""
+    return [
+        [name, *(spread(measures[measure]) for measure in MEASURES)]
+        for name, measures in figures.items()
+    ]
+
+
+def claim_rows(claims: Sequence[Claim], figures: Figures) -> list[list[str | None]]:
+    """A row for each claim: what it says, whose it is, what was measured, by how much, the verdict."""
+    rows: list[list[str | None]] = []
+    for claim in claims:
+        verdict = judge(claim, figures)
+        seeds = len(verdict.differences)
+        width = f" +- {verdict.half_width:.1f} of {seeds} seeds" if seeds > 1 else " of one seed"
+        difference = f"{verdict.mean:+.1f}{width}" if seeds else None
+        sides = [claim.better[0], claim.worse[0]]
+        if sides[0] == sides[1]:
+            sides = [MEASURES[claim.better[1]], MEASURES[claim.worse[1]]]
+            measured = f"{claim.better[0]}: {sides[0]} - {sides[1]}"
+        else:
+            measured = f"{MEASURES[claim.better[1]]}: {sides[0]} - {sides[1]}"
+        rows.append([claim.text, claim.source, measured, difference, verdict.word])
+    return rows
+
+
+def views_of(job: Comparison, name: str) -> list[int] | None:
+    """Views per image of each kind that a contestant trains on; None for the untrained network.
+
+    Args:
+        job: The comparison.
+        name: Of the contestant.
+    """
+    contestant = job.contestants[name]
+    if not contestant.config:
+        return None
+    parser = argparse.ArgumentParser()
+    parser.add_argument("options", nargs="*", action=DictAction)
+    changes = parser.parse_args(["--", *contestant.options]).options
+    config = load_config(job.root / contestant.config, changes or None)
+    return [view["num"] for view in config.train_dataloader.dataset.views.views]
+
+
+def budget_rows(
+    job: Comparison, names: Sequence[str], seeds: Sequence[int], results: Results
+) -> list[list[str | float | None]]:
+    """A row for each trained contestant: epochs, views per image, views in all, minutes of pretraining.
+
+    Args:
+        job: The comparison.
+        names: Contestants.
+        seeds: Whose minutes are averaged.
+        results: By command, with its `seconds`.
+    """
+    rows: list[list[str | float | None]] = []
+    for name in names:
+        views = views_of(job, name)
+        if views is None:
+            continue
+        epochs = job.budget.epochs * job.contestants[name].epochs
+        commands = [results.get(f"pretrain {name} s{seed}") for seed in seeds]
+        minutes = [command["seconds"] / 60 for command in commands if command]
+        rows.append(
+            [
+                name,
+                str(epochs),
+                " + ".join(map(str, views)),
+                str(epochs * sum(views) * job.budget.images),
+                statistics.fmean(minutes) if minutes else None,
+            ]
+        )
+    return rows
+
+
+def accuracy_curves(
+    job: Comparison, names: Sequence[str], seeds: Sequence[int], results: Results
+) -> list[dict[str, Any]]:
+    """k-NN accuracy over the share of pretraining, in percent both, the mean of the seeds that have ended.
+
+    Epochs would not do for `x`: methods with one view of an image have more of them.
+
+    Args:
+        job: The comparison.
+        names: Contestants.
+        seeds: To average.
+        results: By command; tells which pretrainings have ended.
+
+    Returns:
+        `name`, `x` and `y` of each contestant with a curve.
+    """
+    curves = []
+    for name in names:
+        ended = [seed for seed in seeds if f"pretrain {name} s{seed}" in results]
+        logs = [read_log(job.run_folder(name, s)).curves.get("knn/top1", []) for s in ended]
+        logs = [log for log in logs if log]
+        if logs:
+            length = min(map(len, logs))
+            last = logs[0][length - 1][0]
+            x = [100 * logs[0][index][0] / last for index in range(length)]
+            y = [statistics.fmean(log[index][1] for log in logs) for index in range(length)]
+            curves.append(dict(name=name, x=x, y=y))
+    return curves
+
+
+def comparison_record(
+    job: Comparison,
+    figures: Figures,
+    seeds: Sequence[int],
+    *,
+    results: Results,
+    cores: int,
+    code: str,
+    failed: Mapping[str, str],
+    note: str = "",
+) -> dict[str, Any]:
+    """Everything that was found, and what it is of, in types of JSON.
+
+    Args:
+        job: The comparison.
+        figures: By contestant and measure.
+        seeds: Of the figures.
+        results: By command, with its `seconds`.
+        cores: Of the machine.
+        code: State of the code.
+        failed: Commands that failed and why.
+        note: What else a reader must know of the figures.
+
+    Returns:
+        `budget`, `data`, `seeds`, `cores`, `hours` (of all commands), `code`, `note`, `figures` (by
+        contestant and measure, None for what was not measured), `claims` (with the `verdict` and the
+        `differences` of the seeds), `budgets` (a row for each contestant), `curves` and `failed`.
+    """
+    names = list(figures)
+    heads = ("claim", "source", "measured", "difference", "verdict")
+    claims = [
+        dict(zip(heads, row, strict=True), differences=judge(claim, figures).differences)
+        for claim, row in zip(job.claims, claim_rows(job.claims, figures), strict=True)
+    ]
+    record = dict(
+        budget=asdict(job.budget),
+        data=job.data,
+        seeds=list(seeds),
+        cores=cores,
+        hours=sum(result["seconds"] for result in results.values()) / 3600,
+        code=code,
+        note=note,
+        figures=figures,
+        claims=claims,
+        budgets=budget_rows(job, names, seeds, results),
+        curves=accuracy_curves(job, names, seeds, results),
+        failed=failed,
+    )
+    return plain(record)
