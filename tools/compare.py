@@ -15,6 +15,7 @@ hand. Table, verdicts, budgets and curves are in `<work-dir>/report.html`, figur
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -64,6 +65,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/compare")
     parser.add_argument("--data", type=Path, help="where Shapes is drawn, in place of the config's")
+    parser.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="RECORD.json",
+        help="take results of another folder or machine over: its comparison.json, or docs/comparison.json",
+    )
     parser.add_argument("--page", action="store_true", help="write docs/comparison.md as well")
     parser.add_argument("--list", action="store_true", help="print the commands' names and stop")
     args = parser.parse_args()
@@ -114,6 +121,20 @@ def write_page(record: Record) -> None:
     plot_comparison(record, PICTURE)
 
 
+def take_over(queue: CommandQueue, record: Path) -> None:
+    """Take the results of a record over.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no record of a comparison.
+    """
+    try:
+        number = queue.take_over(json.loads(record.read_text(encoding="utf-8"))["commands"])
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{record} is no record of a comparison: {error!r}.") from error
+    print(f"{number} results of {record} are taken over; those of other settings are found anew.")
+
+
 def mixed_code(queue: CommandQueue, names: Iterable[str]) -> str:
     """A sentence if results are of another state of the code than the present one, else nothing."""
     old = [name for name in names if queue.made_by.get(name, "") != queue.code]
@@ -136,6 +157,8 @@ def main() -> None:
         start = time.monotonic()
         code = code_state(ROOT, ("mmssl", "tools"))
         queue = CommandQueue(job.folder, ROOT, args.parallel, code=code)
+        if args.start_from:
+            take_over(queue, args.start_from)
         queue.run(todo)
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on.", file=sys.stderr)
@@ -151,6 +174,7 @@ def main() -> None:
         args.seeds,
         results=results,
         cores=os.cpu_count() or 1,
+        commands=queue.kept(results),
         code=code,
         failed=queue.failed,
         note=mixed_code(queue, results),

@@ -92,7 +92,8 @@ def make_folder(demo: Demo) -> None:
 def draw(demo: Demo) -> Command:
     """Draw the images."""
     number = str(demo.budget.images)
-    return Command("draw", lambda: ["tools/make_shapes.py", demo.data, "--num-unlabelled", number])
+    words = ["tools/make_shapes.py", demo.data, "--num-unlabelled", number]
+    return Command("draw", lambda: words, always=True)
 
 
 def pretrain(demo: Demo, method: str) -> Command:

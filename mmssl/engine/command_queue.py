@@ -16,10 +16,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmssl.engine.folder_lock import locked
 from mmssl.visualization.report import write_text_atomically
@@ -44,6 +45,10 @@ class Command:
         key: What the result depends on, beside what comes before. A result that was found under another key
             is found anew.
         folder: Where the command goes on with what it finds. What is there of another key is moved aside.
+        product: What it makes for the commands behind it; `folder` by default. If it is gone when one of them
+            is to run, the command is run again.
+        always: Run by each call, for what it makes may be gone and is made in the same way each time: nothing
+            behind it is found anew for that.
     """
 
     name: str
@@ -52,6 +57,14 @@ class Command:
     after: Sequence[str] = ()
     key: str = ""
     folder: Path | None = None
+    product: Path | None = None
+    always: bool = False
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the product of an earlier call is not there any more."""
+        product = self.product or self.folder
+        return product is not None and not product.exists()
 
 
 def _show(text: str) -> None:
@@ -108,6 +121,36 @@ class CommandQueue:
             for name, key in keys.items()
             if name in self.results and self._keys[name] == key
         }
+
+    def kept(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Results by command with their `key` and `code`, for `take_over` by a queue elsewhere."""
+        return {
+            name: dict(key=self._keys[name], code=self.made_by[name], found=self.results[name])
+            for name in names
+        }
+
+    def take_over(self, kept: Mapping[str, Mapping[str, Any]]) -> int:
+        """Take results that a queue elsewhere has found, but for commands that have one here.
+
+        `run` and `current` look at their keys as at those of own results.
+
+        Args:
+            kept: From `kept`.
+
+        Returns:
+            How many were taken.
+
+        Raises:
+            BlockingIOError: A call is at work in the folder.
+        """
+        with locked(self.folder):
+            self._read()
+            new = {name: one for name, one in kept.items() if name not in self.results}
+            for name, one in new.items():
+                self.results[name], self._keys[name] = dict(one["found"]), one["key"]
+                self.made_by[name] = one["code"]
+            self._write()
+        return len(new)
 
     def run(self, commands: Sequence[Command]) -> None:
         """Run what an earlier call has not finished; a failure stops what depends on it, nothing else.
@@ -189,12 +232,19 @@ class CommandQueue:
             for name, key in self._wanted.items()
             if name not in self.results or self._keys[name] != key
         }
-        # what comes after something that is found anew is found anew as well
+        # with what comes after something that is found anew, and what that needs and is gone
         grown = True
         while grown:
-            more = {c.name for c in commands if c.name not in stale and stale & set(c.after)}
+            needed = {before for name in stale for before in by_name[name].after}
+            more = {
+                c.name
+                for c in commands
+                if c.name not in stale
+                and (stale & set(c.after) or (c.name in needed and c.is_gone))
+            }
             grown = bool(more)
             stale |= more
+        stale |= {command.name for command in commands if command.always}
         for name in stale:
             self.results.pop(name, None)
         return {name: command for name, command in by_name.items() if name in stale}

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from mmengine.config import Config
 
 from mmssl.convert.checkpoint_file import load_weights_file
+from mmssl.datasets.shapes.generate import VERSION as SHAPES_VERSION
 from mmssl.engine.command_queue import Command, last_scalars, newest_checkpoint
 from mmssl.engine.config import load_config
 from mmssl.evaluation.claims import Claim
@@ -127,7 +128,7 @@ class Comparison:
         draw: list[str | Path] = [
             "tools/make_shapes.py", self.data, "--num-unlabelled", number,
         ]  # fmt: skip
-        found = [Command("draw", lambda: draw, key=f"{self.data} {number}")]
+        found = [Command("draw", lambda: draw, key=f"{SHAPES_VERSION} {number}", always=True)]
         for seed in seeds:
             for name in names:
                 contestant = self.contestants[name]
@@ -226,6 +227,7 @@ class Comparison:
             ],
             after=self._before(name, seed),
             key=library,
+            product=weights,
         )  # fmt: skip
         metric, factor = ("coco/bbox_mAP", 100.0) if detects else ("mIoU", 1.0)
         absent = 0.0 if detects else None  # no AP without a box
@@ -280,9 +282,13 @@ class Comparison:
         return Command(f"negatives {name} s{seed}", words, read, after=before, key=key)
 
     def _key(self, config: str, options: Sequence[str]) -> str:
-        """What a training depends on: its whole config and the changes."""
+        """What a training depends on: its whole config and the changes, wherever the folders are."""
         entries = _entries(self.root / config)
-        return hashlib.sha256(f"{entries} {list(options)}".encode()).hexdigest()[:16]
+        changes = [
+            option.replace(str(self.data), "DATA").replace(str(self.folder), "WORK")
+            for option in options
+        ]
+        return hashlib.sha256(f"{entries} {changes}".encode()).hexdigest()[:16]
 
 
 def _check_whole(checkpoint: Path) -> dict[str, float]:

@@ -151,6 +151,7 @@ def comparison_record(
     seeds: Sequence[int],
     *,
     results: Results,
+    commands: Mapping[str, Mapping[str, Any]],
     cores: int,
     code: str,
     failed: Mapping[str, str],
@@ -163,6 +164,7 @@ def comparison_record(
         figures: By contestant and measure.
         seeds: Of the figures.
         results: By command, with its `seconds`.
+        commands: The same with keys and states of the code, from `CommandQueue.kept`.
         cores: Of the machine.
         code: State of the code.
         failed: Commands that failed and why.
@@ -171,7 +173,7 @@ def comparison_record(
     Returns:
         `budget`, `data`, `seeds`, `cores`, `hours` (of all commands), `code`, `note`, `figures` (by
         contestant and measure, None for what was not measured), `claims` (with the `verdict` and the
-        `differences` of the seeds), `budgets` (a row for each contestant), `curves` and `failed`.
+        `differences` of the seeds), `budgets` (a row for each contestant), `curves`, `failed` and `commands`.
     """
     names = list(figures)
     heads = ("claim", "source", "measured", "difference", "verdict")
@@ -192,5 +194,6 @@ def comparison_record(
         budgets=budget_rows(job, names, seeds, results),
         curves=accuracy_curves(job, names, seeds, results),
         failed=failed,
+        commands=commands,
     )
     return plain(record)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,23 +17,10 @@ RUN = [
 ]
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where stand-ins are kept for the next page."""
-    return tmp_path_factory.mktemp("stand_ins")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder whose checkpoints do not stay behind."""
-    yield tmp_path
-    shutil.rmtree(tmp_path)
-
-
 @pytest.mark.skipif(not HAS_FAMILIES, reason="mmdet and mmseg are not installed")
 @pytest.mark.parametrize("page", RUN, ids=name_of)
-def test_values_commands_of_a_page_run(page: Path, folder: Path, kept: Path) -> None:
-    run_page(page, folder, kept)
+def test_values_commands_of_a_page_run(page: Path, page_folder: Path, stand_ins: Path) -> None:
+    run_page(page, page_folder, stand_ins)
 
 
 def test_values_most_pages_have_commands_that_run() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.doc_pages import commands, run_page
-from tests.integration.test_docs_commands import ELSEWHERE, folder, kept  # noqa: F401
+from tests.integration.test_docs_commands import ELSEWHERE
 from tests.unit.test_docs import HAS_FAMILIES, PAGES, name_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -17,8 +17,8 @@ RUN = [ELSEWHERE, *(page for page in PAGES if "configs" in page.parts and comman
 
 @pytest.mark.skipif(not HAS_FAMILIES, reason="mmdet and mmseg are not installed")
 @pytest.mark.parametrize("page", RUN, ids=name_of)
-def test_values_commands_of_a_page_run(page: Path, folder: Path, kept: Path) -> None:  # noqa: F811
-    run_page(page, folder, kept)
+def test_values_commands_of_a_page_run(page: Path, page_folder: Path, stand_ins: Path) -> None:
+    run_page(page, page_folder, stand_ins)
 
 
 def test_values_recipes_have_commands_that_run() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,69 @@ def test_state_a_folder_of_another_key_is_moved_aside(tmp_path: Path, told: list
     assert (run / "weights").read_text() == "x" and (run / KEY_FILE).read_text() == "b"
     (old,) = tmp_path.glob("run_until_*")
     assert (old / "weights").read_text() == "xx" and any(str(old) in line for line in told)
+
+
+def test_state_what_is_gone_is_made_again_when_it_is_needed(tmp_path: Path, told) -> None:
+    """Weights that somebody removed are needed by a new measure only; measures of the old ones go, too."""
+    made = tmp_path / "weights"
+
+    def write(name: str, *after: str, product: Path | None = None) -> Command:
+        file = tmp_path / "letters.txt"
+        code = f"import sys, pathlib; open(sys.argv[1], 'a').write('{name}')"
+        code += f"; pathlib.Path({str(product)!r}).touch()" if product else ""
+        return Command(name, lambda: ["-c", code, file], after=after, product=product)
+
+    def run(*more: Command) -> str:
+        before = (tmp_path / "letters.txt").read_text() if more or made.exists() else ""
+        queue(tmp_path, told).run([write("t", product=made), write("p", "t"), *more])
+        return (tmp_path / "letters.txt").read_text()[len(before) :]
+
+    assert run() == "tp"
+    made.unlink()
+    assert queue(tmp_path, told).run([write("t", product=made), write("p", "t")]) is None
+    assert (tmp_path / "letters.txt").read_text() == "tp" and not made.exists()
+    assert sorted(run(write("d", "t"))) == ["d", "p", "t"] and made.exists()
+    assert run(write("d", "t"), write("e", "t")) == "e"
+
+
+def test_state_what_is_always_run_makes_nothing_stale(tmp_path: Path, told: list[str]) -> None:
+    def commands(key: str) -> list[Command]:
+        draw = replace(letters(tmp_path, "d", key=key), always=True)
+        return [draw, letters(tmp_path, "p", "d"), letters(tmp_path, "q", "p")]
+
+    for key, expected in (("a", "dpq"), ("a", "d"), ("b", "dpq")):
+        (tmp_path / "letters.txt").write_text("")
+        one = queue(tmp_path, told)
+        one.run(commands(key))
+        assert (tmp_path / "letters.txt").read_text() == expected
+        assert set(one.current(commands(key))) == {"d", "p", "q"}
+
+
+def test_state_results_of_another_machine(tmp_path: Path, told: list[str]) -> None:
+    """They are taken over if nothing is here, found anew if their key is another, and needed in whole."""
+
+    def commands(folder: Path, key: str = "") -> list[Command]:
+        train = replace(letters(folder, "t"), product=folder / "letters.txt")
+        return [train, letters(folder, "p", "t", key=key), letters(folder, "q", "t")]
+
+    there, here = tmp_path / "there", tmp_path / "here"
+    for folder in (there, here):
+        folder.mkdir()
+    first = queue(there, told, code="theirs")
+    first.run(commands(there))
+    kept = json.loads(json.dumps(first.kept(["t", "p"])))
+    assert kept["p"] == dict(key="", code="theirs", found=first.results["p"])
+    second = queue(here, told, code="ours")
+    assert second.take_over(kept) == 2
+    second.run(commands(here)[:2])
+    assert second.results == {name: first.results[name] for name in "tp"}
+    assert second.made_by == dict(t="theirs", p="theirs") and not (here / "letters.txt").exists()
+    assert second.take_over(kept) == 0
+    second.run(commands(here)[:2] + [letters(here, "q", "t")])  # whose training is not here
+    assert sorted((here / "letters.txt").read_text()) == ["p", "q", "t"]
+    assert set(second.made_by.values()) == {"ours"}
+    with locked(here / "work"), pytest.raises(BlockingIOError):
+        second.take_over(kept)
 
 
 def test_values_what_a_failure_tells(tmp_path: Path, told: list[str]) -> None:

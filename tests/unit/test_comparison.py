@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_values_commands_of_one_seed(tmp_path: Path) -> None:
         (dict(epochs=2), {"pretrain"}),
         (dict(amp=True), {"pretrain"}),
         (dict(images=99), {"draw"}),
-        (dict(data=Path("elsewhere")), {"draw", "pretrain", "detect", "segment"}),
+        (dict(data=Path("elsewhere")), set()),  # the same images
         (dict(size=32), {"probe", "correspondence"}),
         (dict(labels=7), {"detect", "segment"}),
         (dict(iters=7), {"detect", "segment"}),
@@ -100,6 +101,8 @@ def test_values_another_budget_is_another_result(tmp_path: Path, changes, kinds)
         for each in ({}, changes)
     )
     assert before.keys() == after.keys()
+    elsewhere = replace(job(tmp_path, **changes), folder=tmp_path / "other")
+    assert {c.name: c.key for c in elsewhere.commands(names, [0], tasks=TASKS)} == after
     differ = {name for name in before if before[name] != after[name]}
     assert differ == {name for name in before if name.split()[0] in kinds}
 
@@ -170,6 +173,7 @@ def test_values_table_verdicts_and_page(tmp_path: Path) -> None:
         figures,
         range(3),
         results={"pretrain CARE s0": dict(seconds=7200.0)},
+        commands={},
         cores=2,
         code="state",
         failed={"detect PixPro s0": "a\nbad end"},
@@ -242,6 +246,11 @@ def test_values_tool_lists_and_refuses(tmp_path: Path, monkeypatch, capsys) -> N
         run("--methods", "SimSim")
     with pytest.raises(SystemExit):
         run("--epochs", "0")
+    for text in ("[]", "{}", "nothing"):
+        (tmp_path / "record.json").write_text(text)
+        with pytest.raises(SystemExit, match=r"record\.json is no record of a comparison"):
+            run("--start-from", str(tmp_path / "record.json"))
+    shutil.rmtree(tmp_path / "work")
     assert not (tmp_path / "work").exists()
 
 
@@ -274,6 +283,7 @@ def test_values_tool_records_what_can_be_quoted(tmp_path: Path, monkeypatch, cap
     assert record["claims"][0]["verdict"] == "one seed decides nothing"
     assert record["claims"][0]["differences"] == [5.0]
     assert record["budget"]["epochs"] == 2 and record["failed"]
+    assert record["commands"]["probe CARE s0"]["found"] == dict(knn=40.0, linear=50.0, seconds=1.0)
     assert "another state of the code" in record["note"] and len(record["code"]) == 16
     out = capsys.readouterr().out
     assert "one seed decides nothing: A Transformer stream" in out and record["note"] in out
