@@ -19,12 +19,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 
 from mmssl.engine.code_state import code_state
+from mmssl.engine.command_plan import Command
 from mmssl.engine.command_queue import CommandQueue
 from mmssl.evaluation.comparison import MEASURES, Comparison, figures_of, read_comparison
 from mmssl.evaluation.provenance import json_text
@@ -36,13 +37,14 @@ from mmssl.visualization.report import write_text_atomically
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/comparison.md"
 PICTURE = ROOT / "docs/images/comparison.png"
+DEFAULT = "configs/benchmarks/comparison/shapes.py"
 TASKS = ("knn", "linear", "detect", "segment")
 SHOWN = 5  # measures in the printed table; the page has all
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", nargs="?", default="configs/benchmarks/comparison/shapes.py")
+    parser.add_argument("config", nargs="?", default=DEFAULT)
     parser.add_argument(
         "--methods",
         nargs="+",
@@ -74,6 +76,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--page", action="store_true", help="write docs/comparison.md as well")
     parser.add_argument("--list", action="store_true", help="print the commands' names and stop")
     args = parser.parse_args()
+    if args.page and args.config != DEFAULT:
+        parser.error("--page is for the comparison of the documentation, without another config")
     for name in ("epochs", "labels", "iters", "parallel"):
         value = getattr(args, name)
         if value is not None and value < 1:
@@ -102,6 +106,34 @@ def read_job(args: argparse.Namespace) -> tuple[Comparison, list[str]]:
     return job, chosen
 
 
+def found_by(
+    queue: CommandQueue, job: Comparison, names: Sequence[str], seeds: Sequence[int]
+) -> Record:
+    """What was found so far of these contestants, by all tasks."""
+    results = queue.current(job.commands(names, seeds, tasks=TASKS))
+    return comparison_record(
+        job,
+        figures_of(results, names, seeds),
+        seeds,
+        results=results,
+        commands=queue.kept(results),
+        cores=os.cpu_count() or 1,
+        code=queue.code,
+        failed=queue.failed,
+        note=" ".join(filter(None, [taken_over(queue, results), mixed_code(queue, results)])),
+    )
+
+
+def everybody(job: Comparison, queue: CommandQueue, seeds: Sequence[int]) -> list[str]:
+    """All contestants, but slow ones that nobody has measured."""
+    measured = queue.current(job.commands(list(job.contestants), seeds, tasks=TASKS))
+    return [
+        name
+        for name, one in job.contestants.items()
+        if not one.slow or any(f"probe {name} s{seed}" in measured for seed in seeds)
+    ]
+
+
 def show(record: Record) -> None:
     """Print the table and the verdicts."""
     titles = list(MEASURES.values())[:SHOWN]
@@ -116,12 +148,12 @@ def show(record: Record) -> None:
 
 def write_page(record: Record) -> None:
     """Write docs/comparison.md with its picture, and the record that they are made of beside them."""
+    plot_comparison(record, PICTURE)
     write_text_atomically(PAGE.with_suffix(".json"), json_text(record))
     write_text_atomically(PAGE, comparison_markdown(record))
-    plot_comparison(record, PICTURE)
 
 
-def take_over(queue: CommandQueue, record: Path) -> None:
+def take_over(queue: CommandQueue, record: Path, commands: Sequence[Command]) -> None:
     """Take the results of a record over.
 
     Raises:
@@ -129,10 +161,20 @@ def take_over(queue: CommandQueue, record: Path) -> None:
         ValueError: It is no record of a comparison.
     """
     try:
-        number = queue.take_over(json.loads(record.read_text(encoding="utf-8"))["commands"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        kept = dict(json.loads(record.read_text(encoding="utf-8"))["commands"].items())
+        names = queue.take_over(kept, commands)
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{record} is no record of a comparison: {error!r}.") from error
-    print(f"{number} results of {record} are taken over; those of other settings are found anew.")
+    print(
+        f"{len(names)} of {len(kept)} results of {record} are taken over; there are others here, or other "
+        "settings, for the rest."
+    )
+
+
+def taken_over(queue: CommandQueue, names: Iterable[str]) -> str:
+    """A sentence if results are of another folder or machine, else nothing."""
+    number = len(queue.foreign & set(names))
+    return f"{number} results were taken over, with their times." if number else ""
 
 
 def mixed_code(queue: CommandQueue, names: Iterable[str]) -> str:
@@ -157,34 +199,23 @@ def main() -> None:
         start = time.monotonic()
         code = code_state(ROOT, ("mmssl", "tools"))
         queue = CommandQueue(job.folder, ROOT, args.parallel, code=code)
+        known = job.commands(names, args.seeds, tasks=TASKS)
         if args.start_from:
-            take_over(queue, args.start_from)
-        queue.run(todo)
+            take_over(queue, args.start_from, known)
+        queue.run(todo, known)
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on.", file=sys.stderr)
         sys.exit(130)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     # of tasks that were measured earlier, too, if nothing that they depend on has changed
-    results = queue.current(job.commands(names, args.seeds, tasks=TASKS))
-    figures = figures_of(results, names, args.seeds)
-    record = comparison_record(
-        job,
-        figures,
-        args.seeds,
-        results=results,
-        cores=os.cpu_count() or 1,
-        commands=queue.kept(results),
-        code=code,
-        failed=queue.failed,
-        note=mixed_code(queue, results),
-    )
+    record = found_by(queue, job, names, args.seeds)
     write_text_atomically(job.folder / "comparison.json", json_text(record))
     page = write_comparison(record, job.folder / "report.html")
-    if args.page:
-        write_page(record)
     show(record)
     print(record["note"])
+    if args.page and not queue.failed:
+        write_page(found_by(queue, job, everybody(job, queue, args.seeds), args.seeds))
     print(f"\n{(time.monotonic() - start) / 60:.1f} minutes. Report: {page}")
     if queue.failed:
         sys.exit(f"{len(queue.failed)} commands failed: {', '.join(queue.failed)}.")

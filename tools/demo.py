@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmssl.engine.code_state import code_state
-from mmssl.engine.command_queue import Command, CommandQueue, last_scalars, newest_checkpoint
+from mmssl.engine.command_plan import Command
+from mmssl.engine.command_queue import CommandQueue, last_scalars, newest_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 PRETRAIN = {

@@ -3,8 +3,8 @@
     python tools/make_shapes.py data/shapes
     python tools/train.py configs/npid/npid_resnet18_1xb32-coslr-8e_shapes.py
 
-The recipe of PIC there, with a bank in place of the classifier: a view is to find its own row among all 4000, as in
-the article's setting for CIFAR.
+The recipe of PIC there, with a bank in place of the classifier: a view is to find its own row among all 4000. Only
+that comes from the article (its setting for CIFAR).
 """
 
 _base_ = "../pic/pic_resnet18_1xb32-coslr-8e_shapes.py"

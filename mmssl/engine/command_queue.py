@@ -7,7 +7,6 @@ stopped. A result is kept under a key, what it depends on; results under another
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shlex
@@ -22,49 +21,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmssl.engine.command_plan import KEY_FILE, Command, made_under, to_find, whole_keys
 from mmssl.engine.folder_lock import locked
+from mmssl.engine.hooks.checkpoint_hook import latest_checkpoint
 from mmssl.visualization.report import write_text_atomically
 
 POLL_SECONDS = 0.5
 TELL_SECONDS = 30.0
 END_SECONDS = 30.0
 """A training that is told to end writes a checkpoint first."""
-KEY_FILE = "made_from.txt"
-
-
-@dataclass(frozen=True)
-class Command:
-    """A Python program with its arguments.
-
-    Attributes:
-        name: Of the command, its output file and its result.
-        words: Returns the words behind `python`, once everything in `after` has ended: they may name files
-            that were not there before.
-        read: Finds the figures once the command has ended.
-        after: Names of commands that have to end before.
-        key: What the result depends on, beside what comes before. A result that was found under another key
-            is found anew.
-        folder: Where the command goes on with what it finds. What is there of another key is moved aside.
-        product: What it makes for the commands behind it; `folder` by default. If it is gone when one of them
-            is to run, the command is run again.
-        always: Run by each call, for what it makes may be gone and is made in the same way each time: nothing
-            behind it is found anew for that.
-    """
-
-    name: str
-    words: Callable[[], Sequence[str | Path]]
-    read: Callable[[], dict[str, float]] = dict
-    after: Sequence[str] = ()
-    key: str = ""
-    folder: Path | None = None
-    product: Path | None = None
-    always: bool = False
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether the product of an earlier call is not there any more."""
-        product = self.product or self.folder
-        return product is not None and not product.exists()
 
 
 def _show(text: str) -> None:
@@ -86,6 +51,7 @@ class CommandQueue:
         results: Figures by command, and `seconds` of each.
         failed: Names of commands that failed, with the end of their output.
         made_by: State of the code by command.
+        foreign: Names of results that were taken over.
     """
 
     folder: Path
@@ -96,6 +62,7 @@ class CommandQueue:
     results: dict[str, dict[str, float]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     made_by: dict[str, str] = field(default_factory=dict)
+    foreign: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -108,6 +75,7 @@ class CommandQueue:
             kept = json.loads(self._record.read_text())
             self.results, self._keys = kept["results"], kept["keys"]
             self.made_by = kept.get("made_by", {})
+            self.foreign = set(kept.get("foreign", []))
 
     def log(self, name: str) -> Path:
         """The file with the output of a command."""
@@ -115,7 +83,7 @@ class CommandQueue:
 
     def current(self, commands: Sequence[Command]) -> dict[str, dict[str, float]]:
         """Results that these commands would find: those under other keys are left out."""
-        keys = self._whole_keys(commands)
+        keys = whole_keys(commands, self._keys)
         return {
             name: self.results[name]
             for name, key in keys.items()
@@ -129,31 +97,46 @@ class CommandQueue:
             for name in names
         }
 
-    def take_over(self, kept: Mapping[str, Mapping[str, Any]]) -> int:
-        """Take results that a queue elsewhere has found, but for commands that have one here.
+    def take_over(
+        self, kept: Mapping[str, Mapping[str, Any]], commands: Sequence[Command]
+    ) -> list[str]:
+        """Take results that a queue elsewhere found under the keys of commands that have none here.
 
-        `run` and `current` look at their keys as at those of own results.
+        What those commands made stays elsewhere: where more is to be done with it, they are run again.
 
         Args:
             kept: From `kept`.
+            commands: Whose results are wanted.
 
         Returns:
-            How many were taken.
+            Names of the results that were taken.
 
         Raises:
             BlockingIOError: A call is at work in the folder.
         """
         with locked(self.folder):
             self._read()
-            new = {name: one for name, one in kept.items() if name not in self.results}
-            for name, one in new.items():
-                self.results[name], self._keys[name] = dict(one["found"]), one["key"]
-                self.made_by[name] = one["code"]
+            here = self.current(commands)
+            wanted = whole_keys(commands, {})
+            new = [
+                name
+                for name, key in wanted.items()
+                if name not in here and name in kept and kept[name]["key"] == key
+            ]
+            for name in new:
+                self.results[name], self._keys[name] = dict(kept[name]["found"]), wanted[name]
+                self.made_by[name] = kept[name]["code"]
+            self.foreign |= set(new)
             self._write()
-        return len(new)
+        return new
 
-    def run(self, commands: Sequence[Command]) -> None:
+    def run(self, commands: Sequence[Command], known: Sequence[Command] = ()) -> None:
         """Run what an earlier call has not finished; a failure stops what depends on it, nothing else.
+
+        Args:
+            commands: That are asked for.
+            known: Others that earlier calls may have run: they are run only if what they made is needed and
+                gone, and lose their results when what they come after is found anew.
 
         Raises:
             BlockingIOError: Another call is at work in the folder.
@@ -163,7 +146,7 @@ class CommandQueue:
         running: dict[str, tuple[Command, subprocess.Popen, float]] = {}
         with locked(self.folder) as self._lock, _sigterm_raises():
             self._read()
-            waiting = self._open(commands)
+            waiting = self._open(commands, known)
             try:
                 self._run(waiting, running)
             finally:
@@ -198,27 +181,7 @@ class CommandQueue:
                 ended = total - len(waiting) - len(running)
                 self.tell(f"  {ended}/{total} | " + " | ".join(lines))
 
-    def _whole_keys(self, commands: Sequence[Command]) -> dict[str, str]:
-        """Key of each command, with the keys of everything that comes before it."""
-        by_name = {command.name: command for command in commands}
-        keys: dict[str, str] = {}
-
-        def find(name: str, waiting: tuple[str, ...]) -> str:
-            if name in keys or name not in by_name:
-                return keys.get(name, self._keys.get(name, ""))
-            command = by_name[name]
-            if name in waiting:  # `run` tells who waits for whom
-                return ""
-            before = [find(each, (*waiting, name)) for each in command.after]
-            words = json.dumps([command.key, before]).encode()
-            keys[name] = hashlib.sha256(words).hexdigest()[:16] if any(before) else command.key
-            return keys[name]
-
-        for name in by_name:
-            find(name, ())
-        return keys
-
-    def _open(self, commands: Sequence[Command]) -> dict[str, Command]:
+    def _open(self, commands: Sequence[Command], known: Sequence[Command]) -> dict[str, Command]:
         by_name = {command.name: command for command in commands}
         if len(by_name) != len(commands):
             raise ValueError("Two commands have one name: results would overwrite each other.")
@@ -226,31 +189,20 @@ class CommandQueue:
             absent = [n for n in command.after if n not in by_name and n not in self.results]
             if absent:
                 raise ValueError(f"{command.name!r} comes after {absent}, which is nowhere.")
-        self._wanted = self._whole_keys(commands)
-        stale = {
-            name
-            for name, key in self._wanted.items()
-            if name not in self.results or self._keys[name] != key
-        }
-        # with what comes after something that is found anew, and what that needs and is gone
-        grown = True
-        while grown:
-            needed = {before for name in stale for before in by_name[name].after}
-            more = {
-                c.name
-                for c in commands
-                if c.name not in stale
-                and (stale & set(c.after) or (c.name in needed and c.is_gone))
-            }
-            grown = bool(more)
-            stale |= more
-        stale |= {command.name for command in commands if command.always}
+        known = [command for command in known if command.name not in by_name]
+        self._wanted = whole_keys([*known, *commands], self._keys)
+        found = {name: self._keys[name] for name in self.results}
+        names, stale = to_find(
+            commands, known, wanted=self._wanted, found=found, foreign=self.foreign
+        )
         for name in stale:
             self.results.pop(name, None)
-        return {name: command for name, command in by_name.items() if name in stale}
+        self._pending = names
+        by_name |= {command.name: command for command in known if command.name in names}
+        return {name: command for name, command in by_name.items() if name in names}
 
     def _ready(self, command: Command) -> bool:
-        return all(name in self.results for name in command.after)
+        return not self._pending & set(command.after)
 
     def _drop_unreachable(self, waiting: dict[str, Command]) -> None:
         lost = True
@@ -290,15 +242,14 @@ class CommandQueue:
 
     def _make_folder(self, folder: Path, key: str) -> None:
         """Move aside what is there of another key: a command would go on with it."""
-        made_from = folder / KEY_FILE
-        if made_from.is_file() and made_from.read_text() == key:
+        if made_under(folder, key):
             return
         if folder.is_dir() and any(folder.iterdir()):
             old = folder.with_name(f"{folder.name}_until_{time.strftime('%Y%m%d_%H%M%S')}")
             folder.rename(old)
             self.tell(f"  {folder.name} was made from other settings or images: it is {old} now")
         folder.mkdir(parents=True, exist_ok=True)
-        made_from.write_text(key)
+        (folder / KEY_FILE).write_text(key)
 
     def _end(self, command: Command, process: subprocess.Popen, seconds: float) -> None:
         if process.returncode:
@@ -314,9 +265,12 @@ class CommandQueue:
         except (OSError, ValueError, KeyError, IndexError) as error:
             self._fail(command.name, f"no result: {type(error).__name__}: {error}")
             return
-        self.results[command.name] = found | dict(seconds=round(seconds, 1))
-        self._keys[command.name] = self._wanted[command.name]
-        self.made_by[command.name] = self.code
+        if command.name not in self.results:  # else it is one that is always run
+            self.results[command.name] = found | dict(seconds=round(seconds, 1))
+            self._keys[command.name] = self._wanted[command.name]
+            self.made_by[command.name] = self.code
+        self._pending.discard(command.name)
+        self.foreign.discard(command.name)
         told = ", ".join(f"{key} {value:.4g}" for key, value in found.items())
         self.tell(f"  {command.name}: {told or 'done'}, {seconds:.0f} s")
         self._write()
@@ -330,7 +284,8 @@ class CommandQueue:
     def _write(self) -> None:
         keys = {name: self._keys[name] for name in self.results}
         made_by = {name: self.made_by.get(name, "") for name in self.results}
-        record = dict(results=self.results, keys=keys, made_by=made_by)
+        foreign = sorted(self.foreign & self.results.keys())
+        record = dict(results=self.results, keys=keys, made_by=made_by, foreign=foreign)
         write_text_atomically(self._record, json.dumps(record, indent=1))
 
 
@@ -374,8 +329,15 @@ def last_line(log: Path, width: int) -> str:
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """The checkpoint that a run ended with."""
-    return Path((folder / "last_checkpoint").read_text().strip())
+    """The checkpoint that a run ended with; of a copied folder that in the copy.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    path = latest_checkpoint(folder)
+    if path is None:
+        raise FileNotFoundError(f"{folder} has no checkpoint.")
+    return path
 
 
 def last_scalars(

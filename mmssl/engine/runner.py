@@ -30,7 +30,7 @@ from mmssl.engine.loops import EpochLoop, WindowLoop
 from mmssl.engine.worker_start import start_worker
 from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.models.layers import make_norms_local, synchronise_norms
-from mmssl.ops.small_map_conv import use_small_map_conv
+from mmssl.ops.small_map_conv import MAX_POSITIONS, use_small_map_conv
 from mmssl.registry import RUNNERS
 
 PARTIAL = ".partial"
@@ -83,7 +83,12 @@ class Runner(_Runner):
         if layout is torch.channels_last:
             model.to(memory_format=layout)  # else convolutions convert them at every call
         if not torch.cuda.is_available():
-            use_small_map_conv(model)
+            number = use_small_map_conv(model)
+            if number and layout is torch.channels_last:
+                self.logger.info(
+                    f"On maps of up to {MAX_POSITIONS} positions {number} convolutions are matrix products "
+                    "(CPU, channels last)."
+                )
         sync_bn = self.cfg.pop(
             "sync_bn", None
         )  # mmengine's way fails for a BatchNorm without shift

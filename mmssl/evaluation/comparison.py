@@ -16,9 +16,11 @@ from mmengine.config import Config
 
 from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.datasets.shapes.generate import VERSION as SHAPES_VERSION
-from mmssl.engine.command_queue import Command, last_scalars, newest_checkpoint
+from mmssl.engine.command_plan import Command
+from mmssl.engine.command_queue import last_scalars, newest_checkpoint
 from mmssl.engine.config import load_config
 from mmssl.evaluation.claims import Claim
+from mmssl.visualization.run_log import read_log
 
 MEASURES = {
     "knn": "k-NN, %",
@@ -31,6 +33,7 @@ MEASURES = {
 }
 # the command whose result has a measure, where it is called otherwise
 _COMMANDS = dict(knn="probe", linear="probe", false_removed="negatives", true_removed="negatives")
+CURVE = "knn at "
 _PARTS = ("train", "val", "test")
 
 
@@ -43,6 +46,7 @@ class Contestant:
         options: Changes of it, as `key=value`.
         epochs: Factor on the epochs of the budget: 2 for one view per image.
         transfers: Whether it is the network of the detector and the segmentor.
+        samples: Of the config, what has to be the number of training images; "" for nothing.
         extra: What else is measured of it: `correspondence`, or `negatives` that its prototypes would remove.
         slow: Left out unless it is named.
     """
@@ -51,6 +55,7 @@ class Contestant:
     options: Sequence[str] = ()
     epochs: int = 1
     transfers: bool = True
+    samples: str = ""
     extra: Literal["", "correspondence", "negatives"] = ""
     slow: bool = False
 
@@ -159,6 +164,7 @@ class Comparison:
             f"train_dataloader.dataset.root={self.data / 'unlabelled'}",
             f"train_cfg.max_epochs={self.budget.epochs * contestant.epochs}",
             f"randomness.seed={seed}",
+            *([f"{contestant.samples}={self.budget.images}"] if contestant.samples else []),
             *(
                 f"custom_hooks.0.{part}.root={self.data / 'classify' / part}"
                 for part in ("train", "val")
@@ -174,7 +180,7 @@ class Comparison:
         return Command(
             f"pretrain {name} s{seed}",
             lambda: words,
-            lambda: _check_whole(newest_checkpoint(folder)),
+            lambda: _read_curve(folder),
             after=["draw"],
             key=self._key(contestant.config, [*switches, *options]),
             folder=folder,
@@ -233,7 +239,7 @@ class Comparison:
         absent = 0.0 if detects else None  # no AP without a box
 
         def read() -> dict[str, float]:
-            _check_whole(newest_checkpoint(folder))
+            _check_whole(folder)
             return {task: last_scalars(folder, {metric: factor}, absent=absent)[metric]}
 
         tune = Command(
@@ -284,26 +290,39 @@ class Comparison:
     def _key(self, config: str, options: Sequence[str]) -> str:
         """What a training depends on: its whole config and the changes, wherever the folders are."""
         entries = _entries(self.root / config)
-        changes = [
-            option.replace(str(self.data), "DATA").replace(str(self.folder), "WORK")
-            for option in options
-        ]
+        folders = {str(self.data): "DATA", str(self.folder): "WORK"}
+        # of two that lie in each other the inner one
+        longest_first = sorted(map(re.escape, folders), key=len, reverse=True)
+        whole = re.compile(f"({'|'.join(longest_first)})(?=/|$)")
+        names = {re.escape(folder): name for folder, name in folders.items()}
+        changes = [whole.sub(lambda m: names[re.escape(m[1])], option) for option in options]
         return hashlib.sha256(f"{entries} {changes}".encode()).hexdigest()[:16]
 
 
-def _check_whole(checkpoint: Path) -> dict[str, float]:
-    """No figures, but an error if a training was told to end before its end, which it does without one.
+def _check_whole(folder: Path) -> None:
+    """Refuse a run that was told to end before its end, which it does without an error.
 
     Raises:
+        FileNotFoundError: It has no checkpoint.
         ValueError: It was.
     """
+    checkpoint = newest_checkpoint(folder)
     meta = load_weights_file(checkpoint, mapped=True)["meta"]
     if meta["iter"] != meta["max_iters"]:
         raise ValueError(
             f"{checkpoint} is of iteration {meta['iter']} of {meta['max_iters']}: the training was told to "
             "end (SIGTERM). The same call takes it up again."
         )
-    return {}
+
+
+def _read_curve(folder: Path) -> dict[str, float]:
+    """k-NN accuracy in the course of a whole pretraining, by its share: `knn at 50 %`.
+
+    Epochs would not do: methods with one view of an image have more of them, or count in windows.
+    """
+    _check_whole(folder)
+    curve = read_log(folder).curves.get("knn/top1", [])
+    return {f"{CURVE}{100 * x / curve[-1][0]:.4g} %": y for x, y in curve}
 
 
 @cache

@@ -1,8 +1,8 @@
 """SmallMapConv2d: a convolution that is one matrix product where its output has very few positions.
 
-For CPUs only. Their convolution kernels are made for large maps: the last stage of a ResNet at 64 px (2x2
-positions, 512 channels) takes three to four times as long in them as in a product of gathered windows, which
-is half of a training step with ResNet-18. tools/benchmarks/small_map_conv.py measures both.
+For CPUs and weights with channels last only. Convolution kernels of CPUs are made for large maps: the last
+stage of a ResNet at 64 px (2x2 positions, 512 channels) takes three to four times as long in them as in a
+product of gathered windows. tools/benchmarks/small_map_conv.py measures both.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,6 +32,9 @@ class SmallMapConv2d(nn.Conv2d):
 
     def _is_small(self, images: Tensor, padding: tuple[int, int]) -> bool:
         if images.device.type != "cpu" or images.dim() != 4 or len(images) < MIN_BATCH:
+            return False
+        # else the weight would be laid out anew at each call, and the output otherwise than torch's
+        if not self.weight.is_contiguous(memory_format=torch.channels_last):
             return False
         rows, columns = (
             (side + 2 * pad - kernel) // stride + 1

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mmssl.evaluation.comparison import MEASURES
 from mmssl.visualization.charts import Chart, Series
-from mmssl.visualization.comparison_record import method_rows
+from mmssl.visualization.comparison_record import CLAIM_HEADS, Record, method_rows
 from mmssl.visualization.report import CurvesSection, Section, TableSection, write_report
 from mmssl.visualization.side_by_side import markdown_table
 
@@ -34,13 +32,10 @@ pretrains a small network on Shapes, the images that [tools/make_shapes.py](tool
 draws, with an equal budget; then its features are measured, and a detector and a segmentor are fine-tuned
 from it with few labels. [What counts as equal](tools.md#toolscomparepy), and who takes part with what
 changes: [the config](../configs/benchmarks/comparison/shapes.py). Such a comparison says how methods behave
-on drawn images at 64 px in minutes of training, not how they rank on photographs; for that see the
+on small drawn images in minutes of training, not how they rank on photographs; for that see the
 [model zoo](model_zoo.md).
 
 ![Accuracy, box AP and mIoU of each method](images/comparison.png)"""
-
-Record = Mapping[str, Any]
-"""From `comparison_record`."""
 
 
 def accuracy_charts(record: Record) -> list[Chart]:
@@ -57,7 +52,6 @@ def accuracy_charts(record: Record) -> list[Chart]:
 def table_sections(record: Record) -> list[TableSection]:
     """Figures, verdicts, budgets, and what failed."""
     seeds = ", ".join(map(str, record["seeds"]))
-    heads = ["claim", "source", "measured", "difference", "verdict"]
     sections = [
         TableSection(
             "Every method",
@@ -67,8 +61,8 @@ def table_sections(record: Record) -> list[TableSection]:
         ),
         TableSection(
             "Claims",
-            heads,
-            [[claim[head] for head in heads] for claim in record["claims"]],
+            CLAIM_HEADS,
+            [[claim[head] for head in CLAIM_HEADS] for claim in record["claims"]],
             note=_VERDICTS,
         ),
         TableSection(

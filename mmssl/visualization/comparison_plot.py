@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mmssl.evaluation.comparison import MEASURES
+from mmssl.visualization.comparison_record import Record
 
 _PANELS = ("knn", "linear", "detect", "segment")
 _COLOUR, _REFERENCE = "#2f5d9b", "#b0b6bd"
 
 
-def plot_comparison(record: Mapping[str, Any], path: str | Path) -> None:
+def plot_comparison(record: Record, path: str | Path) -> None:
     """Draw means over seeds as dots and single seeds as small ones; a line marks the untrained network.
 
     Args:

@@ -13,12 +13,16 @@ from mmengine.config import DictAction
 
 from mmssl.engine.config import load_config
 from mmssl.evaluation.claims import Claim, Figures, judge
-from mmssl.evaluation.comparison import MEASURES, Comparison
+from mmssl.evaluation.comparison import CURVE, MEASURES, Comparison
 from mmssl.evaluation.provenance import plain
-from mmssl.visualization.run_log import read_log
 
 Results = Mapping[str, Mapping[str, float]]
 """What the commands of a comparison found, by the name of the command."""
+
+Record = Mapping[str, Any]
+"""Of `comparison_record`, or read from its JSON."""
+
+CLAIM_HEADS = ("claim", "source", "measured", "difference", "verdict")
 
 
 def spread(values: Sequence[float | None]) -> str | None:
@@ -116,31 +120,29 @@ def budget_rows(
 
 
 def accuracy_curves(
-    job: Comparison, names: Sequence[str], seeds: Sequence[int], results: Results
+    names: Sequence[str], seeds: Sequence[int], results: Results
 ) -> list[dict[str, Any]]:
-    """k-NN accuracy over the share of pretraining, in percent both, the mean of the seeds that have ended.
-
-    Epochs would not do for `x`: methods with one view of an image have more of them.
+    """k-NN accuracy over the share of pretraining, in percent both, the mean of the seeds.
 
     Args:
-        job: The comparison.
         names: Contestants.
         seeds: To average.
-        results: By command; tells which pretrainings have ended.
+        results: By command.
 
     Returns:
         `name`, `x` and `y` of each contestant with a curve.
     """
     curves = []
     for name in names:
-        ended = [seed for seed in seeds if f"pretrain {name} s{seed}" in results]
-        logs = [read_log(job.run_folder(name, s)).curves.get("knn/top1", []) for s in ended]
-        logs = [log for log in logs if log]
-        if logs:
-            length = min(map(len, logs))
-            last = logs[0][length - 1][0]
-            x = [100 * logs[0][index][0] / last for index in range(length)]
-            y = [statistics.fmean(log[index][1] for log in logs) for index in range(length)]
+        found = [results.get(f"pretrain {name} s{seed}", {}) for seed in seeds]
+        points = [
+            {float(key[len(CURVE) : -2]): y for key, y in one.items() if key.startswith(CURVE)}
+            for one in found
+        ]
+        points = [one for one in points if one]
+        if points:
+            x = sorted(set.intersection(*map(set, points)))
+            y = [statistics.fmean(one[each] for one in points) for each in x]
             curves.append(dict(name=name, x=x, y=y))
     return curves
 
@@ -171,19 +173,17 @@ def comparison_record(
         note: What else a reader must know of the figures.
 
     Returns:
-        `budget`, `data`, `seeds`, `cores`, `hours` (of all commands), `code`, `note`, `figures` (by
+        `budget`, `seeds`, `cores`, `hours` (of all commands), `code`, `note`, `figures` (by
         contestant and measure, None for what was not measured), `claims` (with the `verdict` and the
         `differences` of the seeds), `budgets` (a row for each contestant), `curves`, `failed` and `commands`.
     """
     names = list(figures)
-    heads = ("claim", "source", "measured", "difference", "verdict")
     claims = [
-        dict(zip(heads, row, strict=True), differences=judge(claim, figures).differences)
+        dict(zip(CLAIM_HEADS, row, strict=True), differences=judge(claim, figures).differences)
         for claim, row in zip(job.claims, claim_rows(job.claims, figures), strict=True)
     ]
     record = dict(
         budget=asdict(job.budget),
-        data=job.data,
         seeds=list(seeds),
         cores=cores,
         hours=sum(result["seconds"] for result in results.values()) / 3600,
@@ -192,7 +192,7 @@ def comparison_record(
         figures=figures,
         claims=claims,
         budgets=budget_rows(job, names, seeds, results),
-        curves=accuracy_curves(job, names, seeds, results),
+        curves=accuracy_curves(names, seeds, results),
         failed=failed,
         commands=commands,
     )

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mmssl.engine.command_queue import KEY_FILE, Command, CommandQueue, last_line, last_scalars
+from mmssl.engine.command_plan import KEY_FILE, Command
+from mmssl.engine.command_queue import CommandQueue, last_line, last_scalars
 from mmssl.engine.folder_lock import locked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,27 +127,41 @@ def test_state_a_folder_of_another_key_is_moved_aside(tmp_path: Path, told: list
     assert (old / "weights").read_text() == "xx" and any(str(old) in line for line in told)
 
 
+def written(tmp_path: Path, name: str, *after: str, product: Path | None = None) -> Command:
+    """Appends its name to a file, and writes a product."""
+    code = f"import sys, pathlib; open(sys.argv[1], 'a').write('{name}')"
+    code += f"; pathlib.Path({str(product)!r}).write_text(sys.argv[2])" if product else ""
+    words = ["-c", code, tmp_path / "letters.txt", str(tmp_path)]
+    return Command(name, lambda: words, after=after, product=product)
+
+
 def test_state_what_is_gone_is_made_again_when_it_is_needed(tmp_path: Path, told) -> None:
     """Weights that somebody removed are needed by a new measure only; measures of the old ones go, too."""
-    made = tmp_path / "weights"
+    made, letters_file = tmp_path / "weights", tmp_path / "letters.txt"
+    t, p = written(tmp_path, "t", product=made), written(tmp_path, "p", "t")
+    d, e = written(tmp_path, "d", "t"), written(tmp_path, "e", "t")
 
-    def write(name: str, *after: str, product: Path | None = None) -> Command:
-        file = tmp_path / "letters.txt"
-        code = f"import sys, pathlib; open(sys.argv[1], 'a').write('{name}')"
-        code += f"; pathlib.Path({str(product)!r}).touch()" if product else ""
-        return Command(name, lambda: ["-c", code, file], after=after, product=product)
+    def run(*commands: Command, known: tuple[Command, ...] = ()) -> str:
+        letters_file.write_text("")
+        one = queue(tmp_path, told)
+        one.run(commands, known)
+        results.update(one.results)
+        for name in set(results) - set(one.results):
+            del results[name]
+        return "".join(sorted(letters_file.read_text()))
 
-    def run(*more: Command) -> str:
-        before = (tmp_path / "letters.txt").read_text() if more or made.exists() else ""
-        queue(tmp_path, told).run([write("t", product=made), write("p", "t"), *more])
-        return (tmp_path / "letters.txt").read_text()[len(before) :]
-
-    assert run() == "tp"
+    results: dict[str, dict[str, float]] = {}
+    assert run(t, p) == "pt"
     made.unlink()
-    assert queue(tmp_path, told).run([write("t", product=made), write("p", "t")]) is None
-    assert (tmp_path / "letters.txt").read_text() == "tp" and not made.exists()
-    assert sorted(run(write("d", "t"))) == ["d", "p", "t"] and made.exists()
-    assert run(write("d", "t"), write("e", "t")) == "e"
+    assert run(t, p) == "" and not made.exists()
+    assert run(t, p, d) == "dpt" and made.exists()
+    assert run(t, p, d, e) == "e"
+    made.unlink()
+    # a call for a part: what is of the weights before is no result any more
+    assert run(p, known=(t, p, d, e)) == "" and set(results) == {"t", "p", "d", "e"}
+    f = written(tmp_path, "f", "t")
+    assert run(f, known=(t, p, d, e)) == "ft" and set(results) == {"t", "f"}
+    assert run(t, p, d, known=(e,)) == "dp"
 
 
 def test_state_what_is_always_run_makes_nothing_stale(tmp_path: Path, told: list[str]) -> None:
@@ -163,30 +178,52 @@ def test_state_what_is_always_run_makes_nothing_stale(tmp_path: Path, told: list
 
 
 def test_state_results_of_another_machine(tmp_path: Path, told: list[str]) -> None:
-    """They are taken over if nothing is here, found anew if their key is another, and needed in whole."""
+    """They are taken over under the wanted keys only; what they made is not here, whatever lies there."""
 
-    def commands(folder: Path, key: str = "") -> list[Command]:
-        train = replace(letters(folder, "t"), product=folder / "letters.txt")
-        return [train, letters(folder, "p", "t", key=key), letters(folder, "q", "t")]
+    def commands(folder: Path, key: str) -> list[Command]:
+        train = replace(written(folder, "t", product=folder / "weights"), key=key)
+        return [train, written(folder, "p", "t"), written(folder, "q", "t")]
 
     there, here = tmp_path / "there", tmp_path / "here"
     for folder in (there, here):
         folder.mkdir()
     first = queue(there, told, code="theirs")
-    first.run(commands(there))
+    first.run(commands(there, "a")[:2])
     kept = json.loads(json.dumps(first.kept(["t", "p"])))
-    assert kept["p"] == dict(key="", code="theirs", found=first.results["p"])
+    assert kept["t"] == dict(key="a", code="theirs", found=first.results["t"])
     second = queue(here, told, code="ours")
-    assert second.take_over(kept) == 2
-    second.run(commands(here)[:2])
-    assert second.results == {name: first.results[name] for name in "tp"}
-    assert second.made_by == dict(t="theirs", p="theirs") and not (here / "letters.txt").exists()
-    assert second.take_over(kept) == 0
-    second.run(commands(here)[:2] + [letters(here, "q", "t")])  # whose training is not here
-    assert sorted((here / "letters.txt").read_text()) == ["p", "q", "t"]
-    assert set(second.made_by.values()) == {"ours"}
+    assert second.take_over(kept, commands(here, "b")) == []
+    second.run(commands(here, "b"))  # leaves other weights and results behind
+    assert second.take_over(kept, commands(here, "a")) == ["t", "p"]
+    assert second.take_over(kept, commands(here, "a")) == []
+    (here / "letters.txt").write_text("")
+    again = queue(here, told, code="ours")
+    again.run(commands(here, "a")[:2])
+    assert (here / "letters.txt").read_text() == "" and again.foreign == {"t", "p"}
+    assert {name: again.results[name] for name in "tp"} == first.results
+    assert again.made_by["p"] == "theirs"
+    again.run(commands(here, "a"))  # the third needs weights
+    assert sorted((here / "letters.txt").read_text()) == ["p", "q", "t"] and not again.foreign
+    assert set(again.made_by.values()) == {"ours"}
     with locked(here / "work"), pytest.raises(BlockingIOError):
-        second.take_over(kept)
+        again.take_over(kept, commands(here, "a"))
+
+
+def test_state_a_folder_of_another_key_is_gone(tmp_path: Path, told: list[str]) -> None:
+    """What lies in the folder of a training was made under another key: the probe gets its own."""
+    run = tmp_path / "run"
+
+    def commands(key: str) -> list[Command]:
+        train = Command("t", lambda: ["-c", ""], key=key, folder=run)
+        return [train, letters(tmp_path, "p", "t", key="p"), letters(tmp_path, "q", "t", key="q")]
+
+    first = queue(tmp_path, told)
+    first.run(commands("a")[:2])
+    assert not commands("a")[0].is_gone("a") and commands("a")[0].is_gone("b")
+    (run / KEY_FILE).write_text("b")
+    queue(tmp_path, told).run(commands("a"))
+    assert sorted((tmp_path / "letters.txt").read_text()) == ["p", "p", "q"]
+    assert (run / KEY_FILE).read_text() == "a"
 
 
 def test_values_what_a_failure_tells(tmp_path: Path, told: list[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import runpy
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from mmssl.engine.command_plan import whole_keys
 from mmssl.engine.command_queue import CommandQueue
 from mmssl.engine.config import load_config
 from mmssl.evaluation.claims import judge
@@ -101,8 +101,10 @@ def test_values_another_budget_is_another_result(tmp_path: Path, changes, kinds)
         for each in ({}, changes)
     )
     assert before.keys() == after.keys()
-    elsewhere = replace(job(tmp_path, **changes), folder=tmp_path / "other")
-    assert {c.name: c.key for c in elsewhere.commands(names, [0], tasks=TASKS)} == after
+    data = job(tmp_path, **changes).data
+    for folder in (tmp_path / "other", data / "compare", Path(f"{data}_work"), data.parent):
+        elsewhere = replace(job(tmp_path, **changes), folder=folder)
+        assert {c.name: c.key for c in elsewhere.commands(names, [0], tasks=TASKS)} == after
     differ = {name for name in before if before[name] != after[name]}
     assert differ == {name for name in before if name.split()[0] in kinds}
 
@@ -124,13 +126,20 @@ def test_raises_for_a_training_that_was_told_to_end(tmp_path: Path, kind: str) -
     with pytest.raises(ValueError, match="is of iteration 3 of 5: the training was told to end"):
         command.read()
     torch.save(dict(meta=meta | dict(iter=5), state_dict={}), folder / "step.pth")
+    if kind == "pretrain":
+        lines = [{"knn/top1": 10.0, "step": 0}, {"knn/top1": 30.0, "step": 2}]
+        scalars.write_text("\n".join(map(json.dumps, [*lines, {"knn/top1": 40.0, "step": 4}])))
     if kind == "segment":  # a detector without a box has no AP, a segmentor always a figure
         with pytest.raises(ValueError, match="has no mIoU"):
             command.read()
         scalars.write_text('{"mIoU": 7.5}\n')
     assert (
         command.read()
-        == dict(pretrain={}, detect=dict(detect=0.0), segment=dict(segment=7.5))[kind]
+        == dict(
+            pretrain={"knn at 0 %": 10.0, "knn at 50 %": 30.0, "knn at 100 %": 40.0},
+            detect=dict(detect=0.0),
+            segment=dict(segment=7.5),
+        )[kind]
     )
 
 
@@ -160,19 +169,15 @@ def test_values_table_verdicts_and_page(tmp_path: Path) -> None:
     assert words[0] == "holds" and words[2] == "holds"
     assert set(words[1:2] + words[3:]) == {"not measured"}
     assert [judge(claim, figures).word for claim in found.claims] == words
-    log = found.run_folder("CARE", 0) / "20260101/vis_data/scalars.json"
-    log.parent.mkdir(parents=True)
-    lines = [
-        {"knn/top1": 10.0, "step": 0},
-        {"knn/top1": 30.0, "step": 2},
-        {"knn/top1": 40.0, "step": 4},
-    ]
-    log.write_text("\n".join(map(json.dumps, lines)))
     record = comparison_record(
         found,
         figures,
         range(3),
-        results={"pretrain CARE s0": dict(seconds=7200.0)},
+        results={
+            "pretrain CARE s0": {"seconds": 7200.0, "knn at 0 %": 10.0, "knn at 50 %": 30.0},
+            "pretrain CARE s1": {"seconds": 0.0, "knn at 0 %": 11.0, "knn at 50 %": 33.0},
+            "pretrain HCSC s1": {"seconds": 0.0},
+        },
         commands={},
         cores=2,
         code="state",
@@ -180,7 +185,7 @@ def test_values_table_verdicts_and_page(tmp_path: Path) -> None:
         note="Of two states of the code.",
     )
     assert json.loads(json.dumps(record, allow_nan=False)) == record
-    assert record["curves"] == [dict(name="CARE", x=[0.0, 50.0, 100.0], y=[10.0, 30.0, 40.0])]
+    assert record["curves"] == [dict(name="CARE", x=[0.0, 50.0], y=[10.5, 31.5])]
     html = write_comparison(record, found.folder / "report.html").read_text()
     for text in (html, comparison_markdown(record)):
         for part in ("41.0 +- 1.0", "holds", "not measured", "2.0 hours", "bad end", "HCSC (arXiv"):
@@ -246,20 +251,21 @@ def test_values_tool_lists_and_refuses(tmp_path: Path, monkeypatch, capsys) -> N
         run("--methods", "SimSim")
     with pytest.raises(SystemExit):
         run("--epochs", "0")
-    for text in ("[]", "{}", "nothing"):
+    with pytest.raises(SystemExit):
+        run(str(CONFIG.with_name("other.py")), "--page")
+    assert not (tmp_path / "work").exists()
+    for text in ("[]", "{}", "nothing", '{"commands": []}', '{"commands": {"draw": 1}}'):
         (tmp_path / "record.json").write_text(text)
         with pytest.raises(SystemExit, match=r"record\.json is no record of a comparison"):
             run("--start-from", str(tmp_path / "record.json"))
-    shutil.rmtree(tmp_path / "work")
-    assert not (tmp_path / "work").exists()
 
 
 def test_values_tool_records_what_can_be_quoted(tmp_path: Path, monkeypatch, capsys) -> None:
     """Figures, verdicts, budget and code, in JSON that every reader takes; what failed ends with status 1."""
 
-    def run(queue: CommandQueue, commands) -> None:
+    def run(queue: CommandQueue, commands, known) -> None:
         queue.results = results(range(1)) | {"detect CARE s0": dict(detect=9.0)}
-        keys = queue._whole_keys(commands)
+        keys = whole_keys(commands, {})
         queue._keys = {name: keys.get(name, "older") for name in queue.results}
         queue.made_by = dict.fromkeys(queue.results, "older code")
         queue.failed = {"segment CARE s0": "a\nbad end"}
@@ -288,3 +294,65 @@ def test_values_tool_records_what_can_be_quoted(tmp_path: Path, monkeypatch, cap
     out = capsys.readouterr().out
     assert "one seed decides nothing: A Transformer stream" in out and record["note"] in out
     assert os.path.samefile(out.strip().rsplit(" ", 1)[-1], work / "report.html")
+
+
+def test_values_of_another_number_of_images(tmp_path: Path) -> None:
+    """Recipes with a row per image learn how many there are."""
+    found = job(tmp_path)
+    found = replace(found, budget=replace(found.budget, images=64))
+    for name, option in {"PIC": "model.head.num_instances", "NPID": "model.num_samples"}.items():
+        (command,) = (
+            c for c in found.commands([name], [0], tasks=[]) if c.name.startswith("pretrain")
+        )
+        assert f"{option}=64" in command.words()
+    counted = {name for name, one in found.contestants.items() if one.samples}
+    for name, one in found.contestants.items():
+        if one.config:
+            model = str(load_config(ROOT / one.config).model.to_dict())
+            assert ("4000" in model) == (name in counted), name
+
+
+def test_state_page_of_the_documentation(tmp_path: Path, monkeypatch, capsys) -> None:
+    """`--page` shows everybody, measured or not; `--start-from` its record makes the same page again."""
+
+    def run(queue: CommandQueue, commands, known) -> None:
+        queue.results |= (
+            {name: one | dict(seconds=36.0) for name, one in results(range(2)).items()}
+            | {"draw": dict(seconds=1.0)}
+            if not queue.foreign
+            else {}
+        )
+        keys = whole_keys(known, {})
+        queue._keys |= {name: keys[name] for name in queue.results if name in keys}
+        queue.results = {name: one for name, one in queue.results.items() if name in keys}
+        queue.made_by |= {name: queue.made_by.get(name, queue.code) for name in queue.results}
+
+    monkeypatch.setattr(CommandQueue, "run", run)
+    tool = runpy.run_path(str(ROOT / "tools/compare.py"))
+    page, picture = tmp_path / "comparison.md", tmp_path / "comparison.png"
+    tool["main"].__globals__.update(PAGE=page, PICTURE=picture)
+    words = ["--methods", "CARE", "CARE, C-stream alone", "--seeds", "0", "1", "--page"]
+    pages = []
+    for number, more in enumerate(([], ["--start-from", str(page.with_suffix(".json"))])):
+        folder = ["--work-dir", str(tmp_path / f"work{number}")]
+        monkeypatch.setattr(sys, "argv", ["compare.py", *words, *more, *folder])
+        tool["main"]()
+        pages.append(page.read_text())
+        assert Image.open(picture).width > 300
+    first, second = pages
+    for text in ("| CARE | 40.5 +- 0.7 | 50.5 +- 0.7 | - |", "| PixPro | - |", "| holds |"):
+        assert text in first, text
+    assert "MoCo v2, CoTNet-50 |" not in first
+    assert "5 results were taken over, with their times." in second
+    assert "5 of 5 results of" in capsys.readouterr().out
+    assert second.replace(" 5 results were taken over, with their times.", "") == first
+    record = json.loads(page.with_suffix(".json").read_text())
+    assert comparison_markdown(record) == second and str(tmp_path) not in json.dumps(record)
+
+
+@pytest.mark.skipif(not (ROOT / "docs/comparison.json").is_file(), reason="nothing was published")
+def test_values_published_page_is_that_of_its_record() -> None:
+    record = json.loads((ROOT / "docs/comparison.json").read_text(encoding="utf-8"))
+    text = (ROOT / "docs/comparison.md").read_text(encoding="utf-8")
+    assert comparison_markdown(record) == text, "run tools/compare.py --page"
+    assert set(record["figures"]) <= set(Config.fromfile(CONFIG).contestants)

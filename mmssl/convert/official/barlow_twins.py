@@ -21,7 +21,27 @@ _PARTS = NamedParts(
     stacks=(("projector.", "neck."),),
     rules=(Rename("bn.{rest}", "norm.{rest}"),),
 )
-from_official, to_official = _PARTS.from_official, _PARTS.to_official
+
+
+def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of our `BarlowTwins` from theirs.
+
+    Args:
+        state: Their keys, with or without `module.`.
+
+    Raises:
+        KeyError: A key that belongs to no part.
+    """
+    return _PARTS.from_official(state)
+
+
+def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Their state dict (without `module.`) from that of our `BarlowTwins`.
+
+    Raises:
+        KeyError: A key that belongs to no part.
+    """
+    return _PARTS.to_official(state)
 
 
 def model_config(state: Mapping[str, Tensor]) -> dict[str, Any]:

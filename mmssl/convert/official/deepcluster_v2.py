@@ -1,7 +1,7 @@
 """DeepCluster-v2 checkpoints of facebookresearch/swav: their layout and ours, both ways.
 
 The layout of SwAV's files (`swav.py`) with several heads of prototypes: `prototypes.prototypes0.weight`, ...
-Memories are in files of their own, one for each process; ours are not written there.
+Memories are in files of their own, one for each process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,27 @@ _PARTS = NamedParts(
     ),
     dropped=(r"memory\..*",),
 )
-from_official, to_official = _PARTS.from_official, _PARTS.to_official
+
+
+def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of our `DeepClusterV2` from theirs, but for the memory.
+
+    Args:
+        state: Their keys, with or without `module.`.
+
+    Raises:
+        KeyError: A key that belongs to no part.
+    """
+    return _PARTS.from_official(state)
+
+
+def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Their state dict (without `module.`) from that of our `DeepClusterV2`, without memory.
+
+    Raises:
+        KeyError: A key that belongs to no part.
+    """
+    return _PARTS.to_official(state)
 
 
 def model_config(state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Their files are a state dict, or hold `epoch`, `state_dict` and `optimizer`; behind `module.` it has a ResNet
 of torchvision's names, `projection_head.*` and `prototypes.weight`. Queues are in files of their own, one for
-each process; ours are not written there.
+each process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,27 @@ _PARTS = NamedParts(
     rules=(Rename("prototypes.{rest:weight}", "head.prototypes.{rest:weight}"),),
     dropped=(r"queues\..*", "filled"),
 )
-from_official, to_official = _PARTS.from_official, _PARTS.to_official
+
+
+def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of our `SwAV` from theirs, but for queues.
+
+    Args:
+        state: Their keys, with or without `module.`.
+
+    Raises:
+        KeyError: A key that belongs to no part, such as several heads of prototypes (`deepcluster_v2.py`).
+    """
+    return _PARTS.from_official(state)
+
+
+def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Their state dict (without `module.`) from that of our `SwAV`, without queues.
+
+    Raises:
+        KeyError: A key that belongs to no part.
+    """
+    return _PARTS.to_official(state)
 
 
 def model_config(state: Mapping[str, Tensor]) -> dict[str, Any]:

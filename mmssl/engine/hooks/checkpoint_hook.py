@@ -74,13 +74,13 @@ class CheckpointHook(_CheckpointHook):
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
     """The newest complete checkpoint of a work directory, `None` if it has none.
 
-    Trusts `last_checkpoint` when the file it names exists (in its place or, if the directory was
-    moved, beside it), else takes the youngest `epoch_*.pth` or `iter_*.pth`.
+    Trusts `last_checkpoint` when the file it names exists (beside it, for the directory may be a copy or have
+    been moved, or in its place), else takes the youngest `epoch_*.pth` or `iter_*.pth`.
     """
     folder = Path(work_dir)
     pointer = folder / LAST
     if pointer.is_file() and (text := pointer.read_text().strip()):
-        for path in (Path(text), folder / Path(text).name):
+        for path in (folder / Path(text).name, Path(text)):
             if path.is_file():
                 return path
     if not folder.is_dir():
