@@ -27,14 +27,14 @@ def test_values_comparison_from_images_to_page(tmp_path: Path) -> None:
     """Every measure of two methods; a second call sees to the images only, unless its budget is another."""
     config = tmp_path / "own.py"
     text = OWN.format(base=ROOT / "configs/benchmarks/comparison/shapes.py")
-    for name in ("MoCo v2", "PIC"):
+    for name in ("BYOL", "NPID"):
         text += f"_base_.contestants[{name!r}]['options'] = {list(OPTIONS)}\n"
     config.write_text(text + "contestants = _base_.contestants\n")
     work = tmp_path / "work"
 
     def run(*words: str) -> str:
         command = [
-            sys.executable, "tools/compare.py", str(config), "--methods", "untrained", "MoCo v2", "PIC",
+            sys.executable, "tools/compare.py", str(config), "--methods", "untrained", "BYOL", "NPID",
             "--seeds", "0", "--parallel", "1", "--work-dir", str(work), "--data", str(tmp_path / "shapes"),
             *words,
         ]  # fmt: skip
@@ -46,16 +46,16 @@ def test_values_comparison_from_images_to_page(tmp_path: Path) -> None:
         return found.stdout
 
     first = run()
-    for command in ("draw", "pretrain PIC s0", "probe untrained s0", "negatives MoCo v2 s0"):
+    for command in ("draw", "pretrain NPID s0", "probe untrained s0"):
         assert f"[{command}] python tools/" in first, command
     record = json.loads((work / "comparison.json").read_text())
     assert not record["failed"] and record["note"] == ""
-    for name in ("untrained", "MoCo v2", "PIC"):
+    for name in ("untrained", "BYOL", "NPID"):
         for measure in ("knn", "linear", "detect", "segment"):
             (value,) = record["figures"][name][measure]
             assert 0 <= value <= 100, (name, measure)
         assert record["figures"][name]["knn"][0] > 0
-    assert [curve["name"] for curve in record["curves"]] == ["MoCo v2", "PIC"]
+    assert [curve["name"] for curve in record["curves"]] == ["BYOL", "NPID"]
     assert all(curve["x"][-1] == 100 for curve in record["curves"])
     assert "Every method side by side" in (work / "report.html").read_text()
 
@@ -64,6 +64,6 @@ def test_values_comparison_from_images_to_page(tmp_path: Path) -> None:
         return {line.split("]")[0][1:] for line in lines}
 
     assert started(run()) == {"draw"}
-    names = ("untrained", "MoCo v2", "PIC")
+    names = ("untrained", "BYOL", "NPID")
     segmented = {f"segment {name} s0" for name in names}
     assert started(run("--iters", "2", "--tasks", "segment")) == {"draw"} | segmented
