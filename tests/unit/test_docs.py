@@ -330,3 +330,11 @@ def test_values_no_placeholder_is_left(page):
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
     left = re.findall(r"^[ \t]*([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_?)[ \t]*$", text, re.M)
     assert not left, f"{name_of(page)} has the placeholder {left}"
+
+
+def test_values_front_page_names_every_folder_of_recipes() -> None:
+    front = (ROOT / "README.md").read_text(encoding="utf-8")
+    folders = {path.parent.name for path in ROOT.glob("configs/*/README.md")}
+    assert len(folders) > 20
+    absent = {name for name in folders if f"(configs/{name}/README.md)" not in front}
+    assert not absent
