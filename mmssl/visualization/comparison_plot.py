@@ -18,6 +18,8 @@ _COLOUR, _REFERENCE = "#2f5d9b", "#b0b6bd"
 def plot_comparison(record: Record, path: str | Path) -> None:
     """Draw means over seeds as dots and single seeds as small ones; a line marks the untrained network.
 
+    Methods and measures without a figure are left out.
+
     Args:
         record: From `comparison_record`.
         path: Of the picture; the suffix says the format.
@@ -36,7 +38,7 @@ def plot_comparison(record: Record, path: str | Path) -> None:
     panels = {measure: rows for measure, rows in panels.items() if any(rows.values())}
     if not panels:
         raise ValueError("There is no figure to draw.")
-    names = list(figures)[::-1]
+    names = [name for name in figures if any(rows[name] for rows in panels.values())][::-1]
     figure = Figure(
         figsize=(1.6 + 2.3 * len(panels), 0.9 + 0.21 * len(names)), layout="constrained"
     )
@@ -57,4 +59,5 @@ def plot_comparison(record: Record, path: str | Path) -> None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_yticks(range(len(names)), names)
+    figure.axes[0].set_ylim(-0.6, len(names) - 0.4)
     figure.savefig(path, dpi=130)
