@@ -27,7 +27,8 @@ from mmengine.config import Config
 from mmssl.engine.code_state import code_state
 from mmssl.engine.command_plan import Command
 from mmssl.engine.command_queue import CommandQueue
-from mmssl.evaluation.comparison import MEASURES, Comparison, figures_of, read_comparison
+from mmssl.evaluation.comparison import MEASURES, Comparison, figures_of
+from mmssl.evaluation.comparison_config import read_comparison
 from mmssl.evaluation.provenance import json_text
 from mmssl.visualization.comparison_page import Record, comparison_markdown, write_comparison
 from mmssl.visualization.comparison_plot import plot_comparison
@@ -218,7 +219,8 @@ def main() -> None:
         write_page(found_by(queue, job, everybody(job, queue, args.seeds), args.seeds))
     print(f"\n{(time.monotonic() - start) / 60:.1f} minutes. Report: {page}")
     if queue.failed:
-        sys.exit(f"{len(queue.failed)} commands failed: {', '.join(queue.failed)}.")
+        unwritten = f" {PAGE.name} is as before." if args.page else ""
+        sys.exit(f"{len(queue.failed)} commands failed: {', '.join(queue.failed)}.{unwritten}")
 
 
 if __name__ == "__main__":
