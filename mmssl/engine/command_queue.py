@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -323,8 +324,9 @@ def last_line(log: Path, width: int) -> str:
     """What a running command printed last, cut and padded to `width`."""
     lines = log.read_text(errors="replace").replace("\r", "\n").split("\n")
     text = next((line for line in reversed(lines) if line.strip()), "")
-    # of a log line the message alone: time and logger would fill the width
+    # of a log line the message alone, without rates: they would fill the width before the time that is left
     message = " ".join(text.rpartition(" - INFO - ")[2].split())
+    message = re.sub(r"\b(base_)?lr: \S+ ", "", message)
     return message[:width].ljust(width)
 
 

@@ -171,9 +171,11 @@ class Comparison:
         ]
         switches = ["--resume", *(["--amp"] if self.budget.amp else [])]
         folder = self.run_folder(name, seed)
+        # no part of the key: what is kept on the way changes no result
+        kept = "default_hooks.checkpoint.max_keep_ckpts=2"
         words: list[str | Path] = [
             "tools/train.py", contestant.config, *switches,
-            "--work-dir", folder, "--cfg-options", *options,
+            "--work-dir", folder, "--cfg-options", *options, kept,
         ]  # fmt: skip
         return Command(
             f"pretrain {name} s{seed}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmssl.convert.official.barlow_twins import from_official, to_official
+from mmssl.convert.official.barlow_twins import LAYOUT
 from mmssl.engine.optimizers import LARS, ParamGroupConstructor
 from mmssl.engine.schedulers import WarmupCosineLR
 from mmssl.models.algorithms import BarlowTwins
@@ -22,7 +22,7 @@ def test_values_two_steps(dtype: torch.dtype) -> None:
     golden = Golden("baselines", "barlow_r14_w1")
     neck = dict(type="MLPNeck", hid_channels=64, out_channels=96)
     model = BarlowTwins(short_resnet(), neck)
-    steps.fill_through(model, to_official, from_official, dtype)
+    steps.fill_through(model, LAYOUT.to_official, LAYOUT.from_official, dtype)
     batch, per_epoch, epochs = 16, 8, 20
     peak = 0.2 * batch / 256
     wrapper = ParamGroupConstructor(
@@ -49,7 +49,7 @@ def test_values_two_steps(dtype: torch.dtype) -> None:
         wrapper.optimizer.zero_grad()
         loss.backward()
         if step == 0:
-            norms = steps.gradient_norms(model, to_official, golden.entry["grad_params"])
+            norms = steps.gradient_norms(model, LAYOUT.to_official, golden.entry["grad_params"])
             golden.check("grad_norms_step0", norms)
             golden.check("bn_running_mean_after_step0", model.norm.running_mean)
             tracked = int(model.norm.num_batches_tracked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmssl.convert.official.simsiam import from_official, to_official
+from mmssl.convert.official.simsiam import LAYOUT
 from mmssl.engine.optimizers import ParamGroupConstructor
 from mmssl.engine.schedulers import WarmupCosineLR
 from mmssl.losses import unit_norm
@@ -23,7 +23,7 @@ def build(dtype: torch.dtype) -> SimSiam:
         dict(type="MLPNeck", out_channels=32),
         dict(type="MLPPredictor"),
     )
-    return steps.fill_through(model, to_official, from_official, dtype)
+    return steps.fill_through(model, LAYOUT.to_official, LAYOUT.from_official, dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -50,7 +50,7 @@ def test_values_three_steps(dtype: torch.dtype) -> None:
         wrapper.optimizer.zero_grad()
         loss.backward()
         if step == 0:
-            norms = steps.gradient_norms(model, to_official, golden.entry["grad_params"])
+            norms = steps.gradient_norms(model, LAYOUT.to_official, golden.entry["grad_params"])
             golden.check("grad_norms_step0", norms)
             assert model.neck.layers[6].bias.grad is None
             assert not golden.arrays["output_bias_has_grad"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmssl.convert.official.swav import from_official, to_official
+from mmssl.convert.official.swav import LAYOUT
 from mmssl.engine.optimizers import LARS
 from mmssl.engine.schedulers import warmup_cosine
 from mmssl.losses import unit_norm
@@ -55,7 +55,7 @@ def build(golden: Golden, dtype: torch.dtype) -> SwAV:
     )
     queues = {k: v for k, v in model.state_dict().items() if k.startswith(("queues.", "filled"))}
     return steps.fill_through(
-        model, to_official, lambda theirs: from_official(theirs) | queues, dtype
+        model, LAYOUT.to_official, lambda theirs: LAYOUT.from_official(theirs) | queues, dtype
     )
 
 
@@ -154,4 +154,4 @@ def test_values_epochs(case: str, dtype: torch.dtype) -> None:
 
 
 def _without_queues(state: dict) -> dict:
-    return to_official(state)
+    return LAYOUT.to_official(state)

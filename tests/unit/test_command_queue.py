@@ -313,6 +313,10 @@ def test_values_what_a_log_says_last(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     log.write_text("first\n01/02 - mmengine - INFO - Epoch [1]  loss: 2\n\n")
     assert last_line(log, 10) == "Epoch [1] "
+    log.write_text(
+        "11/26 12:00:00 - mmengine - INFO - Epoch(train) [1][2/9]  base_lr: 1e-3 lr: 1.0e-03  eta: 0:01:00"
+    )
+    assert last_line(log, 40).rstrip() == "Epoch(train) [1][2/9] eta: 0:01:00"
     scalars = tmp_path / "run" / "20260101" / "vis_data" / "scalars.json"
     scalars.parent.mkdir(parents=True)
     scalars.write_text('{"mIoU": 0.25}\n{"loss": 1.0}\n{"mIoU": 0.5}\n')

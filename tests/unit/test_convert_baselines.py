@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,12 +36,12 @@ CASES = {
     "moco_v3_vit_base": ("moco_v3", moco_v3, "state_dict"),
     "moco_v3_vit_conv_small": ("moco_v3", moco_v3, "state_dict"),
     "moco_v3_vit_conv_base": ("moco_v3", moco_v3, "state_dict"),
-    "simsiam_resnet50": ("simsiam", simsiam, "state_dict"),
-    "swav_resnet50": ("swav", swav, "state_dict"),
-    "swav_resnet50w2": ("swav", swav, "state_dict"),
-    "swav_resnet50w4": ("swav", swav, "state_dict"),
-    "swav_resnet50w5": ("swav", swav, "state_dict"),
-    "barlowtwins_resnet50": ("barlow_twins", barlow_twins, "model"),
+    "simsiam_resnet50": ("simsiam", simsiam.LAYOUT, "state_dict"),
+    "swav_resnet50": ("swav", swav.LAYOUT, "state_dict"),
+    "swav_resnet50w2": ("swav", swav.LAYOUT, "state_dict"),
+    "swav_resnet50w4": ("swav", swav.LAYOUT, "state_dict"),
+    "swav_resnet50w5": ("swav", swav.LAYOUT, "state_dict"),
+    "barlowtwins_resnet50": ("barlow_twins", barlow_twins.LAYOUT, "model"),
     "clsa_resnet50": ("moco", moco, "state_dict"),
 }
 
@@ -57,7 +57,7 @@ def listed(case: str) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("case", CASES)
 def test_values_every_official_name_is_a_parameter_of_ours(case: str) -> None:
     """The model that the file tells has exactly these parameters, and goes back to exactly these names."""
-    method, module, entry = CASES[case]
+    method, layout, entry = CASES[case]
     theirs = listed(case)
     file = {entry: {f"module.{key}": value for key, value in theirs.items()}}
     assert method_of_file(file) == method
@@ -68,7 +68,7 @@ def test_values_every_official_name_is_a_parameter_of_ours(case: str) -> None:
         model = MODELS.build(config)
     expected = model.state_dict()
     check_complete(ours, expected)
-    back = module.to_official(ours)
+    back = layout.to_official(ours)
     assert back.keys() == theirs.keys()
     assert all(back[key].shape == theirs[key].shape for key in theirs)
 
@@ -141,21 +141,21 @@ def random_model(case: str, **options) -> torch.nn.Module:
     return MODELS.build(config | dict(backbone=resnet) | options)
 
 
-FUNCTIONS: dict[str, Callable] = {
+LAYOUTS: dict[str, Any] = {
     "moco_v3": moco_v3,
     "moco_v3_vit": moco_v3,
-    "simsiam": simsiam,
-    "swav": swav,
-    "deepcluster_v2": deepcluster_v2,
-    "barlow_twins": barlow_twins,
+    "simsiam": simsiam.LAYOUT,
+    "swav": swav.LAYOUT,
+    "deepcluster_v2": deepcluster_v2.LAYOUT,
+    "barlow_twins": barlow_twins.LAYOUT,
 }
 
 
-@pytest.mark.parametrize("case", FUNCTIONS)
+@pytest.mark.parametrize("case", LAYOUTS)
 def test_state_round_trip(case: str) -> None:
     state = random_model(case).state_dict()
-    theirs = FUNCTIONS[case].to_official(state)
-    back = FUNCTIONS[case].from_official({f"module.{k}": v for k, v in theirs.items()})
+    theirs = LAYOUTS[case].to_official(state)
+    back = LAYOUTS[case].from_official({f"module.{k}": v for k, v in theirs.items()})
     memory = {key for key in state if key.startswith("memory.")}
     assert back.keys() | memory == state.keys()
     for key, value in state.items():
@@ -178,7 +178,7 @@ def test_values_names_of_deepcluster_v2() -> None:
         expected = MODELS.build(config).state_dict()
     assert expected["memory.embeds"].shape == (0, 2, 128)
     check_complete(ours, {k: v for k, v in expected.items() if not k.startswith("memory.")})
-    assert deepcluster_v2.to_official(ours).keys() == theirs.keys()
+    assert deepcluster_v2.LAYOUT.to_official(ours).keys() == theirs.keys()
 
 
 def test_state_infomin_with_its_momentum_encoder() -> None:
@@ -301,7 +301,7 @@ def test_raises_and_does_not_mistake_others() -> None:
     assert method_of_state(tiny_byol().state_dict(), None) == "byol"
     assert method_of_state(tiny_moby().state_dict(), None) == "moby"
     with pytest.raises(KeyError, match="belong to no known part"):
-        swav.from_official(dict(listed("swav_resnet50"), extra=torch.zeros(1)))
+        swav.LAYOUT.from_official(dict(listed("swav_resnet50"), extra=torch.zeros(1)))
     with pytest.raises(ValueError, match="num_updates"):
         moco_v3.from_official(listed("moco_v3_resnet50"), num_updates=0)
 

@@ -16,39 +16,18 @@ from mmssl.convert.key_map import Rename
 from mmssl.convert.official.backbone_configs import backbone_config
 from mmssl.convert.official.named_parts import NamedParts, stack_config
 
-_PARTS = NamedParts(
+LAYOUT = NamedParts(
     backbones=(("backbone.", "backbone."),),
     stacks=(("projector.", "neck."),),
     rules=(Rename("bn.{rest}", "norm.{rest}"),),
 )
 
 
-def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of our `BarlowTwins` from theirs.
-
-    Args:
-        state: Their keys, with or without `module.`.
-
-    Raises:
-        KeyError: A key that belongs to no part.
-    """
-    return _PARTS.from_official(state)
-
-
-def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Their state dict (without `module.`) from that of our `BarlowTwins`.
-
-    Raises:
-        KeyError: A key that belongs to no part.
-    """
-    return _PARTS.to_official(state)
-
-
 def model_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The `model` config of a state dict in our layout; what weights do not tell, as published.
 
     Args:
-        state: Keys of the algorithm, e.g. from `from_official`.
+        state: Keys of the algorithm, e.g. from `LAYOUT.from_official`.
 
     Raises:
         KeyError: A backbone of no known family.

@@ -17,7 +17,7 @@ from mmssl.convert.official.named_parts import NamedParts, stack_config
 
 SIGN = r"prototypes\.prototypes[0-9]+\.weight"
 _PUBLISHED_IMAGES = 1281167
-_PARTS = NamedParts(
+LAYOUT = NamedParts(
     backbones=(("", "backbone."),),
     stacks=(("projection_head.", "neck."),),
     rules=(
@@ -29,34 +29,13 @@ _PARTS = NamedParts(
 )
 
 
-def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of our `DeepClusterV2` from theirs, but for the memory.
-
-    Args:
-        state: Their keys, with or without `module.`.
-
-    Raises:
-        KeyError: A key that belongs to no part.
-    """
-    return _PARTS.from_official(state)
-
-
-def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Their state dict (without `module.`) from that of our `DeepClusterV2`, without memory.
-
-    Raises:
-        KeyError: A key that belongs to no part.
-    """
-    return _PARTS.to_official(state)
-
-
 def model_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The `model` config of a state dict in our layout; what weights do not tell, as published.
 
     Their program divides red by a deviation of 0.228, as SwAV's.
 
     Args:
-        state: Keys of the algorithm, e.g. from `from_official`.
+        state: Keys of the algorithm, e.g. from `LAYOUT.from_official`.
 
     Raises:
         KeyError: A backbone of no known family.

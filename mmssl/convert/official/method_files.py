@@ -27,6 +27,7 @@ from mmssl.convert.official import (
     simsiam,
     swav,
 )
+from mmssl.convert.official.named_parts import NamedParts
 from mmssl.convert.official.source_file import MethodFile, State, tensors_of
 
 _NETWORKS = ("student", "teacher")
@@ -90,23 +91,34 @@ def _contrast(method: moco.Method, lacking: tuple[str, ...] = ()) -> MethodFile:
     )
 
 
+def _renamed(layout: NamedParts, *names: str, with_arch: bool = False, **row: Any) -> MethodFile:
+    """Files of which only the names of parts differ from ours; the first of `names` holds what is written."""
+
+    def to_file(state: State, model: nn.Module | None = None) -> dict[str, Any]:
+        arch = dict(arch=moco.architecture(state)) if with_arch else {}
+        return {**arch, names[0]: behind("module.", layout.to_official(state))}
+
+    return MethodFile(
+        from_file=lambda file, updates: layout.from_official(tensors_of(file, *names)),
+        to_file=to_file,
+        epoch="epoch",
+        **row,
+    )
+
+
 def _npid_to_file(state: State, model: nn.Module | None = None) -> dict[str, Any]:
     params = None if model is None else npid.params_of(model, state["normalizer"])
     return dict(arch=moco.architecture(state), **npid.to_official(state, params=params))
 
 
 METHOD_FILES = {
-    "barlow_twins": MethodFile(
-        from_file=lambda file, updates: barlow_twins.from_official(
-            tensors_of(file, "model", "state_dict")
-        ),
-        to_file=lambda state, model=None: dict(
-            model=behind("module.", barlow_twins.to_official(state))
-        ),
+    "barlow_twins": _renamed(
+        barlow_twins.LAYOUT,
+        "model",
+        "state_dict",
         model_config=barlow_twins.model_config,
         guessed=barlow_twins.guessed_options,
         parts=("backbone.", "neck.layers.", "norm.running_mean"),
-        epoch="epoch",
     ),
     "byol": MethodFile(
         from_file=lambda file, updates: byol.from_official(file, num_updates=updates),
@@ -138,17 +150,12 @@ METHOD_FILES = {
         fits=cotnet_classifier.is_cotnet,
         epoch="epoch",
     ),
-    "deepcluster_v2": MethodFile(
-        from_file=lambda file, updates: deepcluster_v2.from_official(
-            tensors_of(file, "state_dict")
-        ),
-        to_file=lambda state, model=None: dict(
-            state_dict=behind("module.", deepcluster_v2.to_official(state))
-        ),
+    "deepcluster_v2": _renamed(
+        deepcluster_v2.LAYOUT,
+        "state_dict",
         model_config=deepcluster_v2.model_config,
         guessed=deepcluster_v2.guessed_options,
         parts=("backbone.", "neck.layers.", "heads.0.prototypes."),
-        epoch="epoch",
         lacking=("memory.",),  # their program keeps it in files of their own
     ),
     "densecl": MethodFile(
@@ -234,29 +241,22 @@ METHOD_FILES = {
         fits=pixpro.has_projector_of_maps,
         said=lambda file, config: pixpro.said_by_file(file),
     ),
-    "simsiam": MethodFile(
-        from_file=lambda file, updates: simsiam.from_official(
-            tensors_of(file, "state_dict", "model")
-        ),
-        to_file=lambda state, model=None: dict(
-            arch=moco.architecture(state),
-            state_dict=behind("module.", simsiam.to_official(state)),
-        ),
+    "simsiam": _renamed(
+        simsiam.LAYOUT,
+        "state_dict",
+        "model",
+        with_arch=True,
         model_config=simsiam.model_config,
         guessed=lambda state: [],
         parts=("backbone.", "neck.layers.", "head.layers."),
-        epoch="epoch",
         fits=simsiam.is_simsiam,
     ),
-    "swav": MethodFile(
-        from_file=lambda file, updates: swav.from_official(tensors_of(file, "state_dict")),
-        to_file=lambda state, model=None: dict(
-            state_dict=behind("module.", swav.to_official(state))
-        ),
+    "swav": _renamed(
+        swav.LAYOUT,
+        "state_dict",
         model_config=swav.model_config,
         guessed=swav.guessed_options,
         parts=("backbone.", "neck.layers.", "head.prototypes."),
-        epoch="epoch",
         optional=("queues.", "filled"),  # their program keeps them in files of their own
     ),
 }

@@ -18,38 +18,17 @@ from mmssl.convert.official.named_parts import (
     stack_config,
 )
 
-_PARTS = NamedParts(
+LAYOUT = NamedParts(
     backbones=(("encoder.", "backbone."),),
     stacks=(("encoder.fc.", "neck."), ("predictor.", "head.")),
 )
-
-
-def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of our `SimSiam` from theirs.
-
-    Args:
-        state: Their keys, with or without `module.`.
-
-    Raises:
-        KeyError: A key that belongs to no part.
-    """
-    return _PARTS.from_official(state)
-
-
-def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Their state dict (without `module.`) from that of our `SimSiam`.
-
-    Raises:
-        KeyError: A key that belongs to no part.
-    """
-    return _PARTS.to_official(state)
 
 
 def model_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The `model` config of a state dict in our layout.
 
     Args:
-        state: Keys of the algorithm, e.g. from `from_official`.
+        state: Keys of the algorithm, e.g. from `LAYOUT.from_official`.
 
     Raises:
         KeyError: A backbone of no known family.

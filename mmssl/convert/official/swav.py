@@ -16,33 +16,12 @@ from mmssl.convert.key_map import Rename
 from mmssl.convert.official.backbone_configs import backbone_config
 from mmssl.convert.official.named_parts import NamedParts, stack_config
 
-_PARTS = NamedParts(
+LAYOUT = NamedParts(
     backbones=(("", "backbone."),),
     stacks=(("projection_head.", "neck."),),
     rules=(Rename("prototypes.{rest:weight}", "head.prototypes.{rest:weight}"),),
     dropped=(r"queues\..*", "filled"),
 )
-
-
-def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of our `SwAV` from theirs, but for queues.
-
-    Args:
-        state: Their keys, with or without `module.`.
-
-    Raises:
-        KeyError: A key that belongs to no part, such as several heads of prototypes (`deepcluster_v2.py`).
-    """
-    return _PARTS.from_official(state)
-
-
-def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Their state dict (without `module.`) from that of our `SwAV`, without queues.
-
-    Raises:
-        KeyError: A key that belongs to no part.
-    """
-    return _PARTS.to_official(state)
 
 
 def model_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -51,7 +30,7 @@ def model_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     Their program divides red by a deviation of 0.228 where others have 0.229.
 
     Args:
-        state: Keys of the algorithm, e.g. from `from_official`.
+        state: Keys of the algorithm, e.g. from `LAYOUT.from_official`.
 
     Raises:
         KeyError: A backbone of no known family.
