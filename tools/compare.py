@@ -121,7 +121,7 @@ def found_by(
         cores=os.cpu_count() or 1,
         code=queue.code,
         failed=queue.failed,
-        note=" ".join(filter(None, [taken_over(queue, results), mixed_code(queue, results)])),
+        note=" ".join(filter(None, [taken_over(queue, results), queue.mixed_code(results)])),
     )
 
 
@@ -176,17 +176,6 @@ def taken_over(queue: CommandQueue, names: Iterable[str]) -> str:
     """A sentence if results are of another folder or machine, else nothing."""
     number = len(queue.foreign & set(names))
     return f"{number} results were taken over, with their times." if number else ""
-
-
-def mixed_code(queue: CommandQueue, names: Iterable[str]) -> str:
-    """A sentence if results are of another state of the code than the present one, else nothing."""
-    old = [name for name in names if queue.made_by.get(name, "") != queue.code]
-    if not old:
-        return ""
-    return (
-        f"{len(old)} results are of another state of the code than the present one, among them that of "
-        f"{old[0]!r}; another --work-dir measures all anew."
-    )
 
 
 def main() -> None:

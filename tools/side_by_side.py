@@ -5,7 +5,8 @@
 
 Views, layers, memories, parameters and costs are counted in one step of the built model on the CPU; settings
 are those of the configs and the defaults of the code, so that a changed default changes the table.
-`--page` writes docs/side_by_side.md for the recipes of configs/benchmarks/comparison/recipes.py.
+`--page` writes docs/side_by_side.md and its Chinese twin for the recipes of
+configs/benchmarks/comparison/recipes.py.
 """
 
 from __future__ import annotations
@@ -29,31 +30,12 @@ from mmssl.visualization.side_by_side import (
     step_cells,
     text_table,
 )
+from mmssl.visualization.side_by_side_languages import LANGUAGES, Language
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs/side_by_side.md"
+DOCS = ROOT / "docs"
 RECIPES = ROOT / "configs/benchmarks/comparison/recipes.py"
 _COSTS = ("backbone M", "trained M", "GFLOPs per image", "kept MB per image", "state MB")
-_INTRODUCTION = """# Methods side by side
-
-This page is written by `tools/side_by_side.py --page` from one published recipe per method, on ImageNet but
-for Exemplar-CNN; nothing in it is typed. It builds each model, takes its first step on the CPU in float32 and
-counts. What differs between any two recipes, down to the last setting, is told by
-[the same tool](tools.md#toolsside_by_sidepy). Accuracies are in the [model zoo](model_zoo.md).
-
-## What a step consists of
-
-Per image: views by their side in px, as the backbone and its momentum twin see them; widths of the layers
-behind the backbone; what is remembered from batch to batch. Loss terms are those of the first step: what
-waits for a warm-up or a clustering is not among them.
-"""
-_COST_TEXT = """## What it costs
-
-Millions of parameters; GFLOPs of matrix products and convolutions, two for a multiplication and an addition,
-forward and backward, twin included; megabytes that one more image makes the forward pass keep for the
-backward pass (float32, without recomputation); megabytes of a checkpoint: weights, twin, memories and what
-the optimizer remembers. The learning rate is that of the batch. Clusterings between epochs are not counted.
-"""
 
 
 def parse_args() -> argparse.Namespace:
@@ -67,8 +49,9 @@ def parse_args() -> argparse.Namespace:
         "--settings-only", action="store_true", help="build nothing: settings, no costs"
     )
     parser.add_argument("--out", type=Path, help="write the tables here, in Markdown")
-    parser.add_argument("--page", action="store_true", help="write docs/side_by_side.md")
-    parser.add_argument("--check", action="store_true", help="with --page: fail if it differs")
+    parser.add_argument("--language", choices=LANGUAGES, default="en", help="of the headings")
+    parser.add_argument("--page", action="store_true", help="write docs/side_by_side*.md")
+    parser.add_argument("--check", action="store_true", help="with --page: fail if one differs")
     args = parser.parse_args()
     if args.page == bool(args.configs):
         parser.error("give configs, or --page")
@@ -96,19 +79,24 @@ def counted(config: Config) -> dict[str, str]:
     return cells
 
 
-def compare(paths: list[str], *, settings_only: bool, everything: bool) -> list[list[list[str]]]:
+def compare(
+    paths: list[str], language: Language, *, settings_only: bool, everything: bool
+) -> list[list[list[str]]]:
     """Two tables of a heading and a column per config: steps (unless `settings_only`), and settings."""
     configs = [read(path) for path in paths]
     heads = [Path(path).stem for path in paths]
     tables = []
     if not settings_only:
         cells = [counted(config) for config in track(configs, "steps", transient=True)]
-        tables.append(
-            [["a step", *heads], *([name, *(one[name] for one in cells)] for name in cells[0])]
-        )
+        rows = [
+            [language.heading(name), *language.cells([one[name] for one in cells])]
+            for name in cells[0]
+        ]
+        tables.append([[language.heading("a step"), *heads], *rows])
     settings = [recipe_settings(config) for config in configs]
-    rows = differing(settings, everything=everything or len(paths) == 1)
-    tables.append([["settings", *heads], *([name, *values] for name, values in rows.items())])
+    found = differing(settings, everything=everything or len(paths) == 1)
+    rows = [[name, *values] for name, values in found.items()]
+    tables.append([[language.heading("settings"), *heads], *rows])
     return tables
 
 
@@ -129,13 +117,22 @@ def page_rows(recipes: dict[str, str]) -> tuple[list[dict[str, str]], list[dict[
     return steps, costs
 
 
-def page_text() -> str:
-    """The whole page."""
-    tables = [
-        markdown_table(list(rows[0]), [list(row.values()) for row in rows])
-        for rows in page_rows(Config.fromfile(RECIPES)["recipes"])
-    ]
-    return "\n".join([_INTRODUCTION, tables[0], "", _COST_TEXT, tables[1], ""])
+def page_text(language: Language, *tables: list[dict[str, str]]) -> str:
+    """The whole page from the rows of its two tables."""
+    steps, costs = (
+        markdown_table(
+            [language.heading(name) for name in rows[0]],
+            [language.cells(list(row.values())) for row in rows],
+        )
+        for rows in tables
+    )
+    return "\n".join([language.steps, steps, "", language.costs, costs, ""])
+
+
+def page_texts() -> dict[Path, str]:
+    """The page in each language."""
+    tables = page_rows(Config.fromfile(RECIPES)["recipes"])
+    return {DOCS / each.page: page_text(each, *tables) for each in LANGUAGES.values()}
 
 
 def main() -> None:
@@ -145,19 +142,28 @@ def main() -> None:
     MMLogger.get_current_instance().setLevel("ERROR")  # initialisation lists every tensor
     try:
         if args.page:
-            text = page_text()
+            pages = page_texts()
         else:
-            tables = compare(args.configs, settings_only=args.settings_only, everything=args.all)
+            language = LANGUAGES[args.language]
+            tables = compare(
+                args.configs, language, settings_only=args.settings_only, everything=args.all
+            )
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     if args.page and args.check:
-        if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text:
-            sys.exit("error: docs/side_by_side.md is not what the recipes are; run --page.")
+        old = [
+            path.name
+            for path, text in pages.items()
+            if not path.is_file() or path.read_text(encoding="utf-8") != text
+        ]
+        if old:
+            sys.exit(f"error: {', '.join(old)} in docs: not what the recipes are; run --page.")
     elif args.page:
-        PAGE.write_text(text, encoding="utf-8")
+        for path, text in pages.items():
+            path.write_text(text, encoding="utf-8")
     elif args.out:
-        pages = [markdown_table(table[0], table[1:]) for table in tables]
-        args.out.write_text("\n\n".join(pages) + "\n", encoding="utf-8")
+        texts = [markdown_table(table[0], table[1:]) for table in tables]
+        args.out.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
     else:
         print("\n\n".join(map(text_table, tables)))
 

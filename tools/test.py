@@ -32,7 +32,7 @@ from mmssl.evaluation.evaluate import (
 from mmssl.evaluation.feature_protocols import OPTIONS
 from mmssl.evaluation.result_table import format_results
 
-_ANY = {"config", "checkpoint", "out", "cfg_options"}
+_ANY = {"config", "checkpoint", "out", "cfg_options", "trust_pickle"}
 # what each kind of test is, and which options it reads beside those
 _DETECTOR = (
     "The config is a detector's or segmentor's, tested as it says",
@@ -87,6 +87,7 @@ def parse_args() -> argparse.Namespace:
         "--num-clusters", type=int, nargs="+", metavar="K", help="clusterings of K clusters"
     )
     parser.add_argument("--seed", type=int, help="default: 0")
+    parser.add_argument("--trust-pickle", action="store_true", help="let the file run its code")
     parser.add_argument("--device", help="default: cuda if there is a GPU, else cpu")
     parser.add_argument(
         "--work-dir", help="log of a detector's test; work_dirs/<config> if not given"
@@ -135,12 +136,13 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     """The record of what was asked for."""
     config = load_config(args.config, args.cfg_options)
     checkpoint = None if args.checkpoint == "none" else args.checkpoint
+    trust = args.trust_pickle or config.get("trust_pickle", False)
     if is_downstream(config):
         refuse_unread(args, _DETECTOR)
         check_family_data(config, parts=("test",))
         config.launcher = args.launcher
         config.work_dir = args.work_dir or f"work_dirs/{Path(args.config).stem}"
-        return evaluate_downstream(config, checkpoint)
+        return evaluate_downstream(config, checkpoint, trust_pickle=trust)
     refuse_unread(args, _CLASSIFIER if args.classify else _FEATURES)
     MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
     branch = args.branch or "auto"
@@ -148,7 +150,9 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
     if args.classify:
         if checkpoint is None:
             raise SystemExit("--classify tests a classifier that was trained: name its checkpoint.")
-        return evaluate_classifier(config, checkpoint, branch=branch, device=device, progress=True)
+        return evaluate_classifier(
+            config, checkpoint, branch=branch, device=device, progress=True, trust_pickle=trust
+        )
     return evaluate_backbone(
         config,
         checkpoint,
@@ -167,6 +171,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
         seed=args.seed or 0,
         device=device,
         progress=True,
+        trust_pickle=trust,
     )
 
 

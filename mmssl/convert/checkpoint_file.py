@@ -99,7 +99,7 @@ def _load_pickle(path: Path, trust_pickle: bool, mapped: bool) -> Any:
             f"{path} is a pickle that wants to import more than tensors and plain data"
             f"{': ' + ', '.join(sorted(wants)) if wants else ''}. Loading it would run code of whoever "
             "wrote the file, so it was refused. If you trust its source, say so with "
-            "trust_pickle=True (in a config, or --trust-pickle of the tools that export and convert); or "
+            "trust_pickle=True (in a config, or --trust-pickle of the tools that export, convert, test); or "
             "re-save its tensors alone: "
             "torch.save(torch.load(file, weights_only=False)['state_dict'], new_file)."
         ) from error

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmssl import __version__
-from mmssl.convert.checkpoint_file import file_sha256, load_weights_file
+from mmssl.convert.checkpoint_file import file_sha256, load_weights_file, local_file
 from mmssl.convert.export_targets import Library, Target, build_target
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.load_report import LoadReport, weights_checksum
@@ -27,6 +27,7 @@ from mmssl.convert.pretrained_pyramid import (
     pyramid_parts,
 )
 from mmssl.convert.source_config import backbone_of, source_config
+from mmssl.convert.weights_record import finished
 from mmssl.models.backbones import CoTNet, LRNet, ResNet, Swin, TimmBackbone
 from mmssl.registry import MODELS
 
@@ -169,15 +170,14 @@ def _metadata(
     state_dict: dict[str, Tensor],
 ) -> dict[str, Any]:
     """Where the weights come from, and the images that they know."""
-    meta = content["meta"] if isinstance(content.get("meta"), dict) else content
     preprocessor = config["model"].get("data_preprocessor") or {}
     imports = config.get("custom_imports", {}).get("imports", [])
     return dict(
         method=str(config["model"].get("type")),
-        epoch=meta.get("epoch") if isinstance(meta.get("epoch"), int) else None,
-        iter=meta.get("iter") if isinstance(meta.get("iter"), int) else None,
+        epoch=finished(content, "epoch"),
+        iter=finished(content, "iter"),
         source=Path(checkpoint).name,
-        source_sha256=file_sha256(checkpoint),
+        source_sha256=file_sha256(local_file(checkpoint)),
         weights_sha256=weights_checksum(state_dict),
         mmssl_version=__version__,
         custom_imports=[imports] if isinstance(imports, str) else list(imports),

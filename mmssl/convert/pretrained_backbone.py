@@ -8,11 +8,12 @@ from mmengine.logging import print_log
 from mmengine.model import update_init_info
 from torch import nn
 
-from mmssl.convert.checkpoint_file import file_sha256, load_weights_file, local_file
+from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.convert.known_colours import known_colours
 from mmssl.convert.layouts import Branch
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.transfer_load import REQUIRED
+from mmssl.convert.weights_record import weights_record
 from mmssl.registry import WEIGHT_INITIALIZERS
 
 
@@ -104,14 +105,7 @@ class PretrainedBackbone:
             source=self.checkpoint,
         )
         print_log(str(report), logger="current")
-        backbone.weights_record = dict(
-            checkpoint=self.checkpoint,
-            sha256=file_sha256(local_file(self.checkpoint)),
-            weights_checksum=report.checksum,
-            branch=report.branch,
-            epoch=content.get("meta", content).get("epoch"),
-            matched=len(report.matched),
-        )
+        backbone.weights_record = weights_record(self.checkpoint, content, report)
         backbone.known_colours = known_colours(content)
         for child in backbone.modules():
             if child is not module and hasattr(child, "init_weights"):

@@ -94,9 +94,21 @@ class CommandQueue:
     def kept(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Results by command with their `key` and `code`, for `take_over` by a queue elsewhere."""
         return {
-            name: dict(key=self._keys[name], code=self.made_by[name], found=self.results[name])
+            name: dict(
+                key=self._keys[name], code=self.made_by.get(name, ""), found=self.results[name]
+            )
             for name in names
         }
+
+    def mixed_code(self, names: Iterable[str]) -> str:
+        """A sentence if results are of another state of the code than the present one, else nothing."""
+        old = [name for name in names if self.made_by.get(name, "") != self.code]
+        if not old:
+            return ""
+        return (
+            f"{len(old)} results are of another state of the code than the present one, among them that of "
+            f"{old[0]!r}; another --work-dir measures all anew."
+        )
 
     def take_over(
         self, kept: Mapping[str, Mapping[str, Any]], commands: Sequence[Command]
@@ -263,7 +275,7 @@ class CommandQueue:
             return
         try:
             found = command.read()
-        except (OSError, ValueError, KeyError, IndexError) as error:
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             self._fail(command.name, f"no result: {type(error).__name__}: {error}")
             return
         if command.name not in self.results:  # else it is one that is always run

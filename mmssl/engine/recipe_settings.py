@@ -1,4 +1,4 @@
-"""Everything that a recipe sets or leaves at its default, by dotted name: what two recipes differ in."""
+"""What a run computes, set or left at its default, by dotted name: what two recipes differ in."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from mmengine.registry import Registry
 
 from mmssl.engine.config_classes import REGISTRY_OF_KEY, find_class
 
-# Parts of a config that decide what a run computes, and the name they have in a table.
+# Parts of a config that decide what a run computes, and the name they have in a table; not among them: where
+# images and files are, workers, what is logged and how often a checkpoint is written.
 _PARTS = {
     "views": "train_dataloader.dataset.views",
     "batch_size": "train_dataloader.batch_size",
+    "drop_last": "train_dataloader.drop_last",
     "sampler": "train_dataloader.sampler",
     "model": "model",
+    "model_wrapper_cfg": "model_wrapper_cfg",
+    "load_from": "load_from",
     "optim_wrapper": "optim_wrapper",
     "param_scheduler": "param_scheduler",
     "train_cfg": "train_cfg",
@@ -25,7 +29,7 @@ _PARTS = {
     "sync_bn": "sync_bn",
     "custom_hooks": "custom_hooks",
 }
-_SILENT = ("self", "_scope_", "_delete_", "init_cfg")
+_SILENT = ("self", "_scope_", "_delete_")
 ABSENT = "-"
 
 
@@ -145,7 +149,7 @@ def _walk_dict(
     for key, value in own.items():
         if key not in _SILENT:
             # a view set holds its list under its own name
-            inner = name if name.endswith(key) else f"{name}.{key}"
+            inner = name if name == key == "views" else f"{name}.{key}"
             yield from _walk(value, inner, REGISTRY_OF_KEY.get(key, registry))
 
 
@@ -155,7 +159,12 @@ def _defaults(kind: Any, registry: Registry | None) -> dict[str, Any]:
     if cls is None or isinstance(cls, str):
         return {}
     parameters = inspect.signature(cls).parameters.values()
-    return {one.name: one.default for one in parameters if one.default is not one.empty}
+    return {
+        one.name: one.default
+        for one in parameters
+        # every module has an initialisation of its own by default
+        if one.default is not one.empty and one.name != "init_cfg"
+    }
 
 
 def _text(value: Any) -> str:

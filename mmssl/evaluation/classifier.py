@@ -10,7 +10,7 @@ from mmengine.config import Config
 from rich.progress import track
 from torch import Tensor, nn
 
-from mmssl.convert.checkpoint_file import file_sha256, load_weights_file
+from mmssl.convert.checkpoint_file import file_sha256, load_weights_file, local_file
 from mmssl.evaluation.features import evaluation_loader
 from mmssl.evaluation.provenance import provenance
 from mmssl.registry import METRICS, MODELS
@@ -32,6 +32,7 @@ def evaluate_classifier(
     branch: str = "auto",
     device: torch.device | str = "cpu",
     progress: bool = False,
+    trust_pickle: bool = False,
 ) -> dict[str, Any]:
     """Figures of the config's validation, as training has them after an epoch.
 
@@ -42,6 +43,7 @@ def evaluate_classifier(
             file has them.
         device: Where scores are computed.
         progress: Show a bar.
+        trust_pickle: See `load_weights_file`.
 
     Returns:
         A record that can be written as JSON: the figures, and what they depend on.
@@ -57,7 +59,8 @@ def evaluate_classifier(
     settings = {key: value for key, value in config.model.items() if key != "momentum"}
     settings["backbone"] = {k: v for k, v in settings["backbone"].items() if k != "init_cfg"}
     model = MODELS.build(settings)
-    state, used = _network(load_weights_file(checkpoint), branch, checkpoint)
+    content = load_weights_file(checkpoint, trust_pickle=trust_pickle)
+    state, used = _network(content, branch, checkpoint)
     _load(model, state, checkpoint)
     model.to(device).eval()
     options = config.val_dataloader
@@ -72,7 +75,9 @@ def evaluate_classifier(
             metric.process(batch, model.val_step(batch))
     return dict(
         results=dict(test=metric.evaluate(len(loader.dataset))),
-        weights=dict(checkpoint=str(checkpoint), sha256=file_sha256(checkpoint), branch=used),
+        weights=dict(
+            checkpoint=str(checkpoint), sha256=file_sha256(local_file(checkpoint)), branch=used
+        ),
         num_val=len(loader.dataset),
         **provenance(config, [getattr(loader.dataset, "views", None)]),
     )

@@ -220,7 +220,7 @@ class CollapseDoctor:
         embeddings: Mapping[str, Spread] | None = None,
         features: Mapping[str, Spread] | None = None,
         losses: Mapping[str, LossWindow] | None = None,
-        outcomes: Mapping[str, int] | None = None,
+        uniform: Mapping[str, float] | None = None,
         floors: Mapping[str, float] | None = None,
         twins: Mapping[str, TwinState] | None = None,
     ) -> list[Fault]:
@@ -229,18 +229,19 @@ class CollapseDoctor:
         Args:
             iteration: Finished iterations.
             embeddings: By name, what the loss sees (projector outputs).
-            features: By name, what lies below (pooled backbone maps): held to the lowest bound only,
-                since untrained features may resemble each other.
+            features: By name, what lies below (pooled backbone maps) or has no norm before it: held to the
+                lowest bound only, since untrained features may resemble each other.
             losses: By name, loss terms.
-            outcomes: By name of a loss term, over how many outcomes K it is a cross-entropy.
+            uniform: By name of a loss term, its value when every outcome is as likely as any other: ln K for
+                a cross-entropy over K.
             floors: By name of a loss term, its own floor, in place of the general ones.
             twins: By name, momentum twins.
 
         Returns:
             Faults to report now: new ones, and lasting ones every `repeat` checks.
         """
-        embeddings, features, outcomes = embeddings or {}, features or {}, outcomes or {}
-        floors = floors or {}
+        embeddings, features = embeddings or {}, features or {}
+        uniform, floors = uniform or {}, floors or {}
         signs: list[_Sign] = []
         for name, spread in embeddings.items():
             signs += self._look_at_spread(name, spread, self.low_spread)
@@ -248,7 +249,7 @@ class CollapseDoctor:
             signs += self._look_at_spread(name, spread, self.min_spread)
         for name, window in (losses or {}).items():
             own = (floors[name],) if name in floors else self.floors
-            signs += self._look_at_loss(name, window, outcomes.get(name), own)
+            signs += self._look_at_loss(name, window, uniform.get(name), own)
         for name, twin in (twins or {}).items():
             signs += self._look_at_twin(name, twin)
         return self._diagnose(iteration, signs)
@@ -285,7 +286,7 @@ class CollapseDoctor:
         return []
 
     def _look_at_loss(
-        self, name: str, now: LossWindow, outcomes: int | None, floors: Sequence[float]
+        self, name: str, now: LossWindow, uniform: float | None, floors: Sequence[float]
     ) -> list[_Sign]:
         if not all(map(math.isfinite, now)):
             return [_Sign("not finite", name, "NaN or infinity in the last iterations", 1)]
@@ -293,12 +294,16 @@ class CollapseDoctor:
             self._losses[name] = dict(first=now.mean, low=now.mean, peak=_size(now))
         memory = self._losses[name]
         first, low, peak = memory["first"], memory["low"], memory["peak"]
-        uniform = math.log(outcomes) if outcomes and outcomes > 1 else None
         scale = max(peak, uniform or 0.0, 1e-8)
         signs = []
         if uniform is not None and abs(now.mean - uniform) < self.flat * uniform:
-            text = f"{now.mean:.4f} is ln {outcomes}: every outcome is as likely as any other"
-            signs.append(_Sign("uniform prediction", name, text, 3))
+            text = f"{now.mean:.4f} is its value when every outcome is as likely as any other"
+            # a loss that has yet to leave this value may be near it for a while, but not at it
+            left = low < (1 - 10 * self.flat) * uniform
+            at_it = abs(now.mean - uniform) < 0.02 * self.flat * uniform
+            signs.append(
+                _Sign("uniform prediction", name, text, 3 if left or at_it else self.repeat)
+            )
         elif any(abs(now.mean - floor) < self.flat * max(1.0, scale) for floor in floors):
             signs.append(_Sign("loss at its floor", name, f"mean {now.mean:.2e}", 3))
         elif now.num_values >= 10 and now.high - now.low < 0.01 * self.flat * scale:

@@ -235,12 +235,15 @@ class Comparison:
             key=library,
             product=weights,
         )  # fmt: skip
-        metric, factor = ("coco/bbox_mAP", 100.0) if detects else ("mIoU", 1.0)
+        factors = {"coco/bbox_mAP": 100.0, "coco/bbox_mAP_50": 100.0} if detects else {"mIoU": 1.0}
         absent = 0.0 if detects else None  # no AP without a box
 
         def read() -> dict[str, float]:
             _check_whole(folder)
-            return {task: last_scalars(folder, {metric: factor}, absent=absent)[metric]}
+            found = last_scalars(folder, factors, absent=absent)
+            if not detects:
+                return dict(segment=found["mIoU"])
+            return dict(detect=found["coco/bbox_mAP"], detect50=found["coco/bbox_mAP_50"])
 
         tune = Command(
             f"{task} {name} s{seed}",

@@ -15,10 +15,11 @@ from mmengine.registry import RUNNERS
 from torch import nn
 
 from mmssl import __version__
-from mmssl.convert.checkpoint_file import file_sha256, load_weights_file
+from mmssl.convert.checkpoint_file import file_sha256, load_weights_file, local_file
 from mmssl.convert.known_colours import Colours, colour_fault, known_colours
 from mmssl.convert.load_algorithm import carried_config
 from mmssl.convert.load_backbone import load_backbone
+from mmssl.convert.weights_record import weights_record
 from mmssl.evaluation.feature_protocols import OPTIONS, FeatureProtocols, Method, parts_needed
 from mmssl.evaluation.labelled_sets import LabelledSets
 from mmssl.evaluation.plan_checks import check_images, check_options
@@ -137,7 +138,12 @@ def _refuse_others(path: str, node: Mapping[str, Any], valid: set[str]) -> None:
 
 
 def build_backbone(
-    config: Config | None, checkpoint: str | None, *, branch: str = "auto", seed: int = 0
+    config: Config | None,
+    checkpoint: str | None,
+    *,
+    branch: str = "auto",
+    seed: int = 0,
+    trust_pickle: bool = False,
 ) -> tuple[nn.Module, nn.Module, dict[str, Any]]:
     """The backbone of a config with the weights of a checkpoint, and its preprocessor.
 
@@ -148,6 +154,7 @@ def build_backbone(
             initialisation (random, unless its `init_cfg` loads weights).
         branch: `online`, `twin`, or `auto`.
         seed: Of the random initialisation.
+        trust_pickle: See `load_weights_file`.
 
     Returns:
         Backbone, preprocessor, and a record of where the weights come from.
@@ -155,10 +162,13 @@ def build_backbone(
     Raises:
         ValueError: The file does not hold every tensor of the backbone, or there is no config.
     """
+    content = None
+    if checkpoint is not None:
+        content = load_weights_file(checkpoint, trust_pickle=trust_pickle)
     if config is None:
-        if checkpoint is None:
+        if content is None:
             raise ValueError("A network needs a config, or a checkpoint that carries one.")
-        config = Config(carried_config(load_weights_file(checkpoint), checkpoint))
+        config = Config(carried_config(content, checkpoint))
     model = config.get("model", {})
     if "backbone" not in model:
         raise ValueError(f"{config.filename} has no model.backbone to evaluate.")
@@ -167,22 +177,13 @@ def build_backbone(
         backbone = MODELS.build(model["backbone"])
         if checkpoint is None and hasattr(backbone, "init_weights"):
             backbone.init_weights()
-    content = None if checkpoint is None else load_weights_file(checkpoint)
     preprocessor = _preprocessor(
         model.get("data_preprocessor"), None if content is None else known_colours(content)
     )
     record: dict[str, Any] = dict(checkpoint=None, branch="none", initialisation_seed=seed)
     if checkpoint is not None and content is not None:
-        report = load_backbone(backbone, checkpoint, branch=branch)
-        meta = content.get("meta", {})
-        record = dict(
-            checkpoint=str(checkpoint),
-            sha256=file_sha256(checkpoint),
-            weights_checksum=report.checksum,
-            branch=report.branch,
-            epoch=meta.get("epoch"),
-            matched=len(report.matched),
-        )
+        report = load_backbone(backbone, content, branch=branch, source=checkpoint)
+        record = weights_record(checkpoint, content, report)
     return backbone, preprocessor, record
 
 
@@ -215,6 +216,7 @@ def evaluate_backbone(
     seed: int = 0,
     device: torch.device | str = "cpu",
     progress: bool = False,
+    trust_pickle: bool = False,
 ) -> dict[str, Any]:
     """What a frozen backbone is worth: k-NN, linear probe, SVM, clusters.
 
@@ -230,6 +232,7 @@ def evaluate_backbone(
         seed: Of everything random; the same call gives the same result.
         device: Where features are computed and heads are trained.
         progress: Show bars.
+        trust_pickle: See `load_weights_file`.
 
     Returns:
         A record that can be written as JSON: the results, and what a figure must not be shown
@@ -240,7 +243,9 @@ def evaluate_backbone(
             not allow (before features are computed), or `last_blocks` of a backbone that does not tell
             them.
     """
-    backbone, preprocessor, weights = build_backbone(config, checkpoint, branch=branch, seed=seed)
+    backbone, preprocessor, weights = build_backbone(
+        config, checkpoint, branch=branch, seed=seed, trust_pickle=trust_pickle
+    )
     sets = LabelledSets(backbone.to(device), preprocessor, plan, progress)
     chosen = plan["methods"] if methods is None else methods
     check_images(sets, plan, chosen)
@@ -264,12 +269,15 @@ def _what_was_evaluated(config: Config, plan: Mapping[str, Any]) -> dict[str, An
     return dict(protocol=plan["protocol"], plan=plain(plan), **provenance(config, views))
 
 
-def evaluate_downstream(config: Config, checkpoint: str | None) -> dict[str, Any]:
+def evaluate_downstream(
+    config: Config, checkpoint: str | None, *, trust_pickle: bool = False
+) -> dict[str, Any]:
     """Metrics of a detector or segmentor of mmdet or mmseg on its test set.
 
     Args:
         config: A config of the family.
         checkpoint: A complete checkpoint of this model; `None` tests it untrained.
+        trust_pickle: See `load_weights_file`.
 
     Raises:
         ValueError: The checkpoint lacks a tensor of the model, or holds others.
@@ -279,7 +287,7 @@ def evaluate_downstream(config: Config, checkpoint: str | None) -> dict[str, Any
     config.runner_type = config.get("runner_type", f"{SCOPE}.Runner")
     runner = RUNNERS.build(config)
     if checkpoint is not None:
-        state = load_weights_file(checkpoint)
+        state = load_weights_file(checkpoint, trust_pickle=trust_pickle)
         state = state.get("state_dict", state)
         model = getattr(runner.model, "module", runner.model)
         expected = set(model.state_dict())
@@ -291,9 +299,10 @@ def evaluate_downstream(config: Config, checkpoint: str | None) -> dict[str, Any
                 f"{unexpected[:4]}. A pretrained backbone is fine-tuned by tools/train.py first."
             )
         model.load_state_dict(state)
+    sha256 = None if checkpoint is None else file_sha256(local_file(checkpoint))
     return dict(
         results=dict(test=runner.test()),
-        weights=dict(checkpoint=checkpoint, sha256=checkpoint and file_sha256(checkpoint)),
+        weights=dict(checkpoint=checkpoint, sha256=sha256),
         config=str(config.filename),
         versions=dict(mmssl=__version__, torch=torch.__version__),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -56,7 +57,7 @@ class MonitoredByol(BaseAlgorithm):
 
     constant: the target carries gradient and there is no predictor. no_predictor: neither predictor nor
     BatchNorm. rank_one: all channels of the projector are copies. same_views: the target is the online
-    answer itself. uniform: a classifier over `num_outcomes` classes whose logits are all equal. The
+    answer itself. uniform: a classifier over 128 classes whose logits are all equal. The
     twin's faults come from its momentum.
     """
 
@@ -75,7 +76,7 @@ class MonitoredByol(BaseAlgorithm):
             self, ["backbone", "neck"], momentum=momentum, update_at="after_step"
         )
         if fault == "uniform":
-            self.num_outcomes = 128
+            self.uniform_losses = {"loss": math.log(128)}
 
     @staticmethod
     def project(net: nn.Module, images: Tensor) -> Tensor:

@@ -164,16 +164,43 @@ def recipes() -> dict[str, str]:
 def test_values_every_method_is_on_the_page() -> None:
     folders = {path.parent.name for path in (ROOT / "configs").glob("*/README.md")}
     assert {Path(path).parent.name for path in recipes().values()} == folders - set(NETWORKS)
-    text = tool.PAGE.read_text(encoding="utf-8")
-    assert all(text.count(f"| [{name}](") == 2 for name in recipes())
+    for language in tool.LANGUAGES.values():
+        text = (tool.DOCS / language.page).read_text(encoding="utf-8")
+        assert all(text.count(f"| [{name}](") == 2 for name in recipes())
 
 
 def test_values_a_row_of_the_page_is_current() -> None:
     name = "MoCo v2"
     (step,), (cost,) = tool.page_rows({name: recipes()[name]})
-    text = tool.PAGE.read_text(encoding="utf-8")
-    for row in (step, cost):
-        assert f"| {' | '.join(row.values())} |" in text, "run tools/side_by_side.py --page"
+    for language in tool.LANGUAGES.values():
+        text = (tool.DOCS / language.page).read_text(encoding="utf-8")
+        for row in (step, cost):
+            cells = " | ".join(language.cells(list(row.values())))
+            assert f"| {cells} |" in text, "run tools/side_by_side.py --page"
+
+
+def figures(row: str) -> list[str]:
+    return re.findall(r"\]\([^)]+\)|\d[\d.e-]*", row)
+
+
+def test_values_both_languages_say_the_same() -> None:
+    """All figures, names and links, row by row; a heading without a translation is an error."""
+    english, chinese = (
+        [line for line in (tool.DOCS / each.page).read_text("utf-8").split("\n") if "|" in line]
+        for each in (tool.LANGUAGES["en"], tool.LANGUAGES["zh"])
+    )
+    assert len(english) == len(chinese) > 2 * len(recipes())
+    for one, other in zip(english, chinese, strict=True):
+        assert figures(one) == figures(other)
+    with pytest.raises(KeyError):
+        tool.LANGUAGES["zh"].heading("a new column")
+
+
+def test_values_the_tool_speaks_chinese(monkeypatch, capsys) -> None:
+    run(monkeypatch, MOCO, SIMSIAM, "--language", "zh")
+    steps, settings = capsys.readouterr().out.strip().split("\n\n")
+    assert "学习率" not in steps and "每张图像 GFLOPs" in steps
+    assert settings.startswith("设置") and "model.queue_length" in settings
 
 
 @pytest.mark.slow

@@ -85,8 +85,21 @@ def test_values_dimensional_collapse() -> None:
 )
 def test_values_losses(means: list[float], outcomes: int | None, name: str) -> None:
     width = 1e-5 if name == "loss at its floor" else 0.2
-    checks = [loss(mean, width) | dict(outcomes=outcomes and dict(loss=outcomes)) for mean in means]
+    checks = [
+        loss(mean, width) | dict(uniform=outcomes and dict(loss=math.log(outcomes)))
+        for mean in means
+    ]
     assert [fault.name for fault in run(checks)] == [name]
+
+
+def test_values_a_loss_near_its_start_has_time_but_not_one_that_comes_back() -> None:
+    """Prototypes at first: within a thousandth of ln K, as long as nothing was learnt."""
+    uniform = dict(uniform=dict(loss=math.log(3000)))
+    near = loss(math.log(3000) * 1.0005) | uniform
+    assert run([near] * 19) == []
+    assert [fault.name for fault in run([near] * 20)] == ["uniform prediction"]
+    returned = [loss(mean) | uniform for mean in (8.0, 7.0)] + [near] * 3
+    assert [fault.name for fault in run(returned)] == ["uniform prediction"]
 
 
 def test_values_loss_that_does_not_move_names_ln_k() -> None:
@@ -105,8 +118,8 @@ def test_values_loss_that_does_not_move_names_ln_k() -> None:
     ],
 )
 def test_values_healthy_losses(means: list[float]) -> None:
-    outcomes = dict(outcomes=dict(loss=65537)) if max(means) > 8 else {}
-    assert run([loss(mean) | outcomes for mean in means]) == []
+    uniform = dict(uniform=dict(loss=math.log(65537))) if max(means) > 8 else {}
+    assert run([loss(mean) | uniform for mean in means]) == []
 
 
 def test_values_twins() -> None:

@@ -139,7 +139,7 @@ def test_raises_for_a_training_that_was_told_to_end(tmp_path: Path, kind: str) -
         command.read()
         == dict(
             pretrain={"knn at 0 %": 10.0, "knn at 50 %": 30.0, "knn at 100 %": 40.0},
-            detect=dict(detect=0.0),
+            detect=dict(detect=0.0, detect50=0.0),
             segment=dict(segment=7.5),
         )[kind]
     )

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from mmssl.convert.checkpoint_file import file_sha256
 from mmssl.engine.config import load_config
 from mmssl.evaluation import Features, LinearProbeResult, feature_protocols, linear_probe
 from mmssl.evaluation.evaluate import (
@@ -93,6 +94,23 @@ def test_values_checkpoint_and_branches(folders: tuple[str, str], tmp_path: Path
         assert record["branch"] == branch
         assert record["epoch"] == 7
     assert len(evaluate(folders, str(path), methods=["knn"])["weights"]["sha256"]) == 64
+
+
+def test_values_a_file_of_the_authors_tells_its_epochs_and_may_be_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their files state epochs beside the weights; `~` is the home folder; code runs on request alone."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    state = {f"module.{key}": value for key, value in TinyBackbone(8).state_dict().items()}
+    torch.save(dict(epoch=200, state_dict=state), tmp_path / "theirs.pth")
+    record = build_backbone(config(), "~/theirs.pth")[2]
+    assert (record["epoch"], record["checkpoint"]) == (200, "~/theirs.pth")
+    assert record["sha256"] == file_sha256(tmp_path / "theirs.pth")
+    torch.save(dict(state_dict=state, where=tmp_path), tmp_path / "pickled.pth")
+    with pytest.raises(PermissionError, match="--trust-pickle"):
+        build_backbone(config(), str(tmp_path / "pickled.pth"))
+    record = build_backbone(config(), str(tmp_path / "pickled.pth"), trust_pickle=True)[2]
+    assert record["epoch"] is None and record["matched"] == len(state)
 
 
 def test_raises_on_an_incomplete_checkpoint(tmp_path: Path) -> None:

@@ -61,6 +61,36 @@ def test_values_a_default_that_is_written_out_differs_in_nothing() -> None:
     assert differing([before, recipe_settings(config)]) == {}
 
 
+def test_values_no_setting_takes_the_row_of_another() -> None:
+    """`Resize.size` and `KNNHook.k` are settings of their own, whatever their part is called."""
+    transforms = [dict(type="Resize", size=64), dict(type="RandomGrayscale", prob=0.2)]
+    views = dict(type="MultiView", views=[dict(num=1, transforms=transforms)])
+    hooks = [dict(type="KNNHook", k=7, train={}, val={})]
+    rows = recipe_settings(
+        dict(train_dataloader=dict(dataset=dict(views=views)), custom_hooks=hooks)
+    )
+    assert rows["views.0.Resize.size"] == "64" and rows["views.0"] == "Resize, RandomGrayscale"
+    assert rows["custom_hooks.KNNHook"] == "KNNHook" and rows["custom_hooks.KNNHook.k"] == "7"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(
+            model=dict(backbone=dict(init_cfg=dict(type="PretrainedBackbone", checkpoint="a.pth")))
+        ),
+        dict(model_wrapper_cfg=dict(find_unused_parameters=True)),
+        dict(train_dataloader=dict(drop_last=False)),
+        dict(load_from="a.pth"),
+    ],
+)
+def test_values_what_a_run_starts_from_and_loses_is_told(change: dict) -> None:
+    config = load_config(ROOT / "configs" / MOCO)
+    before = recipe_settings(config)
+    config.merge_from_dict(change)
+    assert differing([before, recipe_settings(config)])
+
+
 def test_values_what_makes_pcl_of_moco() -> None:
     rows = differing([settings(MOCO), settings("pcl/pcl-v2_resnet50_8xb32-coslr-200e_in1k.py")])
     assert rows == {

@@ -1,6 +1,6 @@
 """AdamW; linear warm-up and cosine per iteration; no decay of biases, norms and vectors, decay of position tables.
 
-The AdamW of DINO, EsViT and MoBY. A leaf gives lr, weight decay, warm-up, epochs.
+A leaf gives lr, weight decay, warm-up, epochs.
 """
 
 train_cfg = dict(type="EpochLoop")

@@ -1,6 +1,6 @@
 """LARS on weights, plain SGD on biases, norms and position tables; linear warm-up and cosine per iteration.
 
-The LARS of BYOL, MoCo v3, Barlow Twins and DINO. A leaf gives lr, weight decay, warm-up, epochs.
+A leaf gives lr, weight decay, warm-up, epochs.
 """
 
 train_cfg = dict(type="EpochLoop")

@@ -1,7 +1,4 @@
-"""SGD with momentum; a cosine that takes a step per epoch, without warm-up. A leaf gives lr, weight decay, epochs.
-
-The schedule of MoCo v2, PCL v2 and HCSC.
-"""
+"""SGD with momentum; a cosine that takes a step per epoch, without warm-up. A leaf gives lr, weight decay, epochs."""
 
 train_cfg = dict(type="EpochLoop")
 optim_wrapper = dict(

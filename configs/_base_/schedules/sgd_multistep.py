@@ -1,6 +1,6 @@
-"""SGD with momentum; the learning rate falls to a tenth at some epochs. A leaf gives lr, weight decay, epochs, steps.
+"""SGD with momentum; the learning rate falls to a tenth at epochs 120 and 160. A leaf gives lr, weight decay, epochs.
 
-The schedule of NPID, MoCo v1 and PCL v1.
+The steps of 200 epochs; where there are others, or of other sizes, a leaf replaces `param_scheduler`.
 """
 
 train_cfg = dict(type="EpochLoop")

@@ -49,10 +49,7 @@ class CollapseHook(Hook):
     module: `<module>_spread` (1 evenly spread over the sphere, 0 constant) and `<module>_rank`
     (effective rank). Idle for models that are no `BaseAlgorithm`.
 
-    An algorithm whose loss is a cross-entropy over K outcomes says so in an attribute `num_outcomes`:
-    K, or a dict from the name of a loss term to its K. One with a lowest value of its own says so in
-    `loss_floors`: a dict from the name of a loss term to that value, or to the pair of it and the name of
-    a logged share that it is reached by (PixPro: images whose views overlap).
+    What is peculiar to a method's loss it says itself: `BaseAlgorithm.uniform_losses` and `loss_floors`.
 
     Args:
         interval: Iterations between checks.
@@ -62,6 +59,8 @@ class CollapseHook(Hook):
         map_modules: Names of children that are watched as well if they return maps (B, D, H, W), such as
             PixPro's propagation; vectors of a predictor, or logits, are nobody's embedding.
         backbone: Name of the child whose pooled last map is watched as well.
+        features: Names of modules whose outputs (N, D) are held to `min_spread` alone, such as the
+            bottleneck of `DINOHead`, which has no norm before it.
         min_spread: See `CollapseDoctor`.
         low_spread: See `CollapseDoctor`.
         min_rank: See `CollapseDoctor`.
@@ -82,6 +81,7 @@ class CollapseHook(Hook):
         modules: Sequence[str] = ("neck", "projector", "projector_c", "projector_t"),
         map_modules: Sequence[str] = ("head",),
         backbone: str = "backbone",
+        features: Sequence[str] = ("head.mlp", "region_head.mlp"),
         min_spread: float = 0.02,
         low_spread: float = 0.15,
         min_rank: float = 2.0,
@@ -95,6 +95,7 @@ class CollapseHook(Hook):
             )
         self.interval, self.action = interval, action
         self.modules, self.backbone = tuple(modules), backbone
+        self.features = (backbone, *features)
         self.map_modules = tuple(map_modules)
         self._doctor_options = dict(
             min_spread=min_spread,
@@ -131,10 +132,10 @@ class CollapseHook(Hook):
         if algorithm is None or not self._is_due(runner):
             return
         self._spreads = {}
-        for name in (*self.modules, *self.map_modules, self.backbone):
-            module = getattr(algorithm, name, None)
+        for name in (*self.modules, *self.map_modules, *self.features):
+            module = _child(algorithm, name)
             # A hook on a compiled module would compile it anew at every check.
-            if isinstance(module, nn.Module) and module._compiled_call_impl is None:
+            if module is not None and module._compiled_call_impl is None:
                 self._handles.append(module.register_forward_hook(self._listener(name)))
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
@@ -152,14 +153,13 @@ class CollapseHook(Hook):
         for name, spread in spreads.items():
             runner.message_hub.update_scalar(f"train/{name}_spread", spread.spread)
             runner.message_hub.update_scalar(f"train/{name}_rank", spread.rank)
-        losses = self._loss_windows(runner, outputs)
         watched = (*self.modules, *self.map_modules)
         faults = self.doctor.check(
             runner.iter + 1,
             embeddings={name: spreads[name] for name in watched if name in spreads},
-            features={name: spreads[name] for name in (self.backbone,) if name in spreads},
-            losses=losses,
-            outcomes=_outcomes(algorithm, losses),
+            features={name: spreads[name] for name in self.features if name in spreads},
+            losses=self._loss_windows(runner, outputs),
+            uniform=algorithm.uniform_losses,
             floors=self._floors(runner, algorithm, outputs),
             twins=_twin_states(algorithm, runner.max_iters),
         )
@@ -215,7 +215,7 @@ class CollapseHook(Hook):
         self, runner, algorithm: BaseAlgorithm, outputs: Mapping[str, Any] | None
     ) -> dict[str, float]:
         floors = {}
-        for name, floor in getattr(algorithm, "loss_floors", {}).items():
+        for name, floor in algorithm.loss_floors.items():
             if isinstance(floor, tuple):
                 value, share = floor
                 shares = self._logged(runner, share, (outputs or {})[share])
@@ -229,11 +229,12 @@ def _algorithm(runner) -> BaseAlgorithm | None:
     return model if isinstance(model, BaseAlgorithm) else None
 
 
-def _outcomes(algorithm: BaseAlgorithm, losses: Mapping[str, LossWindow]) -> dict[str, int]:
-    outcomes = getattr(algorithm, "num_outcomes", None)
-    if outcomes is None:
-        return {}
-    return dict(outcomes) if isinstance(outcomes, Mapping) else dict.fromkeys(losses, outcomes)
+def _child(algorithm: BaseAlgorithm, name: str) -> nn.Module | None:
+    """The module of a dotted name, if there is one."""
+    node: Any = algorithm
+    for part in name.split("."):
+        node = getattr(node, part, None)
+    return node if isinstance(node, nn.Module) else None
 
 
 @torch.no_grad()

@@ -28,6 +28,10 @@ class BaseAlgorithm(BaseModel):
     Attributes:
         negatives_in_batch: Whether what an image is told from are the other images of its forward pass, of
             which accumulated gradients have fewer.
+        uniform_losses: By name of a loss term, its value when every outcome that it predicts is as likely as
+            any other: its weight times ln K. The collapse doctor looks for a loss that stays there.
+        loss_floors: By name of a loss term, a lowest value of its own, or the pair of that and the name of a
+            logged share by which it is reached (PixPro: images whose views overlap).
     """
 
     negatives_in_batch: ClassVar[bool] = False
@@ -47,6 +51,8 @@ class BaseAlgorithm(BaseModel):
         )
         self.backbone = build_module(MODELS, backbone)
         self.progress: Progress | None = None
+        self.uniform_losses: dict[str, float] = {}
+        self.loss_floors: dict[str, float | tuple[float, str]] = {}
         # not a class attribute: that would hide the registered sub-module of the same name
         self.twin = None
 

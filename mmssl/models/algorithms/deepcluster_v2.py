@@ -11,6 +11,7 @@ training does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -84,6 +85,8 @@ class DeepClusterV2(BaseAlgorithm):
         self.heads = nn.ModuleList(PrototypesHead(dim, number) for number in num_prototypes)
         # centroids are found, not trained
         self.heads.requires_grad_(False)
+        uniform = sum(map(math.log, num_prototypes)) / len(num_prototypes)
+        self.uniform_losses = {"loss": uniform}
         self.num_samples, self.temperature = num_samples, temperature
         self.memory = EpochMemory(
             num_samples, dim, num_banks=num_banks, num_heads=len(num_prototypes)

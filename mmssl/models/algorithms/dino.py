@@ -9,6 +9,8 @@ Deviations: any number of small crops, of any sizes, also none; the last layer i
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -76,6 +78,7 @@ class DINO(BaseAlgorithm):
         self.mixup = None if mixup is None else build_module(MODELS, mixup)
         self.num_mixup_views = num_mixup_views
         self.max_logits = max_logits
+        self.uniform_losses = {"loss": math.log(self.head.out_channels)}
         self.twin = MomentumTwin(
             self, ["backbone", "head"], momentum=momentum, update_at="after_step"
         )

@@ -10,6 +10,7 @@ article: both terms weigh one half, as in the code.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -114,6 +115,10 @@ class EsViT(BaseAlgorithm):
         self.match_dtype = None if match_dtype is None else getattr(torch, match_dtype)
         self.num_sampled_regions = num_sampled_regions
         self.max_logits = max_logits
+        self.uniform_losses = {"loss_view": view_weight * math.log(self.head.out_channels)}
+        if region_loss == "softmax":
+            uniform = region_weight * math.log(self.region_head.out_channels)
+            self.uniform_losses["loss_region"] = uniform
         self.twin = MomentumTwin(
             self, ["backbone", "head", "region_head"], momentum=momentum, update_at="after_step"
         )

@@ -10,6 +10,7 @@ with one queue for each process.
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -81,6 +82,7 @@ class SwAV(BaseAlgorithm):
         if isinstance(head, dict):
             head = dict(type="PrototypesHead", in_channels=self.neck.out_channels) | head
         self.head = build_module(MODELS, head)
+        self.uniform_losses = {"loss": math.log(self.head.prototypes.out_features)}
         self.temperature = temperature
         self.epsilon = epsilon
         self.num_iterations = num_iterations

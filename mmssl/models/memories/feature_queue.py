@@ -1,7 +1,6 @@
 """FeatureQueue: the keys of the last batches, first in, first out.
 
-Momentum Contrast for Unsupervised Visual Representation Learning, 2020, arXiv 1911.05722, section 3.2;
-used by MoCo, DenseCL, MoBY, PCL and HCSC.
+Momentum Contrast for Unsupervised Visual Representation Learning, 2020, arXiv 1911.05722, section 3.2.
 """
 
 from __future__ import annotations
