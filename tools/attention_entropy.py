@@ -10,7 +10,6 @@ which network it is for; weights from elsewhere need --config.
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import asdict
 
 import numpy as np
@@ -19,9 +18,9 @@ from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 from torch import nn
 
-from mmssl.datasets.bad_files import TooManyBadFilesError
 from mmssl.datasets.image_folder import ImageFolder
 from mmssl.engine.config import load_config
+from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.attention_entropy import (
     MASS,
     HeadEntropies,
@@ -106,7 +105,7 @@ def main() -> None:
     """Measure, print, draw."""
     args = parse_args()
     MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
-    try:
+    with told_errors(__file__):
         config = load_config(args.config, args.cfg_options) if args.config else None
         checkpoint = None if args.checkpoint == "none" else args.checkpoint
         backbone, preprocessor, weights = build_backbone(
@@ -139,8 +138,6 @@ def main() -> None:
             )
             write_record(record, args.out)
             print(f"Written to {args.out}.")
-    except (OSError, ValueError, TooManyBadFilesError) as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.convert.load_algorithm import load_algorithm
-from mmssl.datasets.decode import UnreadableImageError, read_image
+from mmssl.datasets.decode import read_image
 from mmssl.datasets.image_folder import ImageFolder
+from mmssl.engine.user_errors import told_errors
 from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.visualization.attention_maps import (
     attention_sheet,
@@ -146,7 +147,7 @@ def main() -> None:
     """Write the sheet and say where it is."""
     args = parse_args()
     torch.manual_seed(0)
-    try:
+    with told_errors(__file__):
         images = read_images(args)
         if not images:
             sys.exit(f"error: no images in {', '.join(args.images)}")
@@ -161,8 +162,6 @@ def main() -> None:
             for suffix, maps in maps_of(model, images, args, number).items():
                 rows[label + suffix] = maps
         attention_sheet(images, rows, alpha=args.alpha).save(args.out)
-    except (OSError, ValueError, UnreadableImageError) as error:
-        sys.exit(f"error: {error}")
     print(args.out)
 
 

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,10 +25,9 @@ from torch import Tensor
 
 from mmssl.convert.load_algorithm import load_algorithm
 from mmssl.datasets import ImageDataset, ImageFolder, ImageList
-from mmssl.datasets.bad_files import TooManyBadFilesError
 from mmssl.datasets.label_file import read_label_file
 from mmssl.engine.config import load_config
-from mmssl.engine.user_errors import is_user_error
+from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.embeddings import embed_images
 from mmssl.evaluation.evaluate import center_views
 from mmssl.evaluation.features import Branch, evaluation_loader
@@ -332,13 +330,9 @@ def main() -> None:
     """Draw and say where."""
     args = parse_args()
     MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
-    try:
+    with told_errors(__file__):
         for path in draw(args):
             print(path)
-    except (OSError, ValueError, TooManyBadFilesError) as error:
-        if not is_user_error(error, tools=Path(__file__).parent):
-            raise
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from mmengine.config import Config
 from mmssl.engine.code_state import code_state
 from mmssl.engine.command_plan import Command
 from mmssl.engine.command_queue import CommandQueue
+from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.comparison import MEASURES, Comparison, figures_of
 from mmssl.evaluation.comparison_config import read_comparison
 from mmssl.evaluation.provenance import json_text
@@ -181,23 +182,22 @@ def taken_over(queue: CommandQueue, names: Iterable[str]) -> str:
 def main() -> None:
     args = parse_args()
     try:
-        job, names = read_job(args)
-        todo = job.commands(names, args.seeds, tasks=args.tasks)
-        if args.list:
-            print("\n".join(command.name for command in todo))
-            return
-        start = time.monotonic()
-        code = code_state(ROOT, ("mmssl", "tools"))
-        queue = CommandQueue(job.folder, ROOT, args.parallel, code=code)
-        known = job.commands(names, args.seeds, tasks=TASKS)
-        if args.start_from:
-            take_over(queue, args.start_from, known)
-        queue.run(todo, known)
+        with told_errors(__file__):
+            job, names = read_job(args)
+            todo = job.commands(names, args.seeds, tasks=args.tasks)
+            if args.list:
+                print("\n".join(command.name for command in todo))
+                return
+            start = time.monotonic()
+            code = code_state(ROOT, ("mmssl", "tools"))
+            queue = CommandQueue(job.folder, ROOT, args.parallel, code=code)
+            known = job.commands(names, args.seeds, tasks=TASKS)
+            if args.start_from:
+                take_over(queue, args.start_from, known)
+            queue.run(todo, known)
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on.", file=sys.stderr)
         sys.exit(130)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
     # of tasks that were measured earlier, too, if nothing that they depend on has changed
     record = found_by(queue, job, names, args.seeds)
     write_text_atomically(job.folder / "comparison.json", json_text(record))

@@ -13,9 +13,9 @@ and printed.
 from __future__ import annotations
 
 import argparse
-import sys
 
 from mmssl.convert.convert_file import METHODS, convert_file
+from mmssl.engine.user_errors import told_errors
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
         "--trust-pickle", action="store_true", help="read a file that runs code when unpickled"
     )
     arguments = parser.parse_args()
-    try:
+    with told_errors(__file__):
         lines = convert_file(
             arguments.source,
             arguments.target,
@@ -53,10 +53,6 @@ def main() -> None:
             config=arguments.config,
             trust_pickle=arguments.trust_pickle,
         )
-    except KeyError as error:  # its own text is the repr of the message
-        sys.exit(f"error: {error.args[0]}")
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
     print("\n".join(lines))
 
 

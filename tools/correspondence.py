@@ -11,7 +11,6 @@ the mirrored one, and how many pixels away it is on average.
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -20,9 +19,9 @@ from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 from torch import nn
 
-from mmssl.datasets.bad_files import TooManyBadFilesError
 from mmssl.datasets.image_folder import ImageFolder
 from mmssl.engine.config import load_config
+from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.correspondence import (
     CorrespondenceResult,
     correspondence_views,
@@ -132,7 +131,7 @@ def main() -> None:
     """Measure, print, draw."""
     args = parse_args()
     MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
-    try:
+    with told_errors(__file__):
         config = load_config(args.config, args.cfg_options) if args.config else None
         checkpoint = None if args.checkpoint == "none" else args.checkpoint
         backbone, preprocessor, weights = build_backbone(
@@ -155,8 +154,6 @@ def main() -> None:
         if args.out:
             write_record(record_of(args, result, weights), args.out)
             print(f"Written to {args.out}.")
-    except (OSError, ValueError, TooManyBadFilesError) as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from mmengine.config import Config
 from mmssl.engine.code_state import code_state
 from mmssl.engine.command_plan import Command
 from mmssl.engine.command_queue import CommandQueue, newest_checkpoint
+from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.comparison import Comparison
 from mmssl.evaluation.comparison_config import read_comparison
 from mmssl.visualization.report import ImageSection, Picture, TableSection, write_report
@@ -120,18 +121,17 @@ def main() -> None:
     changes = (QUICK if quick else {}) | dict(data=data)
     start = time.monotonic()
     try:
-        job = read_comparison(
-            Config.fromfile(CONFIG), root=ROOT, folder=folder.resolve(), changes=changes
-        )
-        commands = job.commands(list(job.contestants), [seed], tasks=TASKS)
-        commands.append(attention(job, seed))
-        code = code_state(ROOT, ("mmssl", "tools"))
-        queue = CommandQueue(job.folder, ROOT, os.cpu_count() or 1, code=code)
-        queue.run(commands)
+        with told_errors(__file__):
+            job = read_comparison(
+                Config.fromfile(CONFIG), root=ROOT, folder=folder.resolve(), changes=changes
+            )
+            commands = job.commands(list(job.contestants), [seed], tasks=TASKS)
+            commands.append(attention(job, seed))
+            code = code_state(ROOT, ("mmssl", "tools"))
+            queue = CommandQueue(job.folder, ROOT, os.cpu_count() or 1, code=code)
+            queue.run(commands)
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on.")
-    except OSError as error:
-        sys.exit(f"error: {error}")
     for name, text in queue.failed.items():
         print(f"\n{name}:\n{text}")
     if queue.failed:

@@ -15,6 +15,7 @@ from mmssl.convert.downstream_config import write_downstream_config
 from mmssl.convert.export import export_backbone
 from mmssl.convert.export_targets import LIBRARIES
 from mmssl.convert.pretrained_pyramid import PARTS
+from mmssl.engine.user_errors import told_errors
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "configs" / "benchmarks"
 # The config that a ready one inherits by default: by the network, and for all others.
@@ -71,7 +72,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Export, and print the proof."""
     args = parse_args()
-    try:
+    with told_errors(__file__, start="Not exported. "):
         export = export_backbone(
             args.checkpoint,
             args.out,
@@ -114,8 +115,6 @@ def main() -> None:
             inherited = args.config or BENCHMARKS / usual.get(kind, usual[""])
             config = write_downstream_config(export, inherited)
             lines.append(f"Wrote {config}: python tools/train.py {config}")
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"Not exported. {error}")
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ from rich.progress import track
 from torch import nn
 
 from mmssl.engine.config import load_config
+from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.inference_time import FEWEST, PRECISIONS, measure_inference
 from mmssl.evaluation.provenance import json_text
 from mmssl.models.backbones import view_and_map
@@ -352,7 +352,7 @@ def main() -> None:
     init_default_scope("mmssl")
     MMLogger.get_current_instance().setLevel("WARNING")
     torch.backends.cudnn.benchmark = True
-    try:
+    with told_errors(__file__):
         subjects = [subject(text, args) for text in args.networks]
         rows = all_measurements(subjects, args)
         about = machine(args.device)
@@ -367,8 +367,6 @@ def main() -> None:
         if args.plot:
             plot_time_accuracy(panels(rows), args.plot)
             print(f"Drawn to {args.plot}.")
-    except (OSError, ValueError, torch.OutOfMemoryError) as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 import time
 
 from mmssl.datasets.shapes import LEVELS, draw_shapes
+from mmssl.engine.user_errors import told_errors
 
 
 def number_or_name(text: str) -> float | str:
@@ -58,10 +59,8 @@ def main() -> None:
     options = vars(parse_args())
     root = options.pop("root")
     start = time.perf_counter()
-    try:
+    with told_errors(__file__):
         summary = draw_shapes(root, progress=show_bar, **options)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
     state = "drawn" if summary["drawn"] else "already there"
     seconds = time.perf_counter() - start
     print(f"{root}: {summary['files']} files {state} in {seconds:.1f} s")

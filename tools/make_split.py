@@ -15,7 +15,7 @@ import numpy as np
 
 from mmssl.datasets import ImageFolder
 from mmssl.datasets.splits import split_order, split_size
-from mmssl.engine.user_errors import is_user_error
+from mmssl.engine.user_errors import told_errors
 
 
 def parse_args() -> argparse.Namespace:
@@ -75,12 +75,8 @@ def write_splits(folder: str, shares: list[float], out: Path, seed: int, force: 
 
 def main() -> None:
     args = parse_args()
-    try:
+    with told_errors(__file__):
         write_splits(args.folder, args.shares, Path(args.out), args.seed, args.force)
-    except (OSError, ValueError) as error:
-        if not is_user_error(error):
-            raise
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ The views are those of the run with this seed, the pairs those of the loss.
 from __future__ import annotations
 
 import argparse
-import sys
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmssl.engine.user_errors import told_errors
 from mmssl.models.necks import DetectorPyramid
 from mmssl.registry import MODELS, TRANSFORMS, load_plugins
 from mmssl.visualization.correspondence_plot import stacked
@@ -100,7 +100,7 @@ def read_pairs(args: argparse.Namespace, config: Config) -> list[ViewPair]:
 def main() -> None:
     """Draw the sheet and say how many pairs there are."""
     args = parse_args()
-    try:
+    with told_errors(__file__):
         config = Config.fromfile(args.config)
         load_plugins()
         init_default_scope(config.get("default_scope", "mmssl"))
@@ -113,8 +113,6 @@ def main() -> None:
             plots.append(pair_plot(pair, mask, grids, num_lines=args.lines))
             counts.append(int(mask.sum()))
         stacked(plots).save(args.out)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
     without = sum(count == 0 for count in counts)
     print(
         f"{len(counts)} images, {sum(counts) / len(counts):.1f} positive pairs each, {without} without "

@@ -11,7 +11,6 @@ for; of weights from elsewhere --config names the network, and the backbone is s
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from torch import nn
 from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.convert.load_algorithm import carried_config, load_algorithm
 from mmssl.engine.config import load_config
+from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.evaluate import build_backbone
 from mmssl.registry import MODELS, TRANSFORMS
 from mmssl.visualization.correspondence_plot import plot_views
@@ -128,7 +128,7 @@ def main() -> None:
     """Draw the sheet and say where it is."""
     args = parse_args()
     MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
-    try:
+    with told_errors(__file__):
         network, preprocessor, config = load_network(args)
         network, preprocessor = network.to(args.device), preprocessor.to(args.device)
         # an algorithm knows its default; of a backbone only the config can tell
@@ -138,8 +138,6 @@ def main() -> None:
             for pair in read_pairs(args, config)
         ]
         similarity_sheet(images).save(args.out)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
     print(args.out)
 
 

@@ -11,10 +11,8 @@ each level of the classes, and which share of the false negatives a selection by
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,9 +22,8 @@ from mmengine.logging import MMLogger
 
 from mmssl.convert.checkpoint_file import file_sha256
 from mmssl.convert.load_algorithm import load_algorithm
-from mmssl.datasets.bad_files import TooManyBadFilesError
 from mmssl.engine.config import load_config
-from mmssl.engine.user_errors import is_user_error
+from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.class_levels import OWN_LEVEL, class_levels
 from mmssl.evaluation.clustering import check_cluster_options, check_cluster_sizes
 from mmssl.evaluation.evaluate import write_record
@@ -153,16 +150,12 @@ def main() -> None:
     """Score and print."""
     args = parse_args()
     MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
-    try:
+    with told_errors(__file__):
         record = score(args)
         print(table(record))
         if args.out:
             write_record(record, args.out)
             print(f"Written to {args.out}.")
-    except (OSError, ValueError, TooManyBadFilesError) as error:
-        if not is_user_error(error, tools=Path(__file__).parent):
-            raise
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ python tools/report.py work_dirs/care_resnet18
 from __future__ import annotations
 
 import argparse
-import sys
 
+from mmssl.engine.user_errors import told_errors
 from mmssl.visualization.run_report import write_run_report
 
 
@@ -23,10 +23,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Write the page and say where it is."""
     args = parse_args()
-    try:
+    with told_errors(__file__):
         print(write_run_report(args.work_dir, args.out))
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

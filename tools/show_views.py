@@ -7,11 +7,11 @@ python tools/show_views.py my_config.py --epoch 12 --index 4711 --seed 3   # one
 from __future__ import annotations
 
 import argparse
-import sys
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmssl.engine.user_errors import told_errors
 from mmssl.registry import TRANSFORMS, load_plugins
 from mmssl.visualization.view_sheet import find_rows, find_views, view_sheet
 
@@ -34,15 +34,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw the sheet and write it."""
     args = parse_args()
-    try:
+    with told_errors(__file__):
         config = Config.fromfile(args.config)
         load_plugins()
         init_default_scope(config.get("default_scope", "mmssl"))
         views = TRANSFORMS.build(find_views(config))
         rows = find_rows(args.images, num=args.num, index=args.index, config=config)
         view_sheet(rows, views, seed=args.seed, epoch=args.epoch).save(args.out)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
     print(f"{len(rows)} images, {len(views)} views each: {args.out}")
 
 

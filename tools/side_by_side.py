@@ -22,6 +22,7 @@ from rich.progress import track
 
 from mmssl.engine.config import load_config
 from mmssl.engine.recipe_settings import differing, recipe_settings
+from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.training_step import training_step
 from mmssl.registry import load_plugins
 from mmssl.visualization.side_by_side import (
@@ -140,7 +141,7 @@ def main() -> None:
     args = parse_args()
     load_plugins()
     MMLogger.get_current_instance().setLevel("ERROR")  # initialisation lists every tensor
-    try:
+    with told_errors(__file__):
         if args.page:
             pages = page_texts()
         else:
@@ -148,8 +149,6 @@ def main() -> None:
             tables = compare(
                 args.configs, language, settings_only=args.settings_only, everything=args.all
             )
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
     if args.page and args.check:
         old = [
             path.name

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,9 @@ import torch
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
-from mmssl.datasets.bad_files import TooManyBadFilesError
 from mmssl.engine.config import load_config
 from mmssl.engine.family_data import check_family_data
-from mmssl.engine.user_errors import is_user_error
+from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.classifier import evaluate_classifier
 from mmssl.evaluation.evaluate import (
     evaluate_backbone,
@@ -177,16 +175,12 @@ def evaluate(args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     args = parse_args()
-    try:
+    with told_errors(__file__):
         record = evaluate(args)
         print(format_results(record))
         if args.out:
             write_record(record, args.out)
             print(f"Written to {args.out}.")
-    except (OSError, ValueError, TooManyBadFilesError) as error:
-        if not is_user_error(error):
-            raise
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

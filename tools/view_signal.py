@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 
 from mmssl.engine.config import load_config
 from mmssl.engine.runner import Runner
+from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.view_signal import view_signal
 from mmssl.registry import MODELS
 
@@ -36,9 +37,8 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
+def tell(args: argparse.Namespace) -> None:
     """Measure, print, and say what it means."""
-    args = parse_args()
     config = load_config(args.config, args.cfg_options)
     if config.get("default_scope", "mmssl") != "mmssl" or not {"model", "train_dataloader"} <= set(
         config
@@ -69,6 +69,12 @@ def main() -> None:
             "Methods without negatives (BYOL, CARE) have little to start from: use milder jitter or "
             "larger crops, zero_init_residual=True, or weights that exist (model.init_cfg)."
         )
+
+
+def main() -> None:
+    args = parse_args()
+    with told_errors(__file__):
+        tell(args)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""tools/train.py and tools/test.py: a sentence for whoever started them, a traceback for a bug."""
+"""The tools: a sentence for whoever started them, a traceback for a bug."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from mmssl.engine.user_errors import is_user_error
+from mmssl.datasets.decode import UnreadableImageError
+from mmssl.engine.user_errors import is_user_error, told_errors
 from mmssl.evaluation import hold_out
 from mmssl.evaluation.linear_heads import LinearHeads
 from tests.helpers.runs import ROOT, toy_config
 from tests.helpers.toy import ToyImages, ToyMethod
 
+TOOLS = ROOT / "tools"
 LEAF = ROOT / "configs/care/care_resnet50_8xb128-coslr-100e_in1k.py"
 BACKBONE = """
 default_scope = "mmssl"
@@ -242,3 +244,36 @@ def test_raises_with_a_traceback_in_an_evaluation(
     train = tmp_path / "train"
     with pytest.raises(ValueError, match="too many values"):
         run(monkeypatch, "test.py", *evaluation, "--train", train, "--val", train)
+
+
+def test_values_every_tool_tells_its_users_errors_in_the_same_way() -> None:
+    """But for the one that goes on for days, and those that do nothing with a network."""
+    others = {"train.py", "setup_env.py", "model_zoo.py", "print_config.py"}
+    tools = {path.name for path in TOOLS.glob("*.py")}
+    assert others < tools
+    for name in tools - others:
+        text = (TOOLS / name).read_text(encoding="utf-8")
+        assert "with told_errors(__file__" in text, name
+        assert "except (OSError" not in text and "except ValueError" not in text, name
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (FileNotFoundError("no such file"), "Not done. no such file"),
+        (UnreadableImageError("half an image"), "Not done. half an image"),
+        (KeyError("of no part"), None),  # of this file, which is no tool
+    ],
+)
+def test_values_what_is_told_in_one_line(error: Exception, text: str | None) -> None:
+    with pytest.raises(SystemExit if text else KeyError) as caught, told_errors("x/tool.py", start="Not done. "):  # fmt: skip
+        raise error
+    assert text is None or caught.value.code == text
+
+
+def test_values_a_key_error_is_told_without_quotes(tmp_path: Path) -> None:
+    (tmp_path / "tool.py").write_text("def check():\n    raise KeyError('a part')\n")
+    check = runpy.run_path(str(tmp_path / "tool.py"))["check"]
+    with pytest.raises(SystemExit) as caught, told_errors(str(tmp_path / "tool.py")):
+        check()
+    assert caught.value.code == "error: a part"
