@@ -8,6 +8,7 @@ import argparse
 from mmengine.config import DictAction
 
 from mmssl.engine.config import load_config
+from mmssl.engine.user_errors import told_errors
 
 
 def main() -> None:
@@ -20,10 +21,11 @@ def main() -> None:
         "--out", metavar="FILE", help="write the flat config here (.py, .yml or .json)"
     )
     args = parser.parse_args()
-    config = load_config(args.config, args.cfg_options)
-    print(config.pretty_text)
-    if args.out:
-        config.dump(args.out)
+    with told_errors(__file__):
+        config = load_config(args.config, args.cfg_options)
+        print(config.pretty_text)
+        if args.out:
+            config.dump(args.out)
 
 
 if __name__ == "__main__":
