@@ -32,6 +32,7 @@ from mmssl.evaluation.embeddings import embed_images
 from mmssl.evaluation.evaluate import center_views
 from mmssl.evaluation.features import Branch, evaluation_loader
 from mmssl.models.algorithms import HCSC, PCL, BaseAlgorithm
+from mmssl.ops.atomic_file import write_text_atomically
 from mmssl.registry import DATASETS
 from mmssl.visualization.cluster_page import ClusterPage, page_data, write_cluster_page
 from mmssl.visualization.cluster_summary import ClusterSummary, summarise_clusters
@@ -44,7 +45,6 @@ from mmssl.visualization.removed_negatives import (
     removed_record,
     removed_sheet,
 )
-from mmssl.visualization.report import write_text_atomically
 from mmssl.visualization.semantic_path import path_record, path_sheet, semantic_path
 
 DEFAULT_QUERIES = 4

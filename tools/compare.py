@@ -31,10 +31,10 @@ from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.comparison import MEASURES, Comparison, figures_of
 from mmssl.evaluation.comparison_config import read_comparison
 from mmssl.evaluation.provenance import json_text
+from mmssl.ops.atomic_file import write_text_atomically
 from mmssl.visualization.comparison_page import Record, comparison_markdown, write_comparison
 from mmssl.visualization.comparison_plot import plot_comparison
 from mmssl.visualization.comparison_record import comparison_record, method_rows
-from mmssl.visualization.report import write_text_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/comparison.md"

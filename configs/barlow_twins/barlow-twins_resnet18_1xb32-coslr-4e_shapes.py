@@ -6,16 +6,12 @@
 Nothing of it comes from the article.
 """
 
-_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
+_base_ = "../_base_/recipes/resnet18_shapes.py"
 
 model = dict(
-    _delete_=True,
     type="BarlowTwins",
-    data_preprocessor=dict(_base_.data_preprocessor, channels_last=True),
-    backbone=dict(type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True),
     # A network that has learnt little says little: with more numbers, or a larger weight, they are so redundant
     # at first that the loss falls by making the views of an image differ.
     neck=dict(type="MLPNeck", hid_channels=512, out_channels=128),
     off_diagonal_weight=0.005,
 )
-train_cfg = dict(max_epochs=4)

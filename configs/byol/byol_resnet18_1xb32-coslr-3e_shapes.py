@@ -1,15 +1,12 @@
-"""BYOL, ResNet-18, on Shapes: CARE's C-stream alone, with the recipe of the CARE demo.
+"""BYOL, ResNet-18, on Shapes: CARE's C-stream alone, with the recipe of the others there.
 
 python tools/train.py configs/byol/byol_resnet18_1xb32-coslr-3e_shapes.py
 """
 
-_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
+_base_ = "../_base_/recipes/resnet18_shapes.py"
 
 model = dict(
-    _delete_=True,
     type="BYOL",
-    data_preprocessor=_base_.model.data_preprocessor,
-    backbone=dict(type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True),
     neck=dict(
         type="MLPNeck",
         hid_channels=1024,
@@ -20,3 +17,4 @@ model = dict(
     head=dict(type="MLPPredictor", hid_channels=1024, norm_cfg=dict(type="BN1d")),
     momentum=dict(type="Cosine", start=0.97, end=1.0),
 )
+train_cfg = dict(max_epochs=3)

@@ -8,13 +8,10 @@ embeddings move so far that clusters of what it left tell early images from late
 all images are embedded anew before each epoch. Nothing of it comes from the article.
 """
 
-_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
+_base_ = "../_base_/recipes/resnet18_shapes.py"
 
 model = dict(
-    _delete_=True,
     type="DeepClusterV2",
-    data_preprocessor=dict(_base_.data_preprocessor, channels_last=True),
-    backbone=dict(type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True),
     neck=dict(
         type="MLPNeck",
         hid_channels=512,
@@ -25,4 +22,3 @@ model = dict(
     num_prototypes=(100, 100, 100),
 )
 custom_hooks = [*_base_.custom_hooks, dict(type="MemoryClusterHook", embed_anew=True)]
-train_cfg = dict(max_epochs=4)

@@ -7,13 +7,13 @@ keys; the twin follows faster than on ImageNet, as in the other recipes on Shape
 the paper.
 """
 
-_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
+_base_ = "../_base_/recipes/resnet18_shapes.py"
 
 model = dict(
-    _delete_=True,
     type="MoBY",
-    data_preprocessor=_base_.data_preprocessor,
+    data_preprocessor=dict(_delete_=True, **_base_.data_preprocessor),
     backbone=dict(
+        _delete_=True,
         type="Swin",
         embed_dims=32,
         depths=(2, 2, 2),
@@ -40,3 +40,4 @@ optim_wrapper = dict(
     paramwise_cfg=dict(no_decay=["norm", "bias"]),
     clip_grad=dict(max_norm=5.0),
 )
+train_cfg = dict(max_epochs=3)

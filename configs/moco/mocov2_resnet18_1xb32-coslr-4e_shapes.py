@@ -7,16 +7,12 @@ a large step and residual blocks that start as identities, as in the other recip
 PCL and HCSC: configs/hcsc/README.md. Nothing of it comes from the article.
 """
 
-_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
+_base_ = "../_base_/recipes/resnet18_shapes.py"
 
 model = dict(
-    _delete_=True,
     type="MoCo",
-    data_preprocessor=dict(_base_.data_preprocessor, channels_last=True),
-    backbone=dict(type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True),
     neck=dict(type="MLPNeck", hid_channels=512, out_channels=128),
     queue_length=1024,
     temperature=0.2,
     momentum=0.99,
 )
-train_cfg = dict(max_epochs=4)

@@ -6,16 +6,12 @@
 Nothing of it comes from the article.
 """
 
-_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
+_base_ = "../_base_/recipes/resnet18_shapes.py"
 
 model = dict(
-    _delete_=True,
     type="MoCoV3",
-    data_preprocessor=dict(_base_.data_preprocessor, channels_last=True),
-    backbone=dict(type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True),
     neck=dict(type="MLPNeck", hid_channels=1024, out_channels=256),
     head=dict(type="MLPPredictor", hid_channels=1024, last_norm_cfg=None),
     temperature=0.2,
     momentum=dict(type="Cosine", start=0.97, end=1.0),
 )
-train_cfg = dict(max_epochs=4)

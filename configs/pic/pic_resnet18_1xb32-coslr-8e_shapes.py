@@ -11,13 +11,10 @@ start with nearly the same embedding, and the rows learn which of them were visi
 (k-NN stays that of the untrained network for two epochs). Nothing of it comes from the article.
 """
 
-_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
+_base_ = "../_base_/recipes/resnet18_shapes.py"
 
 model = dict(
-    _delete_=True,
     type="PIC",
-    data_preprocessor=dict(_base_.data_preprocessor, channels_last=True),
-    backbone=dict(type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True),
     neck=dict(
         type="MLPNeck",
         hid_channels=512,

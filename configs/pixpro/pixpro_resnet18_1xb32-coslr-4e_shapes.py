@@ -12,15 +12,11 @@ configs/pixcontrast, configs/moco/mocov2_resnet18-d16_1xb32-coslr-4e_shapes.py,
 configs/byol/byol_resnet18-d16_1xb32-coslr-4e_shapes.py. Nothing of it comes from the article.
 """
 
-_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
+_base_ = "../_base_/recipes/resnet18_shapes.py"
 
 model = dict(
-    _delete_=True,
     type="PixPro",
-    data_preprocessor=dict(_base_.data_preprocessor, channels_last=True),
-    backbone=dict(
-        type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True, output_stride=16
-    ),
+    backbone=dict(output_stride=16),
     neck=dict(
         type="ConvMLPNeck",
         hid_channels=1024,
@@ -32,4 +28,3 @@ model = dict(
     momentum=dict(type="Cosine", start=0.97, end=1.0),
 )
 train_dataloader = dict(dataset=dict(views=_base_.shapes_pixel_views))
-train_cfg = dict(max_epochs=4)

@@ -3,13 +3,10 @@
 python tools/train.py configs/simclr/simclr_resnet18_1xb32-coslr-4e_shapes.py
 """
 
-_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
+_base_ = "../_base_/recipes/resnet18_shapes.py"
 
 model = dict(
-    _delete_=True,
     type="SimCLR",
-    data_preprocessor=dict(_base_.data_preprocessor, channels_last=True),
-    backbone=dict(type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True),
     neck=dict(
         type="MLPNeck",
         num_layers=2,
@@ -22,4 +19,3 @@ model = dict(
     ),
     temperature=0.2,
 )
-train_cfg = dict(max_epochs=4)

@@ -6,15 +6,11 @@
 Nothing of it comes from the article.
 """
 
-_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
+_base_ = "../_base_/recipes/resnet18_shapes.py"
 
 model = dict(
-    _delete_=True,
     type="SimSiam",
-    data_preprocessor=dict(_base_.data_preprocessor, channels_last=True),
-    backbone=dict(type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True),
     neck=dict(type="MLPNeck", out_channels=512),
     head=dict(type="MLPPredictor"),
 )
 optim_wrapper = dict(paramwise_cfg=dict(constant_lr=("head",)))
-train_cfg = dict(max_epochs=4)

@@ -6,13 +6,10 @@
 Nothing of it comes from the article.
 """
 
-_base_ = "../care/care_resnet18_1xb32-coslr-3e_shapes.py"
+_base_ = "../_base_/recipes/resnet18_shapes.py"
 
 model = dict(
-    _delete_=True,
     type="SwAV",
-    data_preprocessor=dict(_base_.data_preprocessor, channels_last=True),
-    backbone=dict(type="ResNet", depth=18, out_indices=(3,), zero_init_residual=True),
     neck=dict(type="MLPNeck", hid_channels=512, out_channels=128),
     # few beside 64 views
     head=dict(num_prototypes=60),
@@ -20,4 +17,3 @@ model = dict(
     queue_start=1,
 )
 custom_hooks = [*_base_.custom_hooks, dict(type="FreezeHook", modules=["head"], iters=30)]
-train_cfg = dict(max_epochs=4)

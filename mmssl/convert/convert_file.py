@@ -27,6 +27,7 @@ from mmssl.convert.official.mmselfsup import family_method
 from mmssl.convert.official.source_file import SourceFile, tensors_of
 from mmssl.convert.official.told_config import place_of, read_off
 from mmssl.engine.config import load_config
+from mmssl.ops.atomic_file import written_whole
 from mmssl.registry import MODELS
 
 State = dict[str, Tensor]
@@ -136,7 +137,8 @@ def _to_official(
     target.parent.mkdir(parents=True, exist_ok=True)
     holder = meta if layout.epoch.startswith(_IN_META) else theirs
     holder[layout.epoch.removeprefix(_IN_META)] = epoch
-    torch.save({**theirs, "meta": meta}, target)
+    with written_whole(target) as partial:
+        torch.save({**theirs, "meta": meta}, partial)
     count = sum(len(part) for part in theirs.values() if isinstance(part, Mapping))
     note = "model config -> meta.model of the file"
     if model is None:
@@ -191,7 +193,8 @@ def _to_ours(
     kind = model.config["type"]
     meta = dict(epoch=epoch, method=kind, cfg=text, guessed=list(model.guessed), **origin)
     target.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state_dict=ours, meta=meta), target)
+    with written_whole(target) as partial:
+        torch.save(dict(state_dict=ours, meta=meta), partial)
     config_file.write_text(text)
     lines = [
         f"{len(ours)} tensors -> {target} ({kind} from the layout of {method}, epoch {epoch})",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,6 +28,7 @@ from mmssl.convert.pretrained_pyramid import (
 from mmssl.convert.source_config import backbone_of, source_config
 from mmssl.convert.weights_record import finished
 from mmssl.models.backbones import CoTNet, LRNet, ResNet, Swin, TimmBackbone
+from mmssl.ops.atomic_file import written_whole
 from mmssl.registry import MODELS
 
 
@@ -263,16 +263,11 @@ def _write_proven(
     out: Path, state_dict: dict[str, Tensor], metadata: dict[str, Any], proof: _Proof
 ) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Write the file, prove it, and only then give it its name; names left out, the whole metadata."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.stem}.partial{out.suffix}")
-    try:
+    with written_whole(out) as partial:
         _write(partial, state_dict, metadata, out.suffix)
         left_out, told = proof.run(load_weights_file(partial)["state_dict"])
         metadata = metadata | told
         _write(partial, state_dict, metadata, out.suffix)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
     return left_out, metadata
 
 

@@ -26,6 +26,7 @@ from torch.utils.data import Dataset
 
 from mmssl.datasets.free_memory import free_memory
 from mmssl.datasets.image_dataset import ImageDataset
+from mmssl.ops.atomic_file import write_text_atomically
 from mmssl.structures import ViewBatch
 
 MEMORY = "memory"
@@ -170,9 +171,9 @@ class CachedViews(Dataset):
         self.pixels = PixelFile(len(dataset), shape, path=path)
         wanted = len(dataset) * self.pixels.stride - self.pixels.num_bytes
         _check_room(wanted, shutil.disk_usage(folder).free, str(folder))
-        partial = folder / f"{ABOUT}.{os.getpid()}.partial"  # all ranks write the same
-        partial.write_text(json.dumps(about, indent=1))
-        os.replace(partial, folder / ABOUT)
+        write_text_atomically(
+            folder / ABOUT, json.dumps(about, indent=1)
+        )  # all ranks write the same
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
@@ -19,6 +18,7 @@ from mmssl.convert.transfer_load import (
 )
 from mmssl.downstream.preflight import frozen_norms, input_faults
 from mmssl.engine.hooks.checkpoint_hook import latest_checkpoint
+from mmssl.models.bare_model import bare_model
 from mmssl.registry import HOOKS
 
 
@@ -76,7 +76,7 @@ class BackboneCheckpointHook(Hook):
             )
             record = dict(source=None)
         else:
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            model = bare_model(runner.model)
             trust_pickle = runner.cfg.get("trust_pickle", False)
             loaded = load_backbone_into(model, self._path, trust_pickle=trust_pickle)
             runner.logger.info(str(loaded))

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmssl.models.bare_model import bare_model
 from mmssl.ops.collectives import reduce_mean
 from mmssl.registry import HOOKS
 
@@ -145,7 +145,7 @@ class PreciseBNHook(Hook):
 
     def _estimate(self, runner: Runner) -> None:
         model = runner.model
-        preprocess = (model.module if is_model_wrapper(model) else model).data_preprocessor
+        preprocess = bare_model(model).data_preprocessor
 
         def step(batch: dict) -> None:
             with runner.optim_wrapper.optim_context(model):

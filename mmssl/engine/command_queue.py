@@ -25,7 +25,7 @@ from typing import Any
 from mmssl.engine.command_plan import KEY_FILE, Command, made_under, to_find, whole_keys
 from mmssl.engine.folder_lock import locked
 from mmssl.engine.hooks.checkpoint_hook import latest_checkpoint
-from mmssl.visualization.report import write_text_atomically
+from mmssl.ops.atomic_file import write_text_atomically
 
 POLL_SECONDS = 0.5
 TELL_SECONDS = 30.0

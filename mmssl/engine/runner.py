@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from mmengine.dist import is_main_process
-from mmengine.model import convert_sync_batchnorm, is_model_wrapper, revert_sync_batchnorm
+from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as _Runner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model as load_checkpoint_to_model
@@ -29,6 +29,7 @@ from mmssl.engine.hooks.resume_state_hook import (
 from mmssl.engine.loops import EpochLoop, WindowLoop
 from mmssl.engine.worker_start import start_worker
 from mmssl.models.algorithms.base import BaseAlgorithm
+from mmssl.models.bare_model import bare_model
 from mmssl.models.layers import make_norms_local, synchronise_norms
 from mmssl.ops.small_map_conv import MAX_POSITIONS, use_small_map_conv
 from mmssl.registry import RUNNERS
@@ -181,7 +182,7 @@ class Runner(_Runner):
 
     @property
     def _bare_model(self) -> torch.nn.Module:
-        return self.model.module if is_model_wrapper(self.model) else self.model
+        return bare_model(self.model)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Write a checkpoint atomically: a kill or a full disk leaves the files there were."""

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmssl.datasets.splits import OFFICIAL_SPLITS
-from mmssl.evaluation.features import bare_model
 from mmssl.evaluation.provenance import provenance
+from mmssl.models.bare_model import bare_model
 
 NO_WEIGHTS = dict(checkpoint=None, branch="none")
 

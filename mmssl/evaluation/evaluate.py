@@ -25,6 +25,7 @@ from mmssl.evaluation.labelled_sets import LabelledSets
 from mmssl.evaluation.plan_checks import check_images, check_options
 from mmssl.evaluation.provenance import json_text, plain, provenance
 from mmssl.evaluation.rng import preserved_rng
+from mmssl.ops.atomic_file import write_text_atomically
 from mmssl.registry import MODELS, SCOPE, TRANSFORMS, build_module
 
 DOWNSTREAM_SCOPES = ("mmdet", "mmseg")
@@ -315,5 +316,4 @@ def is_downstream(config: Config) -> bool:
 
 def write_record(record: Mapping[str, Any], path: str | Path) -> None:
     """Write a record as JSON."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json_text(record), encoding="utf-8")
+    write_text_atomically(path, json_text(record))

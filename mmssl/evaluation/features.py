@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import torch
 from mmengine.dataset import default_collate
-from mmengine.model import is_model_wrapper
 from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmssl.models.algorithms.base import BaseAlgorithm
 from mmssl.models.backbones import view_and_map
+from mmssl.models.bare_model import bare_model
 from mmssl.models.data_preprocessor import ViewPreprocessor
 from mmssl.ops.collectives import gather_cat, rank, world_size
 from mmssl.registry import DATASETS, build_module
@@ -121,11 +121,6 @@ def evaluation_loader(
         collate_fn=default_collate,
         generator=torch.Generator().manual_seed(0),
     )
-
-
-def bare_model(model: nn.Module) -> nn.Module:
-    """The module without its wrapper for distributed training."""
-    return cast(nn.Module, model.module) if is_model_wrapper(model) else model
 
 
 def select_backbone(network: nn.Module, branch: Branch) -> nn.Module:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -15,6 +14,7 @@ from typing import Literal, Protocol
 
 from PIL import Image
 
+from mmssl.ops.atomic_file import write_text_atomically
 from mmssl.visualization.charts import Chart, line_chart
 from mmssl.visualization.page_style import PAGE_SCRIPT, PAGE_STYLE
 
@@ -329,16 +329,6 @@ def write_report(
         script=script,
     )
     return write_text_atomically(path, page)
-
-
-def write_text_atomically(path: str | Path, text: str) -> Path:
-    """Write a text file that is either the old or the new one, whatever happens in between."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-    return path
 
 
 def _best_of(cells: Sequence[Cell], goal: Literal["max", "min"] | None) -> float | None:

@@ -15,7 +15,7 @@ import torch
 
 from mmssl import __version__
 from mmssl.convert.checkpoint_file import file_sha256
-from mmssl.visualization.report import write_text_atomically
+from mmssl.ops.atomic_file import write_text_atomically
 
 CARD_NAME = "run_card.json"
 CARD_SCHEMA = 1

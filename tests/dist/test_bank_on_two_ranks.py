@@ -13,8 +13,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from mmssl.models.bare_model import bare_model
 from mmssl.engine.runner import Runner
-from mmssl.evaluation.features import bare_model
 from tests.helpers.runs import toy_config
 
 pytestmark = pytest.mark.dist

@@ -13,10 +13,10 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from mmssl.models.bare_model import bare_model
 from mmssl.engine.hooks import Preempted, latest_checkpoint
 from mmssl.evaluation import embeddings, evaluation_loader
 from mmssl.evaluation.embeddings import embed_images
-from mmssl.evaluation.features import bare_model
 from mmssl.models.algorithms import HCSC
 from mmssl.structures import ViewBatch
 from tests.helpers import contrast_steps as steps

@@ -12,8 +12,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from mmssl.models.bare_model import bare_model
 from mmssl.engine.runner import Runner
-from mmssl.evaluation.features import bare_model
 from mmssl.losses import instance_softmax
 from mmssl.models.heads import InstanceClassifier
 from mmssl.models.memories import shard_state

@@ -13,9 +13,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.hooks import Hook
 
+from mmssl.models.bare_model import bare_model
 from mmssl.datasets import SlidingWindowSampler
 from mmssl.engine.runner import Runner
-from mmssl.evaluation.features import bare_model
 from mmssl.registry import HOOKS
 from tests.helpers.killed import Killed
 from tests.helpers.runs import toy_config

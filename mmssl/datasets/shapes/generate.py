@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmssl.ops.atomic_file import write_text_atomically
+
 from .draws import Draws
 from .scenes import difficulty_value, draw_scene, draw_single
 from .taxonomy import LEAVES, LEVELS, hierarchy
@@ -290,7 +292,4 @@ def _write_held(path: Path, held: list[set[int]]) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file in one step, so that a kill never leaves half of it."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text_atomically(path, json.dumps(content, indent=1) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from mmssl.engine.hooks.checkpoint_hook import CheckpointHook
 from mmssl.engine.training_record import training_record
 from mmssl.evaluation.image_metric import ImageMetric
 from mmssl.evaluation.provenance import json_text
+from mmssl.ops.atomic_file import write_text_atomically
 from mmssl.ops.collectives import rank
 from mmssl.registry import HOOKS
 from mmssl.structures import Predictions
@@ -163,10 +163,7 @@ class BestEpochHook(Hook):
             **self._record,
             history=self.history,
         )
-        path = Path(runner.work_dir) / RESULT
-        partial = path.with_suffix(".partial")
-        partial.write_text(json_text(result), encoding="utf-8")
-        os.replace(partial, path)
+        write_text_atomically(Path(runner.work_dir) / RESULT, json_text(result))
 
 
 def _between_epochs(runner) -> bool:

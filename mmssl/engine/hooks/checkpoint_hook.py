@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 
+from mmssl.ops.atomic_file import write_text_atomically
 from mmssl.registry import HOOKS
 
 LAST = "last_checkpoint"
@@ -63,10 +63,7 @@ class CheckpointHook(_CheckpointHook):
             backend_args=self.backend_args,
         )
         if is_main_process():
-            pointer = Path(runner.work_dir) / LAST
-            partial = pointer.with_name(LAST + ".partial")
-            partial.write_text(self.last_ckpt)
-            os.replace(partial, pointer)
+            write_text_atomically(Path(runner.work_dir) / LAST, self.last_ckpt)
             for old in written[:-kept]:
                 (Path(self.out_dir) / old).unlink(missing_ok=True)
 

@@ -20,9 +20,10 @@ from mmssl.engine.hooks.preemption_hook import breakable
 from mmssl.engine.worker_start import start_worker
 from mmssl.evaluation.cluster_figures import cluster_figures
 from mmssl.evaluation.embeddings import embed_images
-from mmssl.evaluation.features import Branch, bare_model, evaluation_loader
+from mmssl.evaluation.features import Branch, evaluation_loader
 from mmssl.evaluation.rng import preserved_rng
 from mmssl.models.algorithms.base import BaseAlgorithm
+from mmssl.models.bare_model import bare_model
 from mmssl.models.memories import Prototypes
 from mmssl.ops.cluster_levels import cluster_flat, cluster_tree
 from mmssl.ops.clusterer import Clusterer, KMeansResult

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.engine.schedulers import WarmupCosineLR
+from mmssl.models.bare_model import bare_model
 from mmssl.registry import HOOKS
 
 REGIONS = ("region_head", "region_center", "twin.region_head")
@@ -68,7 +68,7 @@ class ContinuationHook(Hook):
         schedulers = runner.param_schedulers
         if not all(isinstance(scheduler, WarmupCosineLR) for scheduler in schedulers):
             raise ValueError("ContinuationHook can only move schedules of the type WarmupCosineLR.")
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         fresh = self._load(model, content.get("state_dict", {}))
         iteration = epoch * len(runner.train_dataloader)
         runner.train_loop._epoch, runner.train_loop._iter = epoch, iteration

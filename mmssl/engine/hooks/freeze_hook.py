@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
+from mmssl.models.bare_model import bare_model
 from mmssl.registry import HOOKS
 
 
@@ -52,7 +52,7 @@ class FreezeHook(Hook):
         Raises:
             ValueError: The model has no module of a name.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         children = dict(model.named_modules())
         unknown = [name for name in self.modules if name not in children]
         if unknown:

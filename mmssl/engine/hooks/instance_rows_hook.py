@@ -7,9 +7,9 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from torch.optim import SGD
 
+from mmssl.models.bare_model import bare_model
 from mmssl.models.heads import InstanceClassifier
 from mmssl.registry import HOOKS
 
@@ -62,7 +62,7 @@ class InstanceRowsHook(Hook):
             self._register(runner)
 
     def _register(self, runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         self.wrapper = runner.optim_wrapper
         self.group = _group_of(self.wrapper.optimizer, model.backbone)
         if self.group.get("fused") and getattr(self.wrapper, "loss_scaler", None) is not None:
@@ -147,7 +147,7 @@ class InstanceRowsHook(Hook):
 
 def _heads(runner) -> dict[str, InstanceClassifier]:
     """The classifiers of the model by name."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner.model)
     return {
         name: part for name, part in model.named_modules() if isinstance(part, InstanceClassifier)
     }

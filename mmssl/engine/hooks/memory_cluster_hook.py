@@ -14,9 +14,9 @@ from torch import Tensor
 
 from mmssl.engine.hooks.history_hook import HistoryHook
 from mmssl.engine.hooks.preemption_hook import breakable
-from mmssl.evaluation.features import bare_model
 from mmssl.evaluation.rng import preserved_rng
 from mmssl.models.algorithms.base import BaseAlgorithm
+from mmssl.models.bare_model import bare_model
 from mmssl.models.memories import EpochMemory
 from mmssl.ops.collectives import gather_objects, rank
 from mmssl.ops.partition import contingency, nmi

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
+from mmssl.models.bare_model import bare_model
 from mmssl.models.momentum_twin import MomentumTwin
 from mmssl.registry import HOOKS
 
@@ -30,7 +30,7 @@ class MomentumUpdateHook(Hook):
 
     def before_train(self, runner) -> None:
         """Find the twins and their owners; copy the owner into twins that were never updated."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         self.twins: list[tuple] = [
             (owner, twin)
             for owner in model.modules()

@@ -6,8 +6,9 @@ from abc import abstractmethod
 from typing import ClassVar, Literal
 
 from mmssl.engine.hooks.history_hook import HistoryHook
-from mmssl.evaluation.features import Branch, bare_model, select_backbone
+from mmssl.evaluation.features import Branch, select_backbone
 from mmssl.evaluation.rng import preserved_rng
+from mmssl.models.bare_model import bare_model
 
 Branches = Literal["online", "twin", "both"]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmssl.convert.known_colours import colour_fault
 from mmssl.engine.hooks.momentum_update_hook import MomentumUpdateHook
 from mmssl.models.algorithms.base import BaseAlgorithm
+from mmssl.models.bare_model import bare_model
 from mmssl.models.heads import InstanceClassifier
 from mmssl.models.memories import InstanceRows, Prototypes
 from mmssl.models.momentum_twin import MomentumTwin
@@ -40,7 +40,7 @@ class ProgressHook(Hook):
                 that is not to be saved but no hook with `steps_instance_rows = True`.
             ValueError: The method keeps something for every image, but for another number of them.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner.model)
         self.algorithm = model if isinstance(model, BaseAlgorithm) else None
         has_twin = any(isinstance(module, MomentumTwin) for module in model.modules())
         if has_twin and not any(isinstance(hook, MomentumUpdateHook) for hook in runner.hooks):

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 
 from mmssl.datasets.decode import UnreadableImageError
@@ -20,6 +19,7 @@ from mmssl.engine.hooks.preemption_hook import Preempted
 from mmssl.engine.optimizers.optim_wrapper import BFloat16OptimWrapper
 from mmssl.evaluation.collapse_doctor import CAUSES
 from mmssl.models.algorithms.base import BaseAlgorithm
+from mmssl.models.bare_model import bare_model
 from mmssl.ops.collectives import rank
 from mmssl.registry import HOOKS
 from mmssl.visualization.attention_maps import attention_sheet, central_crop, energy_of
@@ -100,14 +100,14 @@ class ReportHook(Hook):
         session = dict(started=started, first_iter=runner.iter, seconds={})
         self._card = dict(
             name=Path(runner.work_dir).name,
-            method=type(_bare(runner.model)).__name__,
+            method=type(bare_model(runner.model)).__name__,
             sessions=[*previous.get("sessions", []), session],
             settings=_settings(runner),
             environment=environment(),
             checkpoints=previous.get("checkpoints", []),
         )
         self._earlier_alarms = previous.get("alarms", [])
-        dataset, model = runner.train_dataloader.dataset, _bare(runner.model)
+        dataset, model = runner.train_dataloader.dataset, bare_model(runner.model)
         if self.num_images and isinstance(dataset, ImageDataset):
             folder = Path(runner.work_dir) / PICTURES
             folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ class ReportHook(Hook):
         if before.is_file():
             with np.load(before) as file:
                 images, maps = list(file["images"]), file["maps"]
-            after = energy_of(_bare(runner.model), images)
+            after = energy_of(bare_model(runner.model), images)
             rows = {"before training": maps, "after training": after}
             attention_sheet(images, rows).save(before.with_name("attention.png"))
         self._card["checkpoints"] = checkpoint_rows(runner.work_dir, self._card["checkpoints"])
@@ -166,7 +166,7 @@ class ReportHook(Hook):
 
     def _alarms(self, runner) -> dict[str, Any]:
         doctor = next((hook for hook in runner.hooks if isinstance(hook, CollapseHook)), None)
-        if doctor is None or not isinstance(_bare(runner.model), BaseAlgorithm):
+        if doctor is None or not isinstance(bare_model(runner.model), BaseAlgorithm):
             return dict(alarms=self._earlier_alarms)
         alarms = [
             dict(
@@ -192,10 +192,6 @@ class ReportHook(Hook):
                 continue
             images.append(np.asarray(central_crop(picture, self.image_size)))
         return images
-
-
-def _bare(model):
-    return model.module if is_model_wrapper(model) else model
 
 
 def _precision(optimizer) -> str:
@@ -228,7 +224,7 @@ def _settings(runner) -> dict[str, Any]:
 
 def _weights(runner) -> dict[str, str]:
     """What the run starts from: a whole model, or a pretrained backbone."""
-    record = getattr(getattr(_bare(runner.model), "backbone", None), "weights_record", None)
+    record = getattr(getattr(bare_model(runner.model), "backbone", None), "weights_record", None)
     if runner._load_from or record is None:
         return {"weights loaded from": str(runner._load_from or "none")}
     return {

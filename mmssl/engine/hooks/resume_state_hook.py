@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.model import is_model_wrapper
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mmssl.models.bare_model import bare_model
 from mmssl.ops.collectives import reduce_mean
 from mmssl.registry import HOOKS
 
@@ -63,7 +63,7 @@ class ResumeStateHook(Hook):
         if self._dropped and runner.iter > 0:
             runner.optim_wrapper.dropped = True
         if self._gradients and runner.iter > 0:
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            model = bare_model(runner.model)
             for name, parameter in model.named_parameters():
                 if name in self._gradients:
                     parameter.grad = self._gradients[name].to(parameter.device)
