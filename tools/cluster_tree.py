@@ -12,31 +12,30 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 from torch import Tensor
 
 from mmssl.convert.load_algorithm import load_algorithm
-from mmssl.datasets import ImageDataset, ImageFolder, ImageList
-from mmssl.datasets.label_file import read_label_file
 from mmssl.engine.config import load_config
 from mmssl.engine.user_errors import told_errors
-from mmssl.evaluation.embeddings import embed_images
-from mmssl.evaluation.evaluate import center_views
-from mmssl.evaluation.features import Branch, evaluation_loader
-from mmssl.models.algorithms import HCSC, PCL, BaseAlgorithm
+from mmssl.losses.prototype import MOST_KEPT
+from mmssl.models.algorithms import HCSC, PCL
 from mmssl.ops.atomic_file import write_text_atomically
-from mmssl.registry import DATASETS
 from mmssl.visualization.cluster_page import ClusterPage, page_data, write_cluster_page
 from mmssl.visualization.cluster_summary import ClusterSummary, summarise_clusters
-from mmssl.visualization.image_names import ImageNames, image_names
+from mmssl.visualization.clustered_images import (
+    ClusteredImages,
+    cluster_hook,
+    clustered_embeddings,
+    load_clustered_images,
+)
 from mmssl.visualization.prototype_sheet import prototype_sheet
 from mmssl.visualization.removed_negatives import (
     RemovedOnLevel,
@@ -48,15 +47,6 @@ from mmssl.visualization.removed_negatives import (
 from mmssl.visualization.semantic_path import path_record, path_sheet, semantic_path
 
 DEFAULT_QUERIES = 4
-# The probability to keep a key is limited to this in training (HCSC's official code).
-MOST_KEPT = 0.999
-
-
-class Images(NamedTuple):
-    """The images that were clustered: the data set and what they are called."""
-
-    dataset: ImageDataset
-    names: ImageNames
 
 
 def parse_args() -> argparse.Namespace:
@@ -113,13 +103,6 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def cluster_hook(config: Config) -> dict[str, Any]:
-    """The settings of the config's ClusterHook; empty without one."""
-    hooks = [*config.get("custom_hooks", []), *config.get("default_hooks", {}).values()]
-    kinds = ("ClusterHook", "mmssl.ClusterHook")
-    return next((dict(hook) for hook in hooks if hook and hook.get("type") in kinds), {})
-
-
 def load_clustered(checkpoint: str, hook: dict[str, Any]) -> HCSC | PCL:
     """The algorithm of a checkpoint that holds a clustering."""
     model = load_algorithm(checkpoint)
@@ -136,45 +119,6 @@ def load_clustered(checkpoint: str, hook: dict[str, Any]) -> HCSC | PCL:
             + ". Give a later checkpoint of it, or let it go on with tools/train.py --resume."
         )
     return model.eval()
-
-
-def load_images(args: argparse.Namespace, config: Config, hook: dict[str, Any]) -> Images:
-    """The images with the evaluation view, and their classes."""
-    views = hook.get("views")
-    if views is None or args.size is not None:
-        views = center_views(args.size or 224)
-    settings = config.get("train_dataloader", {}).get("dataset")
-    if args.data is not None:
-        dataset = (ImageFolder if os.path.isdir(args.data) else ImageList)(args.data, views)
-    elif settings is None:
-        raise ValueError(f"{args.config} names no images (train_dataloader.dataset): give --data.")
-    else:
-        dataset = DATASETS.build({**settings, "views": views})
-    if not isinstance(dataset, ImageDataset):
-        raise ValueError(
-            f"The pictures need a data set of image files, got a {type(dataset).__name__}: give the "
-            "images in the same order as a folder or list with --data."
-        )
-    if args.labels is not None:
-        labels, classes = read_label_file(args.labels, dataset)
-        return Images(dataset, image_names(dataset, torch.tensor(labels), classes))
-    known = torch.tensor(dataset.labels)
-    has_classes = known.ndim == 1 and bool((known >= 0).any())
-    names = image_names(dataset, known if has_classes else None, dataset.classes)
-    return Images(dataset, names)
-
-
-def embeddings(
-    model: BaseAlgorithm, dataset: ImageDataset, branch: Branch, args: argparse.Namespace
-) -> Tensor:
-    """(n, D) unit rows, made as those that were clustered."""
-    loader = evaluation_loader(dataset, batch_size=args.batch_size, num_workers=args.num_workers)
-    rows = torch.empty(len(dataset), model.neck.out_channels)
-    title = "Embeddings"
-    replaced = embed_images(model, loader, rows, branch=branch, poll=lambda: None, progress=title)
-    if replaced:
-        print(f"{replaced} images cannot be read; they have the embeddings of others.")
-    return rows
 
 
 def choose_queries(given: Sequence[int] | None, num_images: int) -> list[int]:
@@ -232,7 +176,7 @@ def removed_by_query(
 
 
 def write_queries(
-    out: Path, images: Images, summary: ClusterSummary, removed: dict[int, list[RemovedOnLevel]],
+    out: Path, images: ClusteredImages, summary: ClusterSummary, removed: dict[int, list[RemovedOnLevel]],
     queries: Sequence[int],
 ) -> list[Path]:  # fmt: skip
     """Sheets and records of the chosen images."""
@@ -254,7 +198,7 @@ def write_queries(
 
 
 def write_prototypes(
-    out: Path, images: Images, summary: ClusterSummary, chosen: Sequence[tuple[int, int]]
+    out: Path, images: ClusteredImages, summary: ClusterSummary, chosen: Sequence[tuple[int, int]]
 ) -> list[Path]:
     """A sheet for each prototype that was asked for."""
     written = []
@@ -276,7 +220,7 @@ def draw(args: argparse.Namespace) -> list[Path]:
     config = load_config(args.config, args.cfg_options)
     hook = cluster_hook(config)
     model = load_clustered(args.checkpoint, hook).to(args.device)
-    images = load_images(args, config, hook)
+    images = load_clustered_images(config, hook, data=args.data, labels=args.labels, size=args.size)
     prototypes, names = model.prototypes, images.names
     clustered, present = prototypes.assignment.shape[1], len(images.dataset)
     if clustered != present:
@@ -288,7 +232,12 @@ def draw(args: argparse.Namespace) -> list[Path]:
     queries = choose_queries(args.query, present)
     clustering = prototypes.clustering()
     chosen = choose_prototypes(args.prototype, [len(rows) for rows in clustering.centroids])
-    features = embeddings(model, images.dataset, hook.get("features", "twin"), args)
+    branch = hook.get("features", "twin")
+    features, unreadable = clustered_embeddings(
+        model, images.dataset, branch, batch_size=args.batch_size, num_workers=args.num_workers
+    )
+    if unreadable:
+        print(f"{unreadable} images cannot be read; they have the embeddings of others.")
     summary = summarise_clusters(
         clustering,
         features.to(args.device),

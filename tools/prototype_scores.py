@@ -16,7 +16,6 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from cluster_tree import cluster_hook, embeddings, load_images
 from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 
@@ -30,6 +29,11 @@ from mmssl.evaluation.evaluate import write_record
 from mmssl.evaluation.prototype_scores import keys_of_queue, score_prototypes
 from mmssl.evaluation.provenance import provenance
 from mmssl.ops.kmeans import build_clusterer
+from mmssl.visualization.clustered_images import (
+    cluster_hook,
+    clustered_embeddings,
+    load_clustered_images,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -84,7 +88,7 @@ def score(args: argparse.Namespace) -> dict[str, Any]:
     """Everything that is printed and written."""
     config = load_config(args.config, args.cfg_options)
     hook = cluster_hook(config)
-    images = load_images(args, config, hook)
+    images = load_clustered_images(config, hook, data=args.data, labels=args.labels, size=args.size)
     labels, classes = images.names.labels, images.names.classes
     if labels is None:
         raise ValueError("The images have no classes to compare with; name them with --labels.")
@@ -101,8 +105,13 @@ def score(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(
             f"{type(model).__name__} has no embeddings of the branch {args.branch!r} to cluster."
         )
+    rows, unreadable = clustered_embeddings(
+        model, images.dataset, args.branch, batch_size=args.batch_size, num_workers=args.num_workers
+    )
+    if unreadable:
+        print(f"{unreadable} images cannot be read; they have the embeddings of others.")
     found = score_prototypes(
-        embeddings(model, images.dataset, args.branch, args),
+        rows,
         levels,
         sizes,
         clusterer=build_clusterer(clusterer),

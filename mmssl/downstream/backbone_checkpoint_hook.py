@@ -18,7 +18,7 @@ from mmssl.convert.transfer_load import (
 )
 from mmssl.downstream.preflight import frozen_norms, input_faults
 from mmssl.engine.hooks.checkpoint_hook import latest_checkpoint
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import bare_model
 from mmssl.registry import HOOKS
 
 

@@ -28,8 +28,7 @@ from mmssl.engine.hooks.resume_state_hook import (
 )
 from mmssl.engine.loops import EpochLoop, WindowLoop
 from mmssl.engine.worker_start import start_worker
-from mmssl.models.algorithms.base import BaseAlgorithm
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import BaseAlgorithm, bare_model
 from mmssl.models.layers import make_norms_local, synchronise_norms
 from mmssl.ops.small_map_conv import MAX_POSITIONS, use_small_map_conv
 from mmssl.registry import RUNNERS

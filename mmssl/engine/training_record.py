@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmssl.datasets.splits import OFFICIAL_SPLITS
 from mmssl.evaluation.provenance import provenance
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import bare_model
 
 NO_WEIGHTS = dict(checkpoint=None, branch="none")
 

@@ -12,9 +12,8 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mmssl.models.algorithms.base import BaseAlgorithm
+from mmssl.models.algorithms.base import BaseAlgorithm, bare_model
 from mmssl.models.backbones import view_and_map
-from mmssl.models.bare_model import bare_model
 from mmssl.models.data_preprocessor import ViewPreprocessor
 from mmssl.ops.collectives import gather_cat, rank, world_size
 from mmssl.registry import DATASETS, build_module

@@ -14,14 +14,13 @@ from torch import Tensor
 
 from mmssl.evaluation.clustering import TreeScores, score_tree
 from mmssl.evaluation.mining import MiningCounts, MiningMetrics, mining_counts
+from mmssl.losses.prototype import MOST_KEPT
 from mmssl.models.memories import Prototypes
 from mmssl.ops.cluster_levels import cluster_tree
 from mmssl.ops.clusterer import Clusterer
 
 _QUERIES = 256
 _MOST_KEYS = 1024
-# As in training: a key is removed with a probability of at least 0.001.
-_MOST_KEPT = 0.999
 
 
 @dataclass
@@ -125,7 +124,8 @@ def _selection(
     for queries in drawn[count:].split(_QUERIES):
         assigned = prototypes.assign(queries)
         keep = prototypes.keep_keys(features[keys], assigned, log_partition=partition)
-        for found, probability in zip(counts, keep.clamp(0, _MOST_KEPT), strict=True):
+        # as in training, a key is removed with a probability of at least 0.001
+        for found, probability in zip(counts, keep.clamp(0, MOST_KEPT), strict=True):
             for name, groups in levels.items():
                 found[name].append(mining_counts(groups[queries], groups[keys], probability))
     return [

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from mmssl.ops.precision import full_float32
 
 MaskMode = Literal["zero", "exclude"]
+MOST_KEPT = 0.999
+"""HCSC limits the probability to keep a key to this (official code)."""
 
 
 def keep_probability(

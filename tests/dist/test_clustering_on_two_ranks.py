@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import bare_model
 from mmssl.engine.hooks import Preempted, latest_checkpoint
 from mmssl.evaluation import embeddings, evaluation_loader
 from mmssl.evaluation.embeddings import embed_images

@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import bare_model
 from mmssl.engine.runner import Runner
 from mmssl.losses import instance_softmax
 from mmssl.models.heads import InstanceClassifier

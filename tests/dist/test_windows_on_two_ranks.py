@@ -13,7 +13,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.hooks import Hook
 
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import bare_model
 from mmssl.datasets import SlidingWindowSampler
 from mmssl.engine.runner import Runner
 from mmssl.registry import HOOKS

@@ -346,6 +346,8 @@ def test_raises_tool(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "out").exists()
     with pytest.raises(SystemExit, match="--query 8: there are images 0 to 7"):
         run_tool(monkeypatch, config, checkpoint, "--query", "8")
-    monkeypatch.setattr("mmssl.evaluation.embeddings.embed_images", lambda *_, **__: int("x"))
+    monkeypatch.setattr(
+        "mmssl.visualization.clustered_images.embed_images", lambda *_, **__: int("x")
+    )
     with pytest.raises(ValueError, match="invalid literal"):  # a bug keeps its traceback
         run_tool(monkeypatch, config, checkpoint)

@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-import mmssl.evaluation.embeddings
+import mmssl.visualization.clustered_images
 from mmssl.convert.checkpoint_file import file_sha256
 from mmssl.registry import MODELS
 
@@ -101,7 +101,7 @@ def test_raises_before_embeddings(
     arguments: list[str], words: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one sentence; the images are not looked at."""
-    monkeypatch.setattr(mmssl.evaluation.embeddings, "embed_images", None)
+    monkeypatch.setattr(mmssl.visualization.clustered_images, "embed_images", None)
     with pytest.raises(SystemExit, match=words):
         run_tool(monkeypatch, folder, *arguments)
 
@@ -119,7 +119,6 @@ def test_raises_with_a_traceback_for_a_bug(folder: Path, monkeypatch: pytest.Mon
     def broken(*_: object, **__: object) -> None:
         int("x")
 
-    monkeypatch.setattr(mmssl.evaluation.embeddings, "embed_images", broken)
-    monkeypatch.delitem(sys.modules, "cluster_tree", raising=False)
+    monkeypatch.setattr(mmssl.visualization.clustered_images, "embed_images", broken)
     with pytest.raises(ValueError, match="invalid literal"):
         run_tool(monkeypatch, folder, "--num-clusters", "3", "2")

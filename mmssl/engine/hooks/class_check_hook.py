@@ -6,7 +6,7 @@ import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
 
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import bare_model
 from mmssl.models.heads import LinearHead
 from mmssl.registry import HOOKS
 

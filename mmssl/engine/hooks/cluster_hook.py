@@ -22,8 +22,7 @@ from mmssl.evaluation.cluster_figures import cluster_figures
 from mmssl.evaluation.embeddings import embed_images
 from mmssl.evaluation.features import Branch, evaluation_loader
 from mmssl.evaluation.rng import preserved_rng
-from mmssl.models.algorithms.base import BaseAlgorithm
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import BaseAlgorithm, bare_model
 from mmssl.models.memories import Prototypes
 from mmssl.ops.cluster_levels import cluster_flat, cluster_tree
 from mmssl.ops.clusterer import Clusterer, KMeansResult

@@ -18,8 +18,7 @@ from mmssl.evaluation.collapse_doctor import (
     TwinState,
     measure_spread,
 )
-from mmssl.models.algorithms.base import BaseAlgorithm
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import BaseAlgorithm, bare_model
 from mmssl.models.momentum_twin import MomentumTwin
 from mmssl.ops.collectives import any_rank
 from mmssl.registry import HOOKS

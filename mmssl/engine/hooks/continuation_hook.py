@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.engine.schedulers import WarmupCosineLR
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import bare_model
 from mmssl.registry import HOOKS
 
 REGIONS = ("region_head", "region_center", "twin.region_head")

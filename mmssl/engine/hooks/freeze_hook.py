@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from mmengine.hooks import Hook
 
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import bare_model
 from mmssl.registry import HOOKS
 
 

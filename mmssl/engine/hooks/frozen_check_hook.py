@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from mmssl.convert.load_report import weights_checksum
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import bare_model
 from mmssl.registry import HOOKS
 
 STATE = "frozen_check_hook"

@@ -15,8 +15,7 @@ from torch import Tensor
 from mmssl.engine.hooks.history_hook import HistoryHook
 from mmssl.engine.hooks.preemption_hook import breakable
 from mmssl.evaluation.rng import preserved_rng
-from mmssl.models.algorithms.base import BaseAlgorithm
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import BaseAlgorithm, bare_model
 from mmssl.models.memories import EpochMemory
 from mmssl.ops.collectives import gather_objects, rank
 from mmssl.ops.partition import contingency, nmi

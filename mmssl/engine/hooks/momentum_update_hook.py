@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmengine.hooks import Hook
 
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import bare_model
 from mmssl.models.momentum_twin import MomentumTwin
 from mmssl.registry import HOOKS
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from mmssl.engine.hooks.history_hook import HistoryHook
 from mmssl.evaluation.features import Branch, select_backbone
 from mmssl.evaluation.rng import preserved_rng
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import bare_model
 
 Branches = Literal["online", "twin", "both"]
 

@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import bare_model
 from mmssl.ops.collectives import reduce_mean, world_size
 from mmssl.registry import HOOKS
 

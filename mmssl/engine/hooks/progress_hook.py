@@ -6,8 +6,7 @@ from mmengine.hooks import Hook
 
 from mmssl.convert.known_colours import colour_fault
 from mmssl.engine.hooks.momentum_update_hook import MomentumUpdateHook
-from mmssl.models.algorithms.base import BaseAlgorithm
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import BaseAlgorithm, bare_model
 from mmssl.models.heads import InstanceClassifier
 from mmssl.models.memories import InstanceRows, Prototypes
 from mmssl.models.momentum_twin import MomentumTwin

@@ -18,8 +18,7 @@ from mmssl.engine.hooks.data_time_hook import DataTimeHook
 from mmssl.engine.hooks.preemption_hook import Preempted
 from mmssl.engine.optimizers.optim_wrapper import BFloat16OptimWrapper
 from mmssl.evaluation.collapse_doctor import CAUSES
-from mmssl.models.algorithms.base import BaseAlgorithm
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import BaseAlgorithm, bare_model
 from mmssl.ops.collectives import rank
 from mmssl.registry import HOOKS
 from mmssl.visualization.attention_maps import attention_sheet, central_crop, energy_of

@@ -11,7 +11,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import bare_model
 from mmssl.ops.collectives import reduce_mean
 from mmssl.registry import HOOKS
 

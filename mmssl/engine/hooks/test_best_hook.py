@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 
 from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.engine.hooks.checkpoint_hook import CheckpointHook
-from mmssl.models.bare_model import bare_model
+from mmssl.models.algorithms.base import bare_model
 from mmssl.registry import HOOKS
 
 

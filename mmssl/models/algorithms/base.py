@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
 from mmengine.logging import print_log
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, is_model_wrapper
 from torch import Tensor, nn
 
 from mmssl.models.momentum_twin import MomentumTwin
@@ -144,3 +144,8 @@ class BaseAlgorithm(BaseModel):
             init_info = self._params_init_info[parameter]["init_info"]
             if not init_info.startswith(unchanged):
                 print_log(f"{name} {tuple(parameter.shape)}: {init_info}", logger="current")
+
+
+def bare_model(model: nn.Module) -> Any:
+    """The module without its wrapper for distributed training; typed loosely, for it is whatever it is."""
+    return model.module if is_model_wrapper(model) else model

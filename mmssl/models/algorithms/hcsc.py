@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mmssl.losses import info_nce, prototype_contrast, selective_info_nce, unit_norm
-from mmssl.losses.prototype import MaskMode
+from mmssl.losses.prototype import MOST_KEPT, MaskMode
 from mmssl.models.backbones import view_and_map
 from mmssl.models.memories import FeatureQueue, Prototypes
 from mmssl.models.momentum_twin import MomentumTwin
@@ -29,7 +29,7 @@ from mmssl.structures import Clustering, ViewBatch
 
 from .base import BaseAlgorithm
 
-_INSTANCE_CLAMP, _PROTOTYPE_CLAMP = (0.0, 0.999), (1e-4, 0.999)
+_INSTANCE_CLAMP, _PROTOTYPE_CLAMP = (0.0, MOST_KEPT), (1e-4, MOST_KEPT)
 
 
 @MODELS.register_module()
