@@ -26,14 +26,14 @@ from mmssl.convert.official.method_recognition import (
 from mmssl.convert.official.mmselfsup import family_method
 from mmssl.convert.official.source_file import SourceFile, tensors_of
 from mmssl.convert.official.told_config import place_of, read_off
+from mmssl.convert.official.twin_updates import NUM_UPDATES
 from mmssl.engine.config import load_config
 from mmssl.ops.atomic_file import written_whole
 from mmssl.registry import MODELS
 
 State = dict[str, Tensor]
-_NUM_UPDATES = "twin.num_updates"
 # Names that no official file has.
-_OURS_ALONE = {_NUM_UPDATES, "center.mean", "bank.features", "head.rows.weight"}
+_OURS_ALONE = {NUM_UPDATES, "center.mean", "bank.features", "head.rows.weight"}
 METHODS = tuple(sorted({*METHOD_FILES, *FAMILY_FILES}))
 _OURS_WITH_BACKBONE = "head.weight"  # alone it is the classifier of timm and DeiT
 _IN_META = "meta."
@@ -181,12 +181,12 @@ def _to_ours(
     if start:  # it needs its values
         start = _split(_built(model, "cpu").state_dict(), layout.ours_alone)[1]
     ours |= start
-    alone = _NUM_UPDATES in expected and not any(key.startswith("twin.") for key in ours)
+    alone = NUM_UPDATES in expected and not any(key.startswith("twin.") for key in ours)
     if alone:
         names = [key for key in expected if key.startswith("twin.")]
         copies = {key: ours.get(key.removeprefix("twin.")) for key in names}
         ours |= {key: value for key, value in copies.items() if value is not None}
-        ours[_NUM_UPDATES] = torch.tensor(0)  # a runner starts the twin as a copy
+        ours[NUM_UPDATES] = torch.tensor(0)  # a runner starts the twin as a copy
     _check_fits(ours, model, expected)
     config_file = target.with_suffix(".py")
     text = f"model = {pprint.pformat(model.config, sort_dicts=False, width=100)}\n"

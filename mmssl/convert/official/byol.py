@@ -16,14 +16,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmssl.convert.key_map import Rename, behind, rename_keys
 from mmssl.convert.official.backbone_configs import backbone_config
 from mmssl.convert.official.named_parts import ends_without_scale, whole_stack_config
+from mmssl.convert.official.twin_updates import NUM_UPDATES, twin_updates
 
-_NUM_UPDATES = "twin.num_updates"
 _DECAY = 0.9
 _BRANCHES = (("online", ""), ("target", "twin."))
 _ROOT = re.compile(r"res_net[0-9]+/~/")
@@ -89,8 +88,7 @@ def from_official(file: Mapping[str, Any], *, num_updates: int = 1) -> dict[str,
         KeyError: An array that belongs to no part of the model.
         ValueError: Parts of the model are missing, or `num_updates` is below 1.
     """
-    if num_updates < 1:
-        raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
+    updates = twin_updates(num_updates)
     trees = _trees(file)
     ours: dict[str, Tensor] = {}
     for branch, prefix in _BRANCHES:
@@ -105,7 +103,7 @@ def from_official(file: Mapping[str, Any], *, num_updates: int = 1) -> dict[str,
             flat = {_ROOT.sub("", key): value for key, value in _flat(tree)}
             renamed = rename_keys(rename_keys(flat, _LEAVES, dropped=dropped), _MODULES)
             ours |= behind(prefix, {key: _to_torch(key, value) for key, value in renamed.items()})
-    ours[_NUM_UPDATES] = torch.tensor(max(int(file.get("step", num_updates)), 1))
+    ours |= twin_updates(max(int(file["step"]), 1)) if "step" in file else updates
     return ours
 
 
@@ -133,7 +131,7 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, dict[str, dict[str, Te
         own = {
             key.removeprefix(prefix): value
             for key, value in state.items()
-            if key.startswith("twin.") == bool(prefix) and key != _NUM_UPDATES
+            if key.startswith("twin.") == bool(prefix) and key != NUM_UPDATES
         }
         trees[f"{branch}_params"], trees[f"{branch}_state"] = _branch_to_official(own, root)
     return trees

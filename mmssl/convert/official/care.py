@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmssl.convert.key_map import Rename, rename_keys
 from mmssl.convert.official.backbone_configs import backbone_config, count_below
-
-_NUM_UPDATES = "twin.num_updates"
+from mmssl.convert.official.twin_updates import NUM_UPDATES, twin_updates
 
 
 def stack_rules(theirs: str = "", ours: str = "") -> list[Rename]:
@@ -101,8 +99,7 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
         KeyError: A key that belongs to none of them.
         ValueError: `num_updates` below 1.
     """
-    if num_updates < 1:
-        raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
+    updates = twin_updates(num_updates)
     plain = _plain(state)
     if any(key.startswith("classifier.") for key in plain):
         # its encoder carries a projector that is never used
@@ -111,7 +108,7 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
         return rename_keys(plain, encoder_rules())
     ours = rename_keys(plain, RULES)
     if any(key.startswith("twin.") for key in ours):
-        ours[_NUM_UPDATES] = torch.tensor(num_updates)
+        ours |= updates
     return ours
 
 
@@ -123,7 +120,7 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         KeyError: A key that belongs to no part of an official model.
     """
-    return rename_keys(state, RULES, backward=True, dropped=[_NUM_UPDATES.replace(".", r"\.")])
+    return rename_keys(state, RULES, backward=True, dropped=[NUM_UPDATES.replace(".", r"\.")])
 
 
 def model_config(

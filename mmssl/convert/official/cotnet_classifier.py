@@ -10,19 +10,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmssl.convert.key_map import Rename, behind, rename_keys, taken
 from mmssl.convert.official.backbone_configs import backbone_config, backbone_guesses
 from mmssl.convert.official.cotnet import SIGN, cotnet_from_official, cotnet_to_official
+from mmssl.convert.official.twin_updates import NUM_UPDATES, twin_updates
 
 State = Mapping[str, Tensor]
 
 _FC = [Rename("{rest:weight|bias}", "fc.{rest}")]
 _CONSTRUCTOR = re.compile(r"(?P<kind>cotnet|cotnext|se_cotnetd_)(?P<depth>\d+)(_2x48d|_L)?")
 _NETWORKS = {"state_dict": "", "state_dict_ema": "twin."}
-_NUM_UPDATES = "twin.num_updates"
 
 
 def from_official(file: Mapping[str, Any], *, num_updates: int = 1) -> dict[str, Tensor]:
@@ -37,8 +36,7 @@ def from_official(file: Mapping[str, Any], *, num_updates: int = 1) -> dict[str,
         KeyError: A key that belongs to no part of a CoTNet.
         ValueError: `num_updates` below 1, no tensors, or a network without its classifier.
     """
-    if num_updates < 1:
-        raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
+    updates = twin_updates(num_updates)
     networks = {name: file[name] for name in _NETWORKS if isinstance(file.get(name), Mapping)}
     if not networks:
         held = file["model"] if isinstance(file.get("model"), Mapping) else file
@@ -60,7 +58,7 @@ def from_official(file: Mapping[str, Any], *, num_updates: int = 1) -> dict[str,
         ours |= behind(f"{_NETWORKS[name]}backbone.", cotnet_from_official(plain))
         ours |= behind(f"{_NETWORKS[name]}head.", rename_keys(classifier, _FC))
     if any(key.startswith("twin.") for key in ours):
-        ours[_NUM_UPDATES] = torch.tensor(num_updates)
+        ours |= updates
     return ours
 
 
@@ -70,7 +68,7 @@ def to_official(state: State) -> dict[str, Any]:
     Raises:
         KeyError: A key that belongs to no part of their network.
     """
-    plain = {key: value for key, value in state.items() if key != _NUM_UPDATES}
+    plain = {key: value for key, value in state.items() if key != NUM_UPDATES}
     file: dict[str, Any] = {}
     for name, prefix in reversed(_NETWORKS.items()):
         backbone, head = taken(plain, f"{prefix}backbone."), taken(plain, f"{prefix}head.")
@@ -105,7 +103,7 @@ def model_config(state: State) -> dict[str, Any]:
         label_smoothing=0.1,
         batch_mix=dict(type="BatchMix", mixup_alpha=0.8, cutmix_alpha=1.0),
     )
-    return config | (dict(momentum=0.9999) if _NUM_UPDATES in state else {})
+    return config | (dict(momentum=0.9999) if NUM_UPDATES in state else {})
 
 
 def said_by_file(file: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,4 +131,4 @@ def guessed_options(state: State) -> list[str]:
     """
     backbone = [f"backbone.{name}" for name in backbone_guesses(state)]
     recipe = ["head.dropout", "label_smoothing", "batch_mix"]
-    return backbone + recipe + (["momentum"] if _NUM_UPDATES in state else [])
+    return backbone + recipe + (["momentum"] if NUM_UPDATES in state else [])

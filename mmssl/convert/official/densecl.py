@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmssl.convert.key_map import Rename, behind, rename_keys, taken
 from mmssl.convert.official.backbone_configs import backbone_config
 from mmssl.convert.official.backbones import backbone_from_official, backbone_to_official
+from mmssl.convert.official.twin_updates import NUM_UPDATES, twin_updates
 
-_NUM_UPDATES = "twin.num_updates"
 _ENCODERS = (("encoder_q.", ""), ("encoder_k.", "twin."))
 _NECK = [
     Rename("mlp.{layer:0|2}.{rest:weight|bias}", "mlp.layers.{layer}.{rest}"),
@@ -40,8 +39,7 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
         KeyError: A key that belongs to no part of it.
         ValueError: `num_updates` below 1.
     """
-    if num_updates < 1:
-        raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
+    updates = twin_updates(num_updates)
     plain = {key.removeprefix("module."): value for key, value in state.items()}
     shared = taken(plain, "backbone.")
     ours: dict[str, Tensor] = {}
@@ -53,7 +51,7 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
             ours |= behind(f"{mine}backbone.", backbone_from_official(trunk))
         ours |= behind(f"{mine}neck.", rename_keys(neck, _NECK))
     if any(key.startswith("twin.") for key in ours):
-        ours[_NUM_UPDATES] = torch.tensor(num_updates)
+        ours |= updates
     for theirs, mine in _QUEUES:
         if theirs in plain:
             ours[f"{mine}features"] = plain.pop(theirs).T.contiguous()
@@ -72,7 +70,7 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         KeyError: A key that belongs to no part of an official model.
     """
-    plain = {key: value for key, value in state.items() if key != _NUM_UPDATES}
+    plain = {key: value for key, value in state.items() if key != NUM_UPDATES}
     theirs: dict[str, Tensor] = {}
     for name, mine in _QUEUES:
         if f"{mine}features" in plain:

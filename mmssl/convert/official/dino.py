@@ -21,6 +21,7 @@ from mmssl.convert.official.backbones import (
     backbone_to_official,
 )
 from mmssl.convert.official.run_arguments import said_by_arguments
+from mmssl.convert.official.twin_updates import NUM_UPDATES, twin_updates
 
 HEADS = [
     Rename("head.{rest:(mlp|last_layer).*}", "head.{rest}"),
@@ -28,7 +29,6 @@ HEADS = [
 ]
 _CENTERS = {"center": "center.mean", "center_grid": "region_center.mean"}
 _NETWORKS = ("student", "teacher")
-_NUM_UPDATES = "twin.num_updates"
 
 
 def network_from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -88,8 +88,7 @@ def from_official(checkpoint: Mapping[str, Any], *, num_updates: int = 1) -> dic
         KeyError: A key that belongs to no part of a known model.
         ValueError: `num_updates` below 1.
     """
-    if num_updates < 1:
-        raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
+    updates = twin_updates(num_updates)
     present = [name for name in _NETWORKS if name in checkpoint]
     if not present:
         return network_from_official(checkpoint)
@@ -105,7 +104,7 @@ def from_official(checkpoint: Mapping[str, Any], *, num_updates: int = 1) -> dic
         elif prototypes is not None:  # a file of networks alone: the center starts anew
             ours[mine] = torch.zeros_like(prototypes).T.contiguous()
     if len(present) == 2:
-        ours[_NUM_UPDATES] = torch.tensor(num_updates)
+        ours |= updates
     return ours
 
 
@@ -123,7 +122,7 @@ def to_official(
     Raises:
         KeyError: A key that belongs to no part of an official model.
     """
-    plain = {key: value for key, value in state.items() if key != _NUM_UPDATES}
+    plain = {key: value for key, value in state.items() if key != NUM_UPDATES}
     theirs: dict[str, dict[str, Tensor]] = {}
     centers = {name: plain.pop(key) for name, key in _CENTERS.items() if key in plain}
     teacher = {k.removeprefix("twin."): plain.pop(k) for k in list(plain) if k.startswith("twin.")}

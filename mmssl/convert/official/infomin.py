@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmssl.convert.key_map import Rename, behind
 from mmssl.convert.official.backbone_configs import backbone_config
 from mmssl.convert.official.moco import neck_config
 from mmssl.convert.official.named_parts import NamedParts
+from mmssl.convert.official.twin_updates import twin_updates
 
 _ONLINE = NamedParts(
     backbones=(("encoder.", "backbone."),),
@@ -45,11 +45,10 @@ def from_official(
     ours = _ONLINE.from_official(state)
     if ema is None:
         return ours
-    if num_updates < 1:
-        raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
+    updates = twin_updates(num_updates)
     twin = _ONLINE.from_official(ema)
     kept = {key: value for key, value in twin.items() if not key.startswith("jigsaw_head.")}
-    return ours | behind("twin.", kept) | {"twin.num_updates": torch.tensor(num_updates)}
+    return ours | behind("twin.", kept) | updates
 
 
 def to_official(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

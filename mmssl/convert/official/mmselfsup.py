@@ -20,6 +20,7 @@ from torch import Tensor
 from mmssl.convert.config_text import read_config_text
 from mmssl.convert.key_map import Rename, behind, rename_keys
 from mmssl.convert.official.backbones import backbone_from_official
+from mmssl.convert.official.twin_updates import twin_updates
 
 _PARTS = (
     (re.compile(r"(backbone|(online_net|encoder_q|base_encoder)\.0)\."), "backbone."),
@@ -163,15 +164,13 @@ def from_mmselfsup(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict
         KeyError: A key that belongs to no part of such a model.
         ValueError: `num_updates` below 1.
     """
-    if num_updates < 1:
-        raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
+    updates = twin_updates(num_updates)
     parts: dict[str, dict[str, Tensor]] = {ours: {} for _, ours in _PARTS}
     rest: dict[str, Tensor] = {}
-    updates = torch.tensor(num_updates)
     for key, value in state.items():
         name = key.removeprefix("module.")
         if _STEPS.fullmatch(name):
-            updates = value.clamp(min=1)
+            updates = twin_updates(max(int(value), 1))
             continue
         found = ((pattern.match(name), ours) for pattern, ours in _PARTS)
         place = next(((match.end(), ours) for match, ours in found if match), None)
@@ -186,7 +185,7 @@ def from_mmselfsup(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict
         elif part:
             ours |= behind(prefix, _stack(part))
     if any(key.startswith("twin.") for key in ours):
-        ours["twin.num_updates"] = updates
+        ours |= updates
     return ours | _memories(rename_keys(rest, _REST, dropped=_DROPPED))
 
 

@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmssl.convert.key_map import Rename, behind, rename_keys, taken
 from mmssl.convert.official.backbone_configs import backbone_config, backbone_guesses
 from mmssl.convert.official.backbones import backbone_from_official, backbone_to_official
+from mmssl.convert.official.twin_updates import NUM_UPDATES, twin_updates
 
 _BACKBONES = (("encoder.", "backbone."), ("encoder_k.", "twin.backbone."))
 _MLPS = (("projector.", "neck."), ("projector_k.", "twin.neck."), ("predictor.", "head."))
 _QUEUES = (("queue1", "queues.0."), ("queue2", "queues.1."))
-_NUM_UPDATES = "twin.num_updates"
 _CLASSIFIER = [Rename("head.{rest}", "head.fc.{rest}")]
 
 
@@ -40,8 +39,7 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
         KeyError: A key that belongs to neither of them.
         ValueError: `num_updates` below 1.
     """
-    if num_updates < 1:
-        raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
+    updates = twin_updates(num_updates)
     plain = {key.removeprefix("module."): value for key, value in state.items()}
     if not any(key.startswith("encoder.") for key in plain):
         return _linear_from_official(plain)
@@ -60,7 +58,7 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
         if pointer is not None:
             ours[f"{mine}pointer"] = pointer.reshape(())
     if any(key.startswith("twin.") for key in ours):
-        ours[_NUM_UPDATES] = torch.tensor(num_updates)
+        ours |= updates
     # what is left belongs to no part
     return ours | rename_keys(plain, [])
 
@@ -73,7 +71,7 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         KeyError: A key that belongs to no part of an official model.
     """
-    plain = {key: value for key, value in state.items() if key != _NUM_UPDATES}
+    plain = {key: value for key, value in state.items() if key != NUM_UPDATES}
     if any(key.startswith("head.fc.") for key in plain):
         backbone = backbone_to_official(taken(plain, "backbone."))
         return backbone | rename_keys(plain, _CLASSIFIER, backward=True)

@@ -17,10 +17,10 @@ from torch import Tensor
 from mmssl.convert.key_map import Rename, behind, rename_keys, taken
 from mmssl.convert.official.backbone_configs import backbone_config
 from mmssl.convert.official.backbones import backbone_from_official, backbone_to_official
+from mmssl.convert.official.twin_updates import NUM_UPDATES, twin_updates
 
 Method = Literal["moco", "pcl", "hcsc"]
 
-_NUM_UPDATES = "twin.num_updates"
 _ENCODERS = (("encoder_q.", ""), ("encoder_k.", "twin."))
 _NECK_OF_ONE = [Rename("{rest:weight|bias}", "layers.0.{rest}")]
 _NECK_OF_TWO = [Rename("{layer:0|2}.{rest:weight|bias}", "layers.{layer}.{rest}")]
@@ -65,8 +65,7 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
         KeyError: A key that belongs to no part of them.
         ValueError: `num_updates` below 1.
     """
-    if num_updates < 1:
-        raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
+    updates = twin_updates(num_updates)
     plain = {key.removeprefix("module."): value for key, value in state.items()}
     ours: dict[str, Tensor] = {}
     for theirs, mine in _ENCODERS:
@@ -76,7 +75,7 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
             ours |= behind(f"{mine}backbone.", backbone_from_official(encoder))
             ours |= behind(f"{mine}neck.", rename_keys(neck, neck_rules(neck)))
     if any(key.startswith("twin.") for key in ours):
-        ours[_NUM_UPDATES] = torch.tensor(num_updates)
+        ours |= updates
     if "queue" in plain:
         ours["queue.features"] = plain.pop("queue").T.contiguous()
     if "queue_ptr" in plain:
@@ -96,7 +95,7 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         KeyError: A key that belongs to no part of an official model.
     """
-    plain = {key: value for key, value in state.items() if key != _NUM_UPDATES}
+    plain = {key: value for key, value in state.items() if key != NUM_UPDATES}
     theirs: dict[str, Tensor] = {}
     queue = taken(plain, "queue.")
     if "features" in queue:

@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmssl.convert.key_map import Rename, behind, rename_keys, taken
 from mmssl.convert.official.backbones import backbone_from_official, backbone_to_official
-
-_NUM_UPDATES = "twin.num_updates"
+from mmssl.convert.official.twin_updates import NUM_UPDATES, twin_updates
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,7 @@ class NamedParts:
             KeyError: A key that belongs to no part.
             ValueError: `num_updates` below 1.
         """
-        if num_updates is not None and num_updates < 1:
-            raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
+        updates = {} if num_updates is None else twin_updates(num_updates)
         plain = {key.removeprefix("module."): value for key, value in state.items()}
         ours: dict[str, Tensor] = {}
         for theirs, mine in self.stacks:
@@ -62,8 +59,8 @@ class NamedParts:
             backbone = taken(plain, theirs)
             if backbone:
                 ours |= behind(mine, backbone_from_official(backbone))
-        if num_updates is not None and any(key.startswith("twin.") for key in ours):
-            ours[_NUM_UPDATES] = torch.tensor(num_updates)
+        if any(key.startswith("twin.") for key in ours):
+            ours |= updates
         # what is left belongs to no part
         return ours | rename_keys(plain, [])
 
@@ -73,7 +70,7 @@ class NamedParts:
         Raises:
             KeyError: A key that belongs to no part.
         """
-        plain = {key: value for key, value in state.items() if key != _NUM_UPDATES}
+        plain = {key: value for key, value in state.items() if key != NUM_UPDATES}
         theirs: dict[str, Tensor] = {}
         for name, mine in self.backbones:
             backbone = taken(plain, mine)

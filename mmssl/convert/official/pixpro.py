@@ -13,14 +13,13 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmssl.convert.key_map import Rename, behind, rename_keys, taken
 from mmssl.convert.official.backbone_configs import backbone_config
 from mmssl.convert.official.backbones import backbone_from_official, backbone_to_official
+from mmssl.convert.official.twin_updates import NUM_UPDATES, twin_updates
 
-_NUM_UPDATES = "twin.num_updates"
 _ENCODERS = (("encoder.", "backbone."), ("encoder_k.", "twin.backbone."))
 _MLPS = (
     ("projector.", "neck."),
@@ -59,8 +58,7 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
         KeyError: A key that belongs to no part of them.
         ValueError: `num_updates` below 1.
     """
-    if num_updates < 1:
-        raise ValueError(f"num_updates must be at least 1, got {num_updates}.")
+    updates = twin_updates(num_updates)
     plain = {key.removeprefix("module."): value for key, value in state.items()}
     ours: dict[str, Tensor] = {}
     for theirs, mine in _ENCODERS:
@@ -73,7 +71,7 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
     values = taken(plain, theirs)
     ours |= behind(mine, rename_keys(values, _ONE_LAYER if "weight" in values else _TWO_LAYERS))
     if any(key.startswith("twin.") for key in ours):
-        ours[_NUM_UPDATES] = torch.tensor(num_updates)
+        ours |= updates
     # what is left belongs to no part
     return ours | rename_keys(plain, [])
 
@@ -86,7 +84,7 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         KeyError: A key that belongs to no part of an official model, as those of a pyramid.
     """
-    plain = {key: value for key, value in state.items() if key != _NUM_UPDATES}
+    plain = {key: value for key, value in state.items() if key != NUM_UPDATES}
     official: dict[str, Tensor] = {}
     for theirs, mine in _ENCODERS:
         backbone = taken(plain, mine)
