@@ -20,7 +20,7 @@ from torch import Tensor
 from mmssl.convert.config_text import read_config_text
 from mmssl.convert.key_map import Rename, behind, rename_keys
 from mmssl.convert.official.backbones import backbone_from_official
-from mmssl.convert.official.twin_updates import twin_updates
+from mmssl.convert.official.twin_updates import NUM_UPDATES, twin_updates
 
 _PARTS = (
     (re.compile(r"(backbone|(online_net|encoder_q|base_encoder)\.0)\."), "backbone."),
@@ -170,7 +170,7 @@ def from_mmselfsup(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict
     for key, value in state.items():
         name = key.removeprefix("module.")
         if _STEPS.fullmatch(name):
-            updates = twin_updates(max(int(value), 1))
+            updates = {NUM_UPDATES: value.clamp(min=1)}
             continue
         found = ((pattern.match(name), ours) for pattern, ours in _PARTS)
         place = next(((match.end(), ours) for match, ours in found if match), None)
