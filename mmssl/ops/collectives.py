@@ -64,6 +64,20 @@ class _GatherWithGrad(torch.autograd.Function):
         return sum_to_own_rows(grad_output)
 
 
+def own_rows(number: int, device: torch.device | str = "cpu") -> Tensor:
+    """(number,) int64 places that this rank's rows have in what `gather_cat` returns.
+
+    Args:
+        number: Rows of each rank.
+        device: Of the result.
+
+    Example:
+        >>> own_rows(3).tolist()
+        [0, 1, 2]
+    """
+    return torch.arange(number, device=device) + rank() * number
+
+
 def gather_cat_with_grad(tensor: Tensor, *, others: bool = True) -> Tensor:
     """Concatenate `tensor` (B, ...) of all ranks in rank order to (R * B, ...), with gradient.
 

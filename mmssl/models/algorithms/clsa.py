@@ -16,7 +16,7 @@ from mmssl.losses import contrast_among, distillation, unit_norm
 from mmssl.models.backbones import view_and_map
 from mmssl.models.memories import FeatureQueue
 from mmssl.models.momentum_twin import MomentumTwin
-from mmssl.ops.collectives import gather_cat, rank, through_shuffled_batch
+from mmssl.ops.collectives import gather_cat, own_rows, through_shuffled_batch
 from mmssl.ops.schedules import Schedule
 from mmssl.registry import MODELS, build_module
 from mmssl.structures import ViewBatch
@@ -97,7 +97,7 @@ class CLSA(BaseAlgorithm):
         k = through_shuffled_batch(lambda x: self.project(self.twin, x), views.images[0])
         # the backward pass needs the queue as it is now
         keys = torch.cat([gather_cat(k), self.queue.features.to(k.dtype)])
-        own = torch.arange(len(k), device=k.device) + rank() * len(k)
+        own = own_rows(len(k), k.device)
         weak, strong = queries[: self.num_weak_views], queries[self.num_weak_views :]
         contrasts = [contrast_among(q, keys, own, temperature=self.temperature) for q in weak]
         with torch.autocast(k.device.type, enabled=False):

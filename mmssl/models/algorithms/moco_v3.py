@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmssl.losses import contrast_among, unit_norm
 from mmssl.models.backbones import view_and_map
 from mmssl.models.momentum_twin import MomentumTwin
-from mmssl.ops.collectives import gather_cat, rank, world_size
+from mmssl.ops.collectives import gather_cat, own_rows, world_size
 from mmssl.ops.schedules import Cosine, Schedule
 from mmssl.registry import MODELS, build_module
 from mmssl.structures import ViewBatch
@@ -96,7 +96,7 @@ class MoCoV3(BaseAlgorithm):
         with torch.no_grad():
             k1, k2 = (unit_norm(self.project(self.twin, view)) for view in images)
             similarity = ((q1 * k2).sum(dim=1) + (q2 * k1).sum(dim=1)).mean() / 2
-        own = torch.arange(len(q1), device=q1.device) + rank() * len(q1)
+        own = own_rows(len(q1), q1.device)
         contrasts = [
             contrast_among(q, gather_cat(k), own, temperature=self.temperature)
             for q, k in ((q1, k2), (q2, k1))

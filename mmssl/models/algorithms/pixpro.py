@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mmssl.losses import cell_std, contrast_among, pixel_consistency, unit_norm
 from mmssl.models.momentum_twin import MomentumTwin
 from mmssl.models.necks import AvgPool, cell_projector, project_levels
-from mmssl.ops.collectives import gather_cat, rank
+from mmssl.ops.collectives import gather_cat, own_rows
 from mmssl.ops.propagation import MAX_PAIRS
 from mmssl.ops.schedules import Cosine, Schedule
 from mmssl.registry import MODELS, build_module
@@ -179,7 +179,7 @@ class PixPro(BaseAlgorithm):
         with torch.no_grad():
             keys = [unit_norm(self.twin.instance_neck(_pooled(x)).flatten(1)) for x in twin_maps]
             k1, k2 = (gather_cat(rows) for rows in keys)
-        own = torch.arange(len(q1), device=q1.device) + rank() * len(q1)
+        own = own_rows(len(q1), q1.device)
         options = dict(temperature=self.instance_temperature)
         return (contrast_among(q1, k2, own, **options) + contrast_among(q2, k1, own, **options)) / 2
 
