@@ -3,17 +3,12 @@
     python tools/make_shapes.py data/shapes
     python tools/train.py configs/exemplar/exemplar_resnet18_1xb32-coslr-8e_shapes.py
 
-Every image is a seed. The recipe is that of PIC there, but for the classifier, the views and the windows.
+Every image is a seed. The recipe is that of PIC there, views too, but for the classifier and the windows. With the
+article's transformations k-NN accuracy stays that of the untrained network (README).
 """
 
-_base_ = [
-    "../pic/pic_resnet18_1xb32-coslr-8e_shapes.py",
-    "../_base_/views/exemplar.py",
-]
+_base_ = "../pic/pic_resnet18_1xb32-coslr-8e_shapes.py"
 
 model = dict(head=dict(cosine=False, temperature=1.0))
-train_dataloader = dict(
-    sampler=dict(_delete_=True, type="CounterSampler", shuffle=True),
-    dataset=dict(views=dict(_delete_=True, **_base_.exemplar_shapes_views)),
-)
+train_dataloader = dict(sampler=dict(_delete_=True, type="CounterSampler", shuffle=True))
 train_cfg = dict(_delete_=True, type="EpochLoop", max_epochs=8)
