@@ -58,8 +58,8 @@ def test_values_two_steps_of_a_leaf_with_its_own_views(leaf: str, seeds: Path) -
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    # rows of N(0, 0.01) have products near 0
-    assert losses[0] == pytest.approx(np.log(4), abs=0.1) and losses[1] < losses[0]
+    # rows of N(0, 0.01) have products of 0.1 with embeddings of length 11
+    assert losses[0] == pytest.approx(np.log(4), abs=0.25) and losses[1] < losses[0]
 
 
 def test_values_of_the_leaves() -> None:
@@ -72,6 +72,5 @@ def test_values_of_the_leaves() -> None:
     shift = [
         config.train_dataloader.dataset.views.views[0].transforms for config in LEAVES.values()
     ]
-    affine = [t for transforms in shift for t in transforms if "RandomAffine" in t.type]
-    # a fifth of 32 px in 96, a fifth of 64 px
-    assert [round(96 * affine[0].translate[0], 3), 64 * affine[1].translate[0]] == [6.4, 12.8]
+    (affine,) = (t for transforms in shift for t in transforms if "RandomAffine" in t.type)
+    assert round(96 * affine.translate[0], 3) == 6.4  # a fifth of 32 px, in 96
