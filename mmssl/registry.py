@@ -46,19 +46,20 @@ METRICS = _child("metric", root.METRICS, "mmssl.evaluation")
 VISUALIZERS = _child("visualizer", root.VISUALIZERS, "mmssl.visualization")
 
 
-def build_module(registry: Registry, module: Any) -> Any:
+def build_module(registry: Registry, module: Any, **defaults: Any) -> Any:
     """Build `module` when it is a config dict; pass anything else through.
 
     Args:
         registry: Where the `type` of a config dict is looked up.
         module: A dict with a `type` key, an object that is built already, or `None`.
+        defaults: What a config dict need not say.
 
     Example:
         >>> from mmssl.registry import MODELS, build_module
         >>> build_module(MODELS, None) is None
         True
     """
-    return registry.build(module) if isinstance(module, dict) else module
+    return registry.build(defaults | module) if isinstance(module, dict) else module
 
 
 def load_plugins() -> list[str]:

@@ -72,13 +72,15 @@ class BarlowTwins(BaseAlgorithm):
         if grad_scale not in get_args(GradScale):
             raise ValueError(f"grad_scale must be 'released' or 'true', got {grad_scale!r}.")
         norm = dict(type="BN1d") if norm_cfg is None else dict(norm_cfg)
-        if isinstance(neck, dict):
-            neck = (
-                dict(in_channels=self.backbone.out_channels[-1], num_layers=3, norm_cfg=norm)
-                | dict(bias=False, last_bias=False)
-                | neck
-            )
-        self.neck = build_module(MODELS, neck)
+        self.neck = build_module(
+            MODELS,
+            neck,
+            in_channels=self.backbone.out_channels[-1],
+            num_layers=3,
+            norm_cfg=norm,
+            bias=False,
+            last_bias=False,
+        )
         self.norm = norm_layer(dict(norm, affine=False), self.neck.out_channels, maps=False)
         self.off_diagonal_weight = off_diagonal_weight
         self.grad_scale = grad_scale

@@ -54,15 +54,11 @@ class BYOL(BaseAlgorithm):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
-        if isinstance(neck, dict):
-            # Without norms in its heads BYOL collapses, so they are not left to the config.
-            norm = dict(norm_cfg=dict(type="BN1d"))
-            neck = dict(in_channels=self.backbone.out_channels[-1]) | norm | neck
-        self.neck = build_module(MODELS, neck)
-        if isinstance(head, dict):
-            dim = self.neck.out_channels
-            head = dict(in_channels=dim, out_channels=dim, norm_cfg=dict(type="BN1d")) | head
-        self.head = build_module(MODELS, head)
+        # Without norms in its heads BYOL collapses, so they are not left to the config.
+        norm, channels = dict(type="BN1d"), self.backbone.out_channels[-1]
+        self.neck = build_module(MODELS, neck, in_channels=channels, norm_cfg=norm)
+        dim = self.neck.out_channels
+        self.head = build_module(MODELS, head, in_channels=dim, out_channels=dim, norm_cfg=norm)
         self.pool = AvgPool()
         self.twin = MomentumTwin(
             self, ["backbone", "neck"], momentum=momentum, update_at="after_step"

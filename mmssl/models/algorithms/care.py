@@ -125,21 +125,19 @@ class CARE(BaseAlgorithm):
                 f"returns stages {stages}; add it to backbone.out_indices."
             )
         self.t_position = stages.index(in_stage)
-        if isinstance(t_stream, dict):
-            derived = dict(in_channels=channels[self.t_position], out_channels=channels[-1])
-            t_stream = derived | t_stream
-        return build_module(MODELS, t_stream)
+        read = channels[self.t_position]
+        return build_module(MODELS, t_stream, in_channels=read, out_channels=channels[-1])
 
     @staticmethod
     def _build_projector(config: dict, in_channels: int) -> nn.Module:
-        defaults = dict(type="MLPNeck", in_channels=in_channels, norm_cfg=dict(type="BN1d"))
-        return MODELS.build(defaults | config)
+        norm = dict(type="BN1d")
+        return build_module(MODELS, config, type="MLPNeck", in_channels=in_channels, norm_cfg=norm)
 
     @staticmethod
     def _build_predictor(config: dict, projector: nn.Module) -> nn.Module:
-        dim = projector.out_channels
-        defaults = dict(in_channels=dim, out_channels=dim, norm_cfg=dict(type="BN1d"))
-        return MODELS.build(dict(type="MLPPredictor") | defaults | config)
+        dim, norm = projector.out_channels, dict(type="BN1d")
+        sizes = dict(in_channels=dim, out_channels=dim)
+        return build_module(MODELS, config, type="MLPPredictor", norm_cfg=norm, **sizes)
 
     def project(self, net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Projections (B, D) of both streams, by the online network (`self`) or by `self.twin`."""

@@ -65,9 +65,7 @@ class CLSA(BaseAlgorithm):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
-        if isinstance(neck, dict):
-            neck = dict(in_channels=self.backbone.out_channels[-1]) | neck
-        self.neck = build_module(MODELS, neck)
+        self.neck = build_module(MODELS, neck, in_channels=self.backbone.out_channels[-1])
         self.num_weak_views = num_weak_views
         self.temperature = temperature
         self.divergence_temperature = divergence_temperature

@@ -76,11 +76,10 @@ class DeepClusterV2(BaseAlgorithm):
                 f"num_banks={num_banks} and num_samples={num_samples}. Lower num_prototypes well below the "
                 "number of images."
             )
-        if isinstance(neck, dict):
-            channels = self.backbone.out_channels[-1]
-            norm = dict(norm_cfg=dict(type="BN1d"))
-            neck = dict(in_channels=channels, hid_channels=channels) | norm | neck
-        self.neck = build_module(MODELS, neck)
+        channels, norm = self.backbone.out_channels[-1], dict(type="BN1d")
+        self.neck = build_module(
+            MODELS, neck, in_channels=channels, hid_channels=channels, norm_cfg=norm
+        )
         dim = self.neck.out_channels
         self.heads = nn.ModuleList(PrototypesHead(dim, number) for number in num_prototypes)
         # centroids are found, not trained

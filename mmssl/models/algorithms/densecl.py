@@ -72,10 +72,8 @@ class DenseCL(BaseAlgorithm):
         super().__init__(backbone, data_preprocessor, init_cfg)
         if temperature <= 0:
             raise ValueError(f"DenseCL.temperature must be above 0, got {temperature}.")
-        if isinstance(neck, dict):
-            channels = self.backbone.out_channels[-1]
-            neck = dict(type="mmssl.DenseCLNeck", in_channels=channels) | neck
-        self.neck = build_module(MODELS, neck)
+        channels = self.backbone.out_channels[-1]
+        self.neck = build_module(MODELS, neck, type="mmssl.DenseCLNeck", in_channels=channels)
         self.temperature = temperature
         self.dense_weight = build_schedule(dense_weight)
         self.max_logits = max_logits

@@ -69,9 +69,8 @@ class DINO(BaseAlgorithm):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
-        if isinstance(head, dict):
-            head = dict(type="DINOHead", in_channels=self.backbone.out_channels[-1]) | head
-        self.head = build_module(MODELS, head)
+        channels = self.backbone.out_channels[-1]
+        self.head = build_module(MODELS, head, type="DINOHead", in_channels=channels)
         self.center = Center(self.head.out_channels, center_momentum)
         self.temperature = temperature
         self.teacher_temperature = build_schedule(teacher_temperature)

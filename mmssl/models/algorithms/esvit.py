@@ -98,11 +98,9 @@ class EsViT(BaseAlgorithm):
                 raise ValueError(f"{name} must be one of {valid}, got {value!r}.")
         if num_sampled_regions is not None and num_sampled_regions < 1:
             raise ValueError(f"num_sampled_regions must be at least 1, got {num_sampled_regions}.")
-        channels = dict(type="DINOHead", in_channels=self.backbone.out_channels[-1])
-        self.head = build_module(MODELS, channels | head if isinstance(head, dict) else head)
-        self.region_head = build_module(
-            MODELS, channels | region_head if isinstance(region_head, dict) else region_head
-        )
+        usual = dict(type="DINOHead", in_channels=self.backbone.out_channels[-1])
+        self.head = build_module(MODELS, head, **usual)
+        self.region_head = build_module(MODELS, region_head, **usual)
         if region_loss == "mse":
             # compares the rows before it
             self.region_head.last_layer.requires_grad_(False)

@@ -91,12 +91,9 @@ class HCSC(BaseAlgorithm):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
-        if isinstance(neck, dict):
-            neck = dict(in_channels=self.backbone.out_channels[-1]) | neck
-        self.neck = build_module(MODELS, neck)
-        if isinstance(prototypes, dict):
-            prototypes = dict(dim=self.neck.out_channels) | prototypes
-        self.prototypes: Prototypes = build_module(MODELS, prototypes)
+        self.neck = build_module(MODELS, neck, in_channels=self.backbone.out_channels[-1])
+        dim = self.neck.out_channels
+        self.prototypes: Prototypes = build_module(MODELS, prototypes, dim=dim)
         known = mask_mode in ("zero", "exclude") and instance_reduction in ("sum", "mean")
         if not (self.prototypes.tree and known):
             raise ValueError(

@@ -91,9 +91,7 @@ class ImageClassifier(BaseAlgorithm):
             )
         if not multi_label and (reduction != "mean" or leave_out_difficult):
             raise ValueError("reduction and leave_out_difficult are for multi_label=True.")
-        if isinstance(head, dict):
-            head = dict(in_channels=self.backbone.out_channels[-1]) | head
-        self.head = build_module(MODELS, head)
+        self.head = build_module(MODELS, head, in_channels=self.backbone.out_channels[-1])
         self.frozen = frozen
         self.train_norms = train_norms
         self.multi_label = multi_label

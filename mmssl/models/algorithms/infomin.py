@@ -61,13 +61,14 @@ class InfoMin(BaseAlgorithm):
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
         channels = self.backbone.out_channels[-1]
-        if isinstance(neck, dict):
-            neck = dict(in_channels=channels) | neck
-        self.neck = build_module(MODELS, neck)
-        if jigsaw_head is None or isinstance(jigsaw_head, dict):
-            sizes = dict(in_channels=channels, out_channels=self.neck.out_channels)
-            jigsaw_head = dict(type="JigsawHead") | sizes | (jigsaw_head or {})
-        self.jigsaw_head = build_module(MODELS, jigsaw_head)
+        self.neck = build_module(MODELS, neck, in_channels=channels)
+        self.jigsaw_head = build_module(
+            MODELS,
+            {} if jigsaw_head is None else jigsaw_head,
+            type="JigsawHead",
+            in_channels=channels,
+            out_channels=self.neck.out_channels,
+        )
         self.jigsaw_weight = jigsaw_weight
         self.temperature = temperature
         self.twin = MomentumTwin(

@@ -61,14 +61,11 @@ class MoBY(BaseAlgorithm):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
-        norm = dict(norm_cfg=dict(type="BN1d"))
-        if isinstance(neck, dict):
-            neck = dict(in_channels=self.backbone.out_channels[-1]) | norm | neck
-        self.neck = build_module(MODELS, neck)
+        norm = dict(type="BN1d")
+        channels = self.backbone.out_channels[-1]
+        self.neck = build_module(MODELS, neck, in_channels=channels, norm_cfg=norm)
         dim = self.neck.out_channels
-        if isinstance(head, dict):
-            head = dict(in_channels=dim, out_channels=dim) | norm | head
-        self.head = build_module(MODELS, head)
+        self.head = build_module(MODELS, head, in_channels=dim, out_channels=dim, norm_cfg=norm)
         self.temperature = temperature
         self.twin = MomentumTwin(
             self, ["backbone", "neck"], momentum=momentum, update_at="before_forward"

@@ -58,9 +58,7 @@ class MoCo(BaseAlgorithm):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
-        if isinstance(neck, dict):
-            neck = dict(in_channels=self.backbone.out_channels[-1]) | neck
-        self.neck = build_module(MODELS, neck)
+        self.neck = build_module(MODELS, neck, in_channels=self.backbone.out_channels[-1])
         self.temperature = temperature
         self.twin = MomentumTwin(
             self, ["backbone", "neck"], momentum=momentum, update_at="before_forward"

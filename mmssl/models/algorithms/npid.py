@@ -76,9 +76,7 @@ class NPID(BaseAlgorithm):
                 "NPID takes criterion 'cross_entropy', or 'nce' with num_negatives, got "
                 f"{criterion!r} with num_negatives={num_negatives}."
             )
-        if isinstance(neck, dict):
-            neck = dict(in_channels=self.backbone.out_channels[-1]) | neck
-        self.neck = build_module(MODELS, neck)
+        self.neck = build_module(MODELS, neck, in_channels=self.backbone.out_channels[-1])
         self.num_samples, self.num_negatives = num_samples, num_negatives
         self.criterion, self.temperature = criterion, temperature
         self.bank = FeatureBank(num_samples, self.neck.out_channels, momentum=bank_momentum)

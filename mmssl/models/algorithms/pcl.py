@@ -65,12 +65,9 @@ class PCL(BaseAlgorithm):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
-        if isinstance(neck, dict):
-            neck = dict(in_channels=self.backbone.out_channels[-1]) | neck
-        self.neck = build_module(MODELS, neck)
-        if isinstance(prototypes, dict):
-            prototypes = dict(dim=self.neck.out_channels, tree=False) | prototypes
-        self.prototypes: Prototypes = build_module(MODELS, prototypes)
+        self.neck = build_module(MODELS, neck, in_channels=self.backbone.out_channels[-1])
+        dim = self.neck.out_channels
+        self.prototypes: Prototypes = build_module(MODELS, prototypes, dim=dim, tree=False)
         fewest = min(self.prototypes.num_clusters)
         if self.prototypes.tree or (num_negatives is not None and num_negatives >= fewest):
             raise ValueError(

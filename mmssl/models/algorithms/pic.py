@@ -60,12 +60,9 @@ class PIC(BaseAlgorithm):
         super().__init__(backbone, data_preprocessor, init_cfg)
         if num_large is not None and num_large < 1:
             raise ValueError(f"PIC needs at least one large crop, got num_large={num_large}.")
-        if isinstance(neck, dict):
-            neck = dict(in_channels=self.backbone.out_channels[-1]) | neck
-        self.neck = build_module(MODELS, neck)
-        if isinstance(head, dict):
-            head = dict(type="InstanceClassifier", in_channels=self.neck.out_channels) | head
-        self.head = build_module(MODELS, head)
+        self.neck = build_module(MODELS, neck, in_channels=self.backbone.out_channels[-1])
+        channels = self.neck.out_channels
+        self.head = build_module(MODELS, head, type="InstanceClassifier", in_channels=channels)
         if self.head.in_channels != self.neck.out_channels:
             raise ValueError(
                 f"The neck makes embeddings of {self.neck.out_channels} numbers, but the rows of the head "

@@ -102,9 +102,8 @@ class PixPro(BaseAlgorithm):
         self.pyramid = None if pyramid is None else build_module(MODELS, pyramid)
         source = self.backbone if self.pyramid is None else self.pyramid
         self.neck = cell_projector(neck, source.out_channels[-1])
-        if isinstance(head, dict):
-            head = dict(type="PixelPropagation", channels=self.neck.out_channels) | head
-        self.head = build_module(MODELS, head)
+        channels_out = self.neck.out_channels
+        self.head = build_module(MODELS, head, type="PixelPropagation", channels=channels_out)
         self.instance_neck = self.instance_head = None
         if instance_neck is not None:
             self.instance_neck = cell_projector(instance_neck, channels)

@@ -62,10 +62,8 @@ class SimCLR(BaseAlgorithm):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
-        if isinstance(neck, dict):
-            channels = self.backbone.out_channels[-1]
-            neck = dict(in_channels=channels, hid_channels=channels) | neck
-        self.neck = build_module(MODELS, neck)
+        channels = self.backbone.out_channels[-1]
+        self.neck = build_module(MODELS, neck, in_channels=channels, hid_channels=channels)
         self.temperature = temperature
         self.loss_scale = loss_scale
         self.gather_grad = gather_grad

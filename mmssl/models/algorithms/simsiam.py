@@ -60,14 +60,16 @@ class SimSiam(BaseAlgorithm):
                 | neck
             )
         self.neck = build_module(MODELS, neck)
-        if isinstance(head, dict):
-            dim = self.neck.out_channels
-            head = (
-                dict(in_channels=dim, hid_channels=max(dim // 4, 1), out_channels=dim, bias=False)
-                | dict(norm_cfg=dict(type="BN1d"))
-                | head
-            )
-        self.head = build_module(MODELS, head)
+        dim = self.neck.out_channels
+        self.head = build_module(
+            MODELS,
+            head,
+            in_channels=dim,
+            hid_channels=max(dim // 4, 1),
+            out_channels=dim,
+            bias=False,
+            norm_cfg=dict(type="BN1d"),
+        )
 
     def loss(self, views: ViewBatch) -> dict[str, Tensor]:
         """The negative cosine of both directions, and diagnostics.

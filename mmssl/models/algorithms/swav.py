@@ -74,14 +74,12 @@ class SwAV(BaseAlgorithm):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
-        if isinstance(neck, dict):
-            channels = self.backbone.out_channels[-1]
-            norm = dict(norm_cfg=dict(type="BN1d"))
-            neck = dict(in_channels=channels, hid_channels=channels) | norm | neck
-        self.neck = build_module(MODELS, neck)
-        if isinstance(head, dict):
-            head = dict(type="PrototypesHead", in_channels=self.neck.out_channels) | head
-        self.head = build_module(MODELS, head)
+        channels, norm = self.backbone.out_channels[-1], dict(type="BN1d")
+        self.neck = build_module(
+            MODELS, neck, in_channels=channels, hid_channels=channels, norm_cfg=norm
+        )
+        dim = self.neck.out_channels
+        self.head = build_module(MODELS, head, type="PrototypesHead", in_channels=dim)
         self.uniform_losses = {"loss": math.log(self.head.prototypes.out_features)}
         self.temperature = temperature
         self.epsilon = epsilon

@@ -125,12 +125,8 @@ class DetectorPyramid(BaseModule):
         mine = set(self.neck.state_dict())
         self.left_out = tuple(name for name in whole if name not in mine)
 
-        if isinstance(towers, dict):
-            channels = self.neck.out_channels
-            defaults = dict(type="DenseTowers", in_channels=channels, feat_channels=channels)
-            self.bbox_head = MODELS.build(defaults | towers)
-        else:
-            self.bbox_head = towers
+        sizes = dict(in_channels=self.neck.out_channels, feat_channels=self.neck.out_channels)
+        self.bbox_head = build_module(MODELS, towers, type="DenseTowers", **sizes)
         self.out_channels = [self.neck.out_channels] * len(chosen)
         if self.bbox_head is not None:
             num_maps = len(chosen) * len(self.bbox_head.branches)

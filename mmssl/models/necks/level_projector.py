@@ -18,11 +18,11 @@ def cell_projector(config: nn.Module | dict, in_channels: int) -> nn.Module:
         >>> cell_projector(dict(hid_channels=16, out_channels=4), 8).layers[1]
         BatchNorm2d(16, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
     """
-    if isinstance(config, dict):
-        # Without norms in the projector PixPro collapses, so they are not left to the config.
-        defaults = dict(type="mmssl.ConvMLPNeck", in_channels=in_channels, norm_cfg=dict(type="BN"))
-        config = defaults | config
-    return build_module(MODELS, config)
+    # Without norms in the projector PixPro collapses, so they are not left to the config.
+    norm = dict(type="BN")
+    return build_module(
+        MODELS, config, type="mmssl.ConvMLPNeck", in_channels=in_channels, norm_cfg=norm
+    )
 
 
 def project_levels(net: nn.Module, images: Tensor) -> tuple[list[Tensor], Tensor]:
