@@ -140,8 +140,8 @@ def main() -> None:
     rows = table(job, results, seed)
     report = write(job, results, rows, seed)
     show(list(job.contestants), rows)
-    print(queue.mixed_code(results))
-    print(f"\n{(time.monotonic() - start) / 60:.1f} minutes. Report: {report}")
+    print(f"\n{queue.mixed_code(results)}".rstrip())
+    print(f"{(time.monotonic() - start) / 60:.1f} minutes. Report: {report}")
 
 
 if __name__ == "__main__":

@@ -134,7 +134,6 @@ def _to_official(
         _check_fits(state, model, _split(built.state_dict(), layout.ours_alone)[0])
         meta |= dict(model=model.config, guessed=list(model.guessed))
     epoch = int((file.get("meta") or {}).get("epoch") or 0)
-    target.parent.mkdir(parents=True, exist_ok=True)
     holder = meta if layout.epoch.startswith(_IN_META) else theirs
     holder[layout.epoch.removeprefix(_IN_META)] = epoch
     with written_whole(target) as partial:
@@ -192,7 +191,6 @@ def _to_ours(
     text = f"model = {pprint.pformat(model.config, sort_dicts=False, width=100)}\n"
     kind = model.config["type"]
     meta = dict(epoch=epoch, method=kind, cfg=text, guessed=list(model.guessed), **origin)
-    target.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(target) as partial:
         torch.save(dict(state_dict=ours, meta=meta), partial)
     config_file.write_text(text)

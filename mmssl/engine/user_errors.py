@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ import mmssl
 from mmssl.datasets.bad_files import TooManyBadFilesError
 from mmssl.datasets.decode import UnreadableImageError
 
+# what a full or locked disk says, and Pillow and matplotlib of a file name that names no picture format
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_NO_FORMAT = ("unknown file extension", "Format '")
 _PACKAGE = Path(mmssl.__file__).resolve().parent
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 # whoever raises them: of an image, of the machine
@@ -33,6 +37,10 @@ def is_user_error(error: Exception, *, tools: Path | None = None) -> bool:
     """
     # an error of a loader's worker is raised again by torch
     if isinstance(error, (*_ABSENT, *_TOLD)):
+        return True
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return True
+    if isinstance(error, ValueError) and str(error).startswith(_NO_FORMAT):
         return True
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:

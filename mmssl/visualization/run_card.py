@@ -87,7 +87,10 @@ def read_card(work_dir: str | Path) -> dict[str, Any]:
     path = Path(work_dir) / CARD_NAME
     if not path.is_file():
         return {}
-    card = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # neither JSON nor text
+        raise ValueError(f"{path} is damaged ({error}); move it away.") from error
     if not isinstance(card, dict) or card.get("schema") != CARD_SCHEMA:
         raise ValueError(f"{path} is no run card of schema {CARD_SCHEMA}; move it away.")
     return card

@@ -303,6 +303,10 @@ def test_raises_without_a_run(tmp_path):
     (tmp_path / "run_card.json").write_text('{"schema": 99}')
     with pytest.raises(ValueError, match="no run card of schema 1"):
         read_card(tmp_path)
+    for damaged in (b'{"schema": 1', b"\xff\xfe"):
+        (tmp_path / "run_card.json").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"run_card\.json is damaged"):
+            read_card(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import runpy
 import sys
 from collections.abc import Callable
@@ -261,6 +262,8 @@ def test_values_every_tool_tells_its_users_errors_in_the_same_way() -> None:
     [
         (FileNotFoundError("no such file"), "Not done. no such file"),
         (UnreadableImageError("half an image"), "Not done. half an image"),
+        (OSError(errno.ENOSPC, "No space left"), "Not done. [Errno 28] No space left"),
+        (ValueError("unknown file extension: .xyz"), "Not done. unknown file extension: .xyz"),
         (KeyError("of no part"), None),  # of this file, which is no tool
     ],
 )
