@@ -5,11 +5,8 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 
 from mmssl.convert.known_colours import colour_fault
-from mmssl.engine.hooks.momentum_update_hook import MomentumUpdateHook
+from mmssl.engine.hooks.needed_hooks import missing_hook
 from mmssl.models.algorithms.base import BaseAlgorithm, bare_model
-from mmssl.models.heads import InstanceClassifier
-from mmssl.models.memories import InstanceRows, Prototypes
-from mmssl.models.momentum_twin import MomentumTwin
 from mmssl.registry import HOOKS
 from mmssl.structures import Progress
 
@@ -41,56 +38,25 @@ class ProgressHook(Hook):
         """
         model = bare_model(runner.model)
         self.algorithm = model if isinstance(model, BaseAlgorithm) else None
-        has_twin = any(isinstance(module, MomentumTwin) for module in model.modules())
-        if has_twin and not any(isinstance(hook, MomentumUpdateHook) for hook in runner.hooks):
-            raise RuntimeError(
-                "The model holds a MomentumTwin but no MomentumUpdateHook moves it. Inherit "
-                "configs/_base_/default_runtime.py or add dict(type='MomentumUpdateHook') to "
-                "default_hooks."
-            )
-        waits = any(isinstance(module, Prototypes) for module in model.modules())
-        if waits and not any(getattr(hook, "fills_prototypes", False) for hook in runner.hooks):
-            raise RuntimeError(
-                f"{type(model).__name__} learns from prototypes, but no hook of the run makes them: it "
-                "would be MoCo, or go on with those of the loaded weights. Add "
-                "dict(type='ClusterHook', views=...) to custom_hooks (see configs/hcsc), or a hook of your "
-                "own with fills_prototypes = True."
-            )
-
-        stands = any(isinstance(module, InstanceRows) for module in model.modules())
-        if stands and not any(getattr(hook, "steps_instance_rows", False) for hook in runner.hooks):
-            raise RuntimeError(
-                f"The class weights of {type(model).__name__} are no parameters, and no hook steps them. Add "
-                "dict(type='InstanceRowsHook') to custom_hooks."
-            )
-
-        left_out = any(
-            isinstance(part, InstanceClassifier) and not part.save_classifier
-            for part in model.modules()
-        )
-        if left_out and not any(
-            getattr(hook, "steps_instance_rows", False) for hook in runner.hooks
-        ):
-            raise RuntimeError(
-                "save_classifier=False has no effect here: no hook leaves the class weights out of "
-                "checkpoints. Add dict(type='InstanceRowsHook') to custom_hooks."
-            )
-
-        rows, images = (
-            getattr(self.algorithm, "num_samples", None),
-            len(runner.train_dataloader.dataset),
-        )
-        if rows not in (None, images):
-            option = f"model.{getattr(self.algorithm, 'samples_option', 'num_samples')}"
-            raise ValueError(
-                f"{option} is {rows}, but there are {images} training images: "
-                f"{type(self.algorithm).__name__} has one row for each. Set {option}={images}."
-            )
+        fault = missing_hook(model, runner.hooks)
+        if fault is not None:
+            raise RuntimeError(fault)
         if self.algorithm is not None:
+            self._check_rows(self.algorithm, len(runner.train_dataloader.dataset))
             known = getattr(self.algorithm.backbone, "known_colours", None)
             fault = colour_fault(known, self.algorithm.data_preprocessor)
             if fault is not None:
                 runner.logger.warning(fault)
+
+    @staticmethod
+    def _check_rows(algorithm: BaseAlgorithm, images: int) -> None:
+        rows = getattr(algorithm, "num_samples", None)
+        if rows not in (None, images):
+            option = f"model.{getattr(algorithm, 'samples_option', 'num_samples')}"
+            raise ValueError(
+                f"{option} is {rows}, but there are {images} training images: "
+                f"{type(algorithm).__name__} has one row for each. Set {option}={images}."
+            )
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """Set the progress of the iteration that begins."""

@@ -11,7 +11,7 @@ with one queue for each process.
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +93,7 @@ class SwAV(BaseAlgorithm):
         )
         filled = torch.zeros((), dtype=torch.long) if queue_length else None
         self.register_buffer("filled", filled)
+        self._num_filled: int | None = 0  # the same on the host; None: to be asked for
 
     def loss(self, views: ViewBatch) -> dict[str, Tensor]:
         """The cross-entropy over all pairs of a code and another view, and diagnostics.
@@ -130,7 +131,7 @@ class SwAV(BaseAlgorithm):
     def _codes(self, scores: Tensor, large: Tensor) -> Tensor:
         """Codes (B, Q, K) of the large views, whose embeddings (Q, B, D) then go into the queues."""
         number = scores.shape[1]
-        full = self.filled is not None and bool(self.filled >= self.queue_length)
+        full = self.filled is not None and self.num_filled >= self.queue_length
         codes = []
         for view in range(self.num_code_views):
             rows = scores[view]
@@ -145,5 +146,17 @@ class SwAV(BaseAlgorithm):
         if self.filled is not None and self.progress.epoch >= self.queue_start:
             for own, embeds in zip(self.queues, large, strict=True):
                 cast(FeatureQueue, own).enqueue(embeds)
-            self.filled.add_(number * world_size())
+            self._num_filled = self.num_filled + number * world_size()
+            self.filled.fill_(self._num_filled)
         return torch.stack(codes, dim=1)
+
+    @property
+    def num_filled(self) -> int:
+        """Embeddings that went into each queue so far; asks the device once after loading."""
+        if self._num_filled is None:
+            self._num_filled = 0 if self.filled is None else int(self.filled)
+        return self._num_filled
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self._num_filled = None
+        super()._load_from_state_dict(*args)

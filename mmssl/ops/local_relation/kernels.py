@@ -255,8 +255,8 @@ def by_input_kernel(
     inner, outer = tl.arange(0, BE)[None, :], tl.arange(0, BM)[None, :]
     salient = tl.zeros((BLOCK,), SUM)
     if EXTRA:
-        place = _salient(key, image, group, of_k, E, EXTRA) + _at(0, row_in, column_in, of_k, 0)
-        salient += E * tl.load(place, mask=exists, other=0).to(SUM)
+        own = _salient(key, image, group, of_k, E, EXTRA) + _at(0, row_in, column_in, of_k, 0)
+        salient += E * tl.load(own, mask=exists, other=0).to(SUM)
     key = _tile(key, image, row_in, column_in, group * E + inner, of_k, 0)
     k = tl.load(key, mask=exists[:, None] & (inner < E), other=0).to(SUM)
     value = _tile(value, image, row_in, column_in, group * M + outer, of_v, ALIGN)
