@@ -11,9 +11,11 @@ import torch
 import torch.distributed as dist
 from mmengine.dist import is_main_process
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as _Runner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model as load_checkpoint_to_model
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.engine.activation_checkpointing import checkpoint_activations
@@ -34,6 +36,13 @@ from mmssl.ops.small_map_conv import MAX_POSITIONS, use_small_map_conv
 from mmssl.registry import RUNNERS
 
 PARTIAL = ".partial"
+
+
+def _accumulated(optim_wrapper: OptimWrapper) -> int:
+    """Batches that an optimizer step takes."""
+    return getattr(optim_wrapper, "_accumulative_counts", 1)
+
+
 # mmengine's own default hooks: for other names it does not take None
 _MMENGINE_HOOKS = (
     "runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint",
@@ -126,39 +135,53 @@ class Runner(_Runner):
         return revert_sync_batchnorm(model)  # mmcv's layers
 
     def build_optim_wrapper(self, optim_wrapper):
-        """mmengine's; says what accumulation does not do for a method whose negatives are the batch's."""
+        """mmengine's; says what accumulation is not equal to a larger batch in."""
         wrapper = super().build_optim_wrapper(optim_wrapper)
-        batches = getattr(wrapper, "_accumulative_counts", 1)
-        if batches > 1 and getattr(self._bare_model, "negatives_in_batch", False):
+        batches = _accumulated(wrapper)
+        if batches == 1:
+            return wrapper
+        model = self._bare_model
+        if getattr(model, "negatives_in_batch", False):
             self.logger.warning(
-                f"{type(self._bare_model).__name__} takes its negatives from one forward pass: accumulating "
+                f"{type(model).__name__} takes its negatives from one forward pass: accumulating "
                 f"{batches} batches averages their gradients, but adds no negatives. For as many as the "
                 "recipe has, use its batch size over more GPUs."
+            )
+        norms = sum(isinstance(module, _BatchNorm) for module in model.modules())
+        if norms:
+            self.logger.warning(
+                f"The statistics of {norms} BatchNorm layers are those of one forward pass, not of the "
+                f"{batches} that a step consists of."
             )
         return wrapper
 
     def scale_lr(self, optim_wrapper, auto_scale_lr=None) -> None:
-        """Scale learning rates with the batch: linearly as mmengine does, or with its root (`rule='sqrt'`).
+        """Scale learning rates with the images of an optimizer step: linearly, or with the root (`rule='sqrt'`).
+
+        mmengine's does not count accumulated batches.
 
         Raises:
             ValueError: Another rule.
         """
         options = dict(auto_scale_lr or {})
-        rule = options.pop("rule", "linear")
+        rule = options.get("rule", "linear")
         if rule not in ("linear", "sqrt"):
             raise ValueError(f"auto_scale_lr.rule must be 'linear' or 'sqrt', got {rule!r}.")
-        if rule == "linear" or not options.get("enable"):
-            super().scale_lr(optim_wrapper, options)
+        if not options.get("enable"):
             return
-        base = options["base_batch_size"]
-        batch = self.world_size * self.train_dataloader.batch_size
-        factor = (batch / base) ** 0.5
-        self.logger.info(
-            f"The learning rate is for batches of {base}, these are of {batch}: it is multiplied by the "
-            f"root of their ratio, {factor:.6g}."
-        )
-        for group in optim_wrapper.optimizer.param_groups:
+        base, accumulated = options["base_batch_size"], _accumulated(optim_wrapper)
+        batch = self.world_size * self.train_dataloader.batch_size * accumulated
+        factor = batch / base if rule == "linear" else (batch / base) ** 0.5
+        groups = optim_wrapper.optimizer.param_groups
+        before = sorted({group["lr"] for group in groups})
+        for group in groups:
             group["lr"] *= factor
+        rates = ", ".join(f"{rate:.6g} -> {rate * factor:.6g}" for rate in before)
+        self.logger.info(
+            f"Learning rates are for steps of {base} images, these are of {batch} ({self.world_size} "
+            f"processes x {self.train_dataloader.batch_size} images x {accumulated} accumulated batches): "
+            f"multiplied by {factor:.6g}, {rule} rule, {rates}."
+        )
 
     def _build_param_scheduler(self, scheduler, optim_wrapper):
         """mmengine's; for a loop that walks in windows, epochs become windows."""

@@ -15,7 +15,7 @@ from .prototype import (
     selective_info_nce,
     shared_prototype_contrast,
 )
-from .prototype_distillation import prototype_distillation
+from .prototype_distillation import prototype_distillation, teacher_entropy
 from .redundancy import redundancy_reduction
 from .region import matched_regression, region_pairs
 
@@ -46,6 +46,7 @@ __all__ = [
     "pixel_contrast",
     "prototype_contrast",
     "prototype_distillation",
+    "teacher_entropy",
     "redundancy_reduction",
     "region_pairs",
     "selective_info_nce",

@@ -95,6 +95,39 @@ def prototype_distillation(
         return distillation(logits, targets, pairs, temperature=temperature)
 
 
+@torch.no_grad()
+def teacher_entropy(
+    teacher: Tensor,
+    prototypes: Tensor,
+    center: Tensor,
+    *,
+    temperature: float = 0.04,
+    max_rows: int = 16,
+) -> Tensor:
+    """Mean entropy of some targets of `prototype_distillation`, in nats; 0 for one prototype, ln K for all.
+
+    The loss is this entropy plus the divergence of the student from the teacher, and at best the entropy
+    (DINO, arXiv 2104.14294, section 5.3).
+
+    Args:
+        teacher: (..., D) rows of the teacher.
+        prototypes: (K, D) weight of the teacher's last layer.
+        center: (1, K) running mean of its logits.
+        temperature: Of the teacher.
+        max_rows: Rows that are looked at, spread over all.
+
+    Returns:
+        Scalar, float32 or float64.
+    """
+    rows = teacher.flatten(0, -2)
+    rows = rows[:: max(len(rows) // max_rows, 1)][:max_rows]
+    with torch.autocast(rows.device.type, enabled=False):
+        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+        logits = (rows @ prototypes.to(rows.dtype).T - center.to(rows.dtype)) / temperature
+        log_targets = logits.log_softmax(dim=-1)
+        return -(log_targets.exp() * log_targets).sum(dim=-1).mean()
+
+
 class _Fused(torch.autograd.Function):
     """See `prototype_distillation` for the formulas."""
 

@@ -88,6 +88,26 @@ def test_values_both_ends_of_moby_follow_the_batch(tmp_path: Path) -> None:
     assert rates == pytest.approx(expected, rel=1e-9)
 
 
+def test_values_accumulated_batches_count(tmp_path: Path) -> None:
+    """Two batches a step are a batch of twice the size: for learning rates too."""
+    config = toy_config(
+        tmp_path,
+        custom_hooks=[dict(type="RateHook")],
+        param_scheduler=None,
+        auto_scale_lr=dict(base_batch_size=4, enable=True),
+        log_level="INFO",
+    )
+    set_accumulation(config, 2)
+    runner = Runner.from_cfg(config)
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, RateHook))
+    runner.train()
+    rate = config.optim_wrapper.optimizer.lr
+    assert set(hook.rates) == {2 * rate}
+    (log,) = tmp_path.glob("*/*.log")
+    assert "steps of 4 images, these are of 8 (1 processes x 4 images x 2" in log.read_text()
+    assert f"linear rule, {rate:.6g} -> {2 * rate:.6g}." in log.read_text()
+
+
 def test_raises_for_an_unknown_rule(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rule must be 'linear' or 'sqrt', got 'cubic'"):
         rates_of(tmp_path, "pic/pic_resnet50_4xb64-coslr-200e_in1k.py", rule="cubic")
@@ -104,3 +124,4 @@ def test_state_accumulation_warns_where_negatives_are_the_batch(
     Runner.from_cfg(config).train()
     (log,) = tmp_path.glob("*/*.log")
     assert log.read_text().count("SimCLR takes its negatives from one forward pass") == warns
+    assert log.read_text().count("BatchNorm layers are those of one forward pass") == batches - 1

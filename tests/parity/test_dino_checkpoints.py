@@ -68,6 +68,9 @@ def test_state_official_files_are_complete_both_ways(name: str) -> None:
     with torch.device("meta"):
         model = MODELS.build(config)
     check_complete(ours, model.state_dict())
+    normed = [key for key in ours if key.startswith("head.mlp.") and key.endswith("running_mean")]
+    shared = [each for each in model.head.modules() if isinstance(each, torch.nn.SyncBatchNorm)]
+    assert len(shared) == len(normed), "the authors' norms are those of all processes"
     back = to_official(ours)
     assert back.keys() == theirs.keys()
     for part, tensors in theirs.items():

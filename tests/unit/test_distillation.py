@@ -15,6 +15,7 @@ from mmssl.losses import (
     pair_weights,
     prototype_distillation,
     region_pairs,
+    teacher_entropy,
 )
 from mmssl.ops.sinkhorn import transport_plan
 
@@ -187,3 +188,30 @@ def test_raises():
         region_pairs(torch.zeros(1, 3, 2), torch.zeros(1, 4, 2), [2, 2])
     with pytest.raises(ValueError, match="'argmax' or 'transport'"):
         region_pairs(torch.zeros(1, 4, 2), torch.zeros(1, 4, 2), [2, 2], match="best")
+
+
+def test_values_entropy_of_the_teacher():
+    """Of uniform targets ln K, of sure ones 0; the loss of a student that agrees is the entropy."""
+    given = inputs()
+    teacher, prototypes, center = given["teacher"], given["teacher_prototypes"], given["center"]
+    found = teacher_entropy(teacher, 0 * prototypes, 0 * center)
+    assert found.item() == pytest.approx(math.log(11))
+    assert teacher_entropy(teacher, prototypes, 0 * center, temperature=1e-4).item() < 1e-6
+    found = teacher_entropy(teacher, prototypes, 0 * center, temperature=0.1)
+    same = torch.eye(2) / 2
+    agreeing = prototype_distillation(
+        teacher, prototypes, teacher, prototypes, 0 * center, same, teacher_temperature=0.1
+    )
+    torch.testing.assert_close(found, agreeing)
+    shifted = teacher_entropy(teacher, prototypes, center + 3.0, temperature=0.1)
+    torch.testing.assert_close(
+        shifted, teacher_entropy(teacher, prototypes, center, temperature=0.1)
+    )
+
+
+def test_values_entropy_of_some_rows():
+    """Rows far apart, of all images, no more than asked for."""
+    rows = F.normalize(torch.randn(40, 1, 5, generator=torch.Generator().manual_seed(0)), dim=-1)
+    prototypes, center = inputs(torch.float32)["teacher_prototypes"], torch.zeros(1, 11)
+    expected = teacher_entropy(rows[::10], prototypes, center, max_rows=40)
+    assert torch.equal(teacher_entropy(rows, prototypes, center, max_rows=4), expected)

@@ -161,13 +161,15 @@ def _head_config(state: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
     prototypes, bottleneck = state[f"{prefix}last_layer.weight_v"].shape
     lengths = state[f"{prefix}last_layer.weight_g"]
     layers = [k for k, v in state.items() if k.startswith(f"{prefix}mlp.") and v.ndim == 2]
+    use_bn = f"{prefix}mlp.1.running_mean" in state
     return dict(
         type="DINOHead",
         out_channels=prototypes,
         hid_channels=state[layers[0]].shape[0] if len(layers) > 1 else 2048,
         bottleneck_channels=bottleneck,
         num_layers=len(layers),
-        use_bn=f"{prefix}mlp.1.running_mean" in state,
+        use_bn=use_bn,
+        norm_cfg=dict(type="SyncBN") if use_bn else None,
         norm_last_layer=lengths.is_meta or bool((lengths == 1).all()),
     )
 

@@ -14,7 +14,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mmssl.losses import mixed_distillation, pair_weights, prototype_distillation
+from mmssl.losses import (
+    mixed_distillation,
+    pair_weights,
+    prototype_distillation,
+    teacher_entropy,
+)
 from mmssl.models.backbones import crop_features
 from mmssl.models.memories import Center
 from mmssl.models.momentum_twin import MomentumTwin
@@ -114,9 +119,16 @@ class DINO(BaseAlgorithm):
             targets = ((logits - self.center.mean) / temperature).softmax(dim=-1)
             logits = self.head.last_layer(student)
             loss = mixed_distillation(logits, targets, pairs, mixing, temperature=self.temperature)
+        entropy = teacher_entropy(
+            teacher, self.twin.head.prototypes, self.center.mean, temperature=temperature
+        )
         self.center.update_from_rows(teacher, self.twin.head.prototypes)
-        std = student[:, 0].detach().float().std(dim=0, correction=0).mean()
-        return dict(loss=loss, embedding_std=std)
+        return dict(
+            loss=loss,
+            teacher_entropy=entropy,
+            center_norm=self.center.mean.norm(),
+            embedding_std=student[:, 0].detach().float().std(dim=0, correction=0).mean(),
+        )
 
     def _mixed(self, images: list[Tensor]) -> tuple[list[Tensor], Tensor | None]:
         """The views of the student and (V, B, B) shares; `None` without mixing."""

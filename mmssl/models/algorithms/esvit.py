@@ -16,7 +16,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mmssl.losses import matched_regression, pair_weights, prototype_distillation, region_pairs
+from mmssl.losses import (
+    matched_regression,
+    pair_weights,
+    prototype_distillation,
+    region_pairs,
+    teacher_entropy,
+)
 from mmssl.models.backbones import crop_features, sampled_regions
 from mmssl.models.memories import Center
 from mmssl.models.momentum_twin import MomentumTwin
@@ -144,6 +150,12 @@ class EsViT(BaseAlgorithm):
             match=self.match,
             dtype=self.match_dtype,
         )
+        entropy = teacher_entropy(
+            target_views,
+            self.twin.head.prototypes,
+            self.center.mean,
+            temperature=self.teacher_temperature(self.progress.epoch, self.progress.max_epochs),
+        )
         view_pairs = pair_weights([1] * len(views.images))
         loss_view = self._distill("head", self.center, own_views, target_views, view_pairs)
         if self.region_loss == "mse":
@@ -155,6 +167,8 @@ class EsViT(BaseAlgorithm):
         return dict(
             loss_view=self.view_weight * loss_view,
             loss_region=self.region_weight * loss_region,
+            teacher_entropy=entropy,
+            center_norm=self.center.mean.norm(),
             embedding_std=own_views[:, 0].detach().float().std(dim=0, correction=0).mean(),
         )
 

@@ -13,6 +13,7 @@ from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmssl.models.layers.norm import norm_layer
 from mmssl.models.layers.weight_norm_linear import WeightNormLinear
 from mmssl.registry import MODELS
 
@@ -28,6 +29,8 @@ class DINOHead(BaseModule):
         bottleneck_channels: Size of what the prototypes are compared with.
         num_layers: Linear layers of the MLP; 1 is a single one.
         use_bn: BatchNorm behind each hidden layer.
+        norm_cfg: Another norm there; the authors' programs have that of all processes,
+            `dict(type="SyncBN")`.
         norm_last_layer: Prototypes of length 1; else their lengths are trained.
         init_cfg: Weight initialisation of the mm family.
     """
@@ -41,6 +44,7 @@ class DINOHead(BaseModule):
         bottleneck_channels: int = 256,
         num_layers: int = 3,
         use_bn: bool = False,
+        norm_cfg: dict | None = None,
         norm_last_layer: bool = True,
         init_cfg: dict | None = None,
     ) -> None:
@@ -53,7 +57,7 @@ class DINOHead(BaseModule):
             layers.append(nn.Linear(size, following))
             if number < num_layers - 1:
                 if use_bn:
-                    layers.append(nn.BatchNorm1d(following))
+                    layers.append(norm_layer(norm_cfg or dict(type="BN1d"), following, maps=False))
                 layers.append(nn.GELU())
         # A single layer has the official name, which is without a number.
         self.mlp = layers[0] if num_layers == 1 else nn.Sequential(*layers)
