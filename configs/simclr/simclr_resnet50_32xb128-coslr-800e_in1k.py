@@ -1,4 +1,4 @@
-"""SimCLR v1, ResNet-50, 800 epochs, of which no figure is published (SimSiam's 70.4 is of another recipe: README.md).
+"""SimCLR v1, ResNet-50, 800 epochs, of which no figure is published (those of others are of other recipes: README.md).
 
 NNODES=4 tools/dist_train.sh configs/simclr/simclr_resnet50_32xb128-coslr-800e_in1k.py 8
 """

@@ -25,11 +25,13 @@ def provenance(config: Config, views: Iterable[MultiView | None]) -> dict[str, A
         config: Everything that was set.
         views: Of the images that count.
     """
+    views = [view for view in views if view is not None]
     settings = {key: value for key, value in config.items() if key not in _PLACES}
     return dict(
         config=str(config.filename),
         config_sha256=hashlib.sha256(Config(settings).pretty_text.encode()).hexdigest(),
         interpolation=sorted({found for view in views for found in interpolations(view)}),
+        backend=sorted({view.backend for view in views}),
         versions=dict(mmssl=__version__, torch=torch.__version__),
     )
 

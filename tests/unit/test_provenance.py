@@ -32,6 +32,7 @@ def test_values_interpolation_with_defaults() -> None:
     assert interpolations(view_set(dict(type="CenterCrop", size=8))) == []
     found = provenance(Config(dict(a=1)), [view_set(crop), view_set(resize), None])
     assert found["interpolation"] == ["bicubic", "bilinear"]
+    assert found["backend"] == ["cv2"]
     assert found["versions"]["torch"] == torch.__version__
 
 
