@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Evaluate a backbone: k-NN, linear probe, SVM, clusters; or test a classifier, detector or segmentor.
+"""Evaluate a backbone: k-NN, linear classifiers, SVM, clusters; or test a classifier, detector or segmentor.
 
     python tools/test.py configs/care/care_resnet50_8xb128-coslr-200e_in1k.py CHECKPOINT \\
         --knn --linear --train data/flowers/train --val data/flowers/val
@@ -61,6 +61,9 @@ def parse_args() -> argparse.Namespace:
         help="weighted k-NN (if nothing is asked for: what the config says, or k-NN and linear probe)",
     )
     parser.add_argument("--linear", action="store_true", help="linear probe on cached features")
+    parser.add_argument(
+        "--logistic", action="store_true", help="logistic regression, mean per class too"
+    )
     parser.add_argument("--svm", action="store_true", help="linear SVM per class, mean AP")
     parser.add_argument("--cluster", action="store_true", help="k-means against the classes")
     parser.add_argument(

@@ -156,7 +156,7 @@ class Runner(_Runner):
         return wrapper
 
     def scale_lr(self, optim_wrapper, auto_scale_lr=None) -> None:
-        """Scale learning rates with the images of an optimizer step: linearly, or with the root (`rule='sqrt'`).
+        """Scale learning rates with the images of a step: linearly, or with the root (`rule='sqrt'`).
 
         mmengine's does not count accumulated batches.
 

@@ -24,6 +24,7 @@ from .features import (
     select_backbone,
 )
 from .linear_probe import LinearProbeResult, hold_out, linear_probe
+from .logistic_regression import LogisticResult, logistic_regression
 from .mining import MiningCounts, MiningMetrics, mining_counts
 from .multi_label_precision import MultiLabelPrecision
 from .rng import preserved_rng
@@ -39,6 +40,7 @@ __all__ = [
     "Features",
     "HeadEntropies",
     "LinearProbeResult",
+    "LogisticResult",
     "LowShotResult",
     "MiningCounts",
     "MiningMetrics",
@@ -60,6 +62,7 @@ __all__ = [
     "lidar",
     "linear_probe",
     "linear_svm",
+    "logistic_regression",
     "match_classes",
     "measure_attention_entropy",
     "measure_correspondence",

@@ -35,12 +35,13 @@ DEFAULT_EVALUATION: dict[str, Any] = dict(
     methods=["knn", "linear"],
     knn=dict(k=[10, 20, 100, 200], temperature=0.07),
     linear=dict(normalize="standardize"),
+    logistic=dict(),
     svm=dict(protocol="pcl"),
     cluster=dict(split="val"),
 )
 _PLAN_KEYS = {
     "train_dataset", "val_dataset", "methods", *OPTIONS, "crop_views", "crop_epochs", "stage",
-    "last_blocks", "batch_size", "num_workers", "protocol",
+    "last_blocks", "patch_mean", "batch_size", "num_workers", "protocol",
 }  # fmt: skip
 
 
@@ -72,8 +73,9 @@ def evaluation_plan(
 
     Args:
         config: A config; `evaluation` may hold `train_dataset`, `val_dataset`, `methods`, the options of
-            each (`knn`, `linear`, `svm`, `cluster`), `crop_views`, `crop_epochs`, `stage`,
-            `last_blocks` (of the linear probe only), `batch_size`, `num_workers` and `protocol`.
+            each (`knn`, `linear`, `logistic`, `svm`, `cluster`), `crop_views`, `crop_epochs`, `stage`,
+            `last_blocks` and `patch_mean` (of the linear probe only), `batch_size`, `num_workers` and
+            `protocol`.
         methods: What is evaluated, instead of the config's.
         train: A folder with one folder per class, instead of the config's training images.
         val: The same for the images that are classified.
@@ -122,6 +124,10 @@ def evaluation_plan(
         plan[name] = {**plan[name], option: list(value)}
     if last_blocks is not None:
         plan["last_blocks"] = last_blocks
+    if plan.get("patch_mean") and not plan.get("last_blocks"):
+        raise ValueError(
+            "evaluation.patch_mean is an option of last_blocks, which says how many blocks."
+        )
     check_options(plan, plan["methods"])
     return plan
 
@@ -219,7 +225,7 @@ def evaluate_backbone(
     progress: bool = False,
     trust_pickle: bool = False,
 ) -> dict[str, Any]:
-    """What a frozen backbone is worth: k-NN, linear probe, SVM, clusters.
+    """What a frozen backbone is worth: k-NN, linear probe, logistic regression, SVM, clusters.
 
     Features are computed once for all, unless the plan has `last_blocks`: the probe then looks at these
     blocks, and everything else at the view's feature all the same.
@@ -228,7 +234,7 @@ def evaluate_backbone(
         config: Holds the model.
         checkpoint: See `build_backbone`.
         plan: See `evaluation_plan`.
-        methods: Which of the four, instead of the plan's.
+        methods: Which of these, instead of the plan's.
         branch: See `build_backbone`.
         seed: Of everything random; the same call gives the same result.
         device: Where features are computed and heads are trained.

@@ -1,4 +1,4 @@
-"""FeatureProtocols: k-NN, linear probe, SVM and clustering on the same features of a frozen backbone."""
+"""FeatureProtocols: what is measured on the features of a frozen backbone, computed once for all."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import torch
 from mmssl.evaluation.clustering import cluster_features
 from mmssl.evaluation.labelled_sets import LabelledSets, Part
 from mmssl.evaluation.linear_probe import linear_probe
+from mmssl.evaluation.logistic_regression import logistic_regression
 from mmssl.evaluation.svm import linear_svm
 from mmssl.ops.knn import weighted_knn
 
-Method = Literal["knn", "linear", "svm", "cluster"]
+Method = Literal["knn", "linear", "logistic", "svm", "cluster"]
 
 # Arguments that do not belong into a plan: the images, and what the command line says.
 _NOT_IN_A_PLAN = {
@@ -32,6 +33,7 @@ def _arguments(function: Callable[..., Any]) -> set[str]:
 OPTIONS: dict[Method, set[str]] = {
     "linear": _arguments(linear_probe),
     "knn": _arguments(weighted_knn),
+    "logistic": _arguments(logistic_regression),
     "svm": _arguments(linear_svm),
     "cluster": _arguments(cluster_features) | {"split"},
 }
@@ -83,7 +85,13 @@ class FeatureProtocols:
         Raises:
             ValueError: What the protocol refuses; `check_images` tells most of it beforehand.
         """
-        protocols = dict(linear=self._linear, knn=self._knn, svm=self._svm, cluster=self._cluster)
+        protocols = dict(
+            linear=self._linear,
+            knn=self._knn,
+            logistic=self._logistic,
+            svm=self._svm,
+            cluster=self._cluster,
+        )
         return protocols[method]()
 
     def _title(self, title: str) -> str:
@@ -114,6 +122,18 @@ class FeatureProtocols:
         )
         found = {str(k): value._asdict() for k, value in accuracy.items()}
         return found, train.features.shape[1]
+
+    def _logistic(self) -> tuple[dict[str, Any], int]:
+        train, val = self.sets.both()
+        found = logistic_regression(
+            train,
+            val,
+            seed=self.seed,
+            device=self.device,
+            progress=self._title("Logistic regression"),
+            **self.plan["logistic"],
+        )
+        return asdict(found), train.features.shape[1]
 
     def _svm(self) -> tuple[dict[str, Any], int]:
         train, val = self.sets.both()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
@@ -288,11 +289,19 @@ def rows_of_images(
     return Features(rows[chosen], classes[chosen])
 
 
-def block_feature(backbone: nn.Module, images: Tensor, num_blocks: int) -> Tensor:
-    """The last blocks' features side by side, (B, 3, H, W) -> (B, D) float32: EsViT's linear probe.
+def block_feature(
+    backbone: nn.Module, images: Tensor, num_blocks: int, *, patch_mean: bool = False
+) -> Tensor:
+    """The last blocks' features side by side, (B, 3, H, W) -> (B, D) float32: for DINO's linear probe.
+
+    Args:
+        backbone: Has a method `last_blocks`.
+        images: Normalised.
+        num_blocks: How many blocks count.
+        patch_mean: Append the mean of a ViT's patch tokens, as DINO does for ViT-B.
 
     Raises:
-        ValueError: The backbone does not tell them (it has no method `last_blocks`).
+        ValueError: The backbone does not tell them, or has no class token beside its patches.
     """
     if not hasattr(backbone, "last_blocks"):
         raise ValueError(
@@ -300,7 +309,14 @@ def block_feature(backbone: nn.Module, images: Tensor, num_blocks: int) -> Tenso
             "last_blocks; leave it out to probe the view's feature, as is usual for convolutional "
             "networks."
         )
-    return backbone.last_blocks(images, num_blocks).float()
+    if not patch_mean:
+        return backbone.last_blocks(images, num_blocks).float()
+    if "patch_mean" not in inspect.signature(backbone.last_blocks).parameters:
+        raise ValueError(
+            f"patch_mean=True was asked for, but the features of {type(backbone).__name__} are means of "
+            "its patches already; leave it out."
+        )
+    return backbone.last_blocks(images, num_blocks, patch_mean=True).float()
 
 
 def extract_features(
@@ -310,6 +326,7 @@ def extract_features(
     branch: Branch = "online",
     stage: int = -1,
     last_blocks: int | None = None,
+    patch_mean: bool = False,
     preprocessor: nn.Module | None = None,
     progress: str = "",
 ) -> Features:
@@ -321,6 +338,7 @@ def extract_features(
         branch: The online network's or the twin's backbone.
         stage: Which of the backbone's maps is pooled.
         last_blocks: Take the features of this many last blocks instead (`block_feature`).
+        patch_mean: Of these, see there.
         preprocessor: Normalises the images of a plain backbone; default `ViewPreprocessor()`. An
             algorithm brings its own.
         progress: Title of the progress bar; empty shows none.
@@ -333,7 +351,7 @@ def extract_features(
     def compute(backbone: nn.Module, views: ViewBatch) -> Tensor:
         images = views.images[0]
         if last_blocks is not None:
-            return block_feature(backbone, images, last_blocks)
+            return block_feature(backbone, images, last_blocks, patch_mean=patch_mean)
         return view_feature(backbone, images, stage)
 
     return rows_of_images(

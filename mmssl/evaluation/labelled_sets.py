@@ -67,6 +67,7 @@ class LabelledSets:
             loader,
             stage=plan.get("stage", -1),
             last_blocks=last_blocks,
+            patch_mean=plan.get("patch_mean", False),
             preprocessor=self.preprocessor,
             progress=title if self.progress else "",
         )

@@ -82,7 +82,7 @@ def _shared_labels(sets: Sequence[Features], val: Features) -> Tensor:
     labels = sets[0].labels
     if not len(labels) or not len(val.labels):
         raise ValueError(
-            f"A linear probe needs labels: {len(labels)} training and {len(val.labels)} validation "
+            f"A linear classifier needs labels: {len(labels)} training and {len(val.labels)} validation "
             "images have one. Put the images into one folder per class."
         )
     if not all(torch.equal(data.labels, labels) for data in sets):
@@ -222,6 +222,17 @@ def _best(scores: Tensor) -> int:
 def _sweep(lrs: Sequence[float], scores: Tensor) -> dict[float, float]:
     """Top-1 of every learning rate."""
     return dict(zip(map(float, lrs), scores[:, 0].tolist(), strict=True))
+
+
+def labelled_pair(train: Features, val: Features) -> tuple[Features, Features]:
+    """The labelled training and validation images.
+
+    Raises:
+        ValueError: None in one of the sets, or a class of the validation images that no other has.
+    """
+    train, val = labelled(train), labelled(val)
+    _shared_labels([train], val)
+    return train, val
 
 
 def _prepared(sets: Sequence[Features], val: Features, normalize: str) -> _Data:

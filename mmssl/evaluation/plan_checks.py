@@ -17,13 +17,18 @@ from mmssl.evaluation.clustering import check_cluster_options, check_cluster_siz
 from mmssl.evaluation.feature_protocols import Method, parts_needed
 from mmssl.evaluation.features import Features, labelled, match_classes
 from mmssl.evaluation.labelled_sets import LabelledSets, Part
+from mmssl.evaluation.logistic_regression import check_logistic_options
 from mmssl.evaluation.svm_protocols import check_class_counts, check_svm_options
 from mmssl.ops.knn import check_votes
 
 _LISTS = {
-    "knn": ("k",), "svm": ("costs", "low_shot"), "cluster": ("num_clusters", "tree")
+    "knn": ("k",), "logistic": ("penalties",), "svm": ("costs", "low_shot"),
+    "cluster": ("num_clusters", "tree"),
 }  # fmt: skip
-_ONE_CLASS = {"linear": "The linear probe", "knn": "k-NN", "cluster": "Clustering"}
+_ONE_CLASS = {
+    "linear": "The linear probe", "knn": "k-NN", "logistic": "A logistic regression",
+    "cluster": "Clustering",
+}  # fmt: skip
 
 
 def _run(check: Callable[..., None], options: Mapping[str, Any], *arguments: Any) -> None:
@@ -43,7 +48,10 @@ def check_options(plan: Mapping[str, Any], methods: Sequence[Method]) -> None:
         ValueError: A value that the protocol does not take; the message names `evaluation.<method>`.
     """
     checks: dict[Method, Callable[..., None]] = dict(
-        knn=check_votes, svm=check_svm_options, cluster=check_cluster_options
+        knn=check_votes,
+        logistic=check_logistic_options,
+        svm=check_svm_options,
+        cluster=check_cluster_options,
     )
     for method, check in checks.items():
         if method not in methods:

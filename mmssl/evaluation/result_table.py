@@ -16,7 +16,7 @@ def format_results(record: Mapping[str, Any]) -> str:
     """
     results = record["results"]
     tables = []
-    if "knn" in results or "linear" in results:
+    if results.keys() & {"knn", "linear", "logistic"}:
         tables.append(_accuracies(results, record.get("num_train")))
     if "svm" in results:
         tables.append(_svm(results["svm"]))
@@ -50,6 +50,15 @@ def _accuracies(results: Mapping[str, Any], num_train: int | None) -> Rows:
             f"best epoch {value['best_epoch']}: {value['best_epoch_top1']:.2f}"
         )
         rows.append(("linear probe", f"{value['top1']:.2f}", f"{value['top5']:.2f}", note))
+    if "logistic" in results:
+        value = results["logistic"]
+        note = (
+            f"mean per class {value['mean_per_class']:.2f}; penalty {value['penalty']:.3g} (chosen on: "
+            f"{value['selected_on']})"
+        )
+        if value["num_unconverged"]:
+            note += f"; {value['num_unconverged']} stopped at the iteration limit"
+        rows.append(("logistic regr.", f"{value['top1']:.2f}", f"{value['top5']:.2f}", note))
     return rows
 
 

@@ -46,11 +46,11 @@ __all__ = [
     "pixel_contrast",
     "prototype_contrast",
     "prototype_distillation",
-    "teacher_entropy",
     "redundancy_reduction",
     "region_pairs",
     "selective_info_nce",
     "shared_prototype_contrast",
+    "teacher_entropy",
     "unit_norm",
     "view_logits",
 ]

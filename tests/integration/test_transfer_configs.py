@@ -20,6 +20,7 @@ COCO_SCHEDULES = {
     "1x": ("epochs", 12, [8, 11]),
     "2x": ("epochs", 24, [16, 22]),
     "90k": ("iters", 90000, [60000, 80000]),
+    "180k": ("iters", 180000, [120000, 160000]),
 }
 SEGMENTATION = [leaf for leaf in LEAVES if "segmentation" in leaf]
 

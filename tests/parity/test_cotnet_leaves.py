@@ -63,6 +63,9 @@ DEFAULT = {
     "cotnet50-static": 17.07,
     "cotnet50-dynamic": 20.32,
     "cotnet50-sum": 20.32,
+    "cotnet50-res5": 23.46,
+    "cotnet50-res45": 22.42,
+    "cotnet50-res345": 22.25,
     "resnet50": 25557032,
 }
 LEAVES = [*ADVANCED, *(f"{name}_8xb64-coslr-100e_in1k" for name in DEFAULT)]

@@ -249,6 +249,9 @@ def test_values_random_crops(folders: tuple[str, str]) -> None:
         "imagenet_knn/swin-t_knn_in1k",
         "imagenet_linear/swin-t_esvit_in1k",
         "imagenet_linear/swin-t_moby_in1k",
+        "imagenet_linear/vit-small_dino_in1k",
+        "imagenet_linear/vit-base_dino_in1k",
+        "small_classification/resnet50_logistic",
         "imagenet_linear/resnet50_sweep_in1k",
         "imagenet_linear/resnet50_care_in1k",
         "shapes_classification/resnet18_shapes",
@@ -257,13 +260,14 @@ def test_values_random_crops(folders: tuple[str, str]) -> None:
 def test_values_benchmark_configs(name: str) -> None:
     root = Path(__file__).resolve().parents[2] / "configs/benchmarks"
     cfg = load_config(root / f"{name}.py")
-    plan = evaluation_plan(cfg, k=[20])
+    plan = evaluation_plan(cfg, k=None if "logistic" in name else [20])
     filled = dict(fill=True) if "hcsc" in name else {}
-    assert plan["knn"] == dict(k=[20], temperature=0.07, **filled)
+    if "logistic" not in name:
+        assert plan["knn"] == dict(k=[20], temperature=0.07, **filled)
     assert plan["train_dataset"]["views"]["type"] == "MultiView"
     with torch.device("meta"):
         backbone = MODELS.build(cfg.model.backbone)
-    assert backbone.out_channels[-1] in (512, 768, 2048)
+    assert backbone.out_channels[-1] in (384, 512, 768, 2048)
     if "care" in name:
         assert plan["linear"]["batch_norm"]
         assert plan["linear"]["lrs"] == [0.2]
@@ -272,7 +276,10 @@ def test_values_benchmark_configs(name: str) -> None:
             lrs=[0.5], epochs=100, batch_size=512, warmup_epochs=5, nesterov=True,
             label_smoothing=0.1, max_grad_norm=5.0,
         )  # fmt: skip
-    assert plan.get("last_blocks") == (4 if "esvit" in name else None)
+    blocks = {"esvit": 4, "vit-small_dino": 4, "vit-base_dino": 1}
+    expected = [number for part, number in blocks.items() if part in name]
+    assert plan.get("last_blocks") == (expected[0] if expected else None)
+    assert plan.get("patch_mean", False) == ("vit-base" in name)
 
 
 def test_values_last_blocks_are_for_the_linear_probe(folders: tuple[str, str]) -> None:
@@ -295,6 +302,40 @@ def test_values_last_blocks_are_for_the_linear_probe(folders: tuple[str, str]) -
     views = dict(type="MultiView", boxes=None, views=[dict(num=1, transforms=[crop])])
     crops = evaluate_backbone(cfg, None, plan=plan | dict(crop_views=views), methods=["linear"])
     assert crops["feature_dims"] == dict(linear=40)
+
+
+def test_values_patch_mean_of_a_vit(folders: tuple[str, str]) -> None:
+    """DINO's feature of a ViT-B: the class token of the last block and the mean of its patches."""
+    vit = dict(
+        type="VisionTransformer", embed_dims=8, depth=2, num_heads=1, patch_size=4,
+        pretrain_img_size=16, out_indices=(-1,),
+    )  # fmt: skip
+    cfg = config(model=dict(type="DINO", backbone=vit), evaluation=dict(patch_mean=True))
+    own = dict(train=folders[0], val=folders[1], size=16)
+    plan = evaluation_plan(cfg, last_blocks=1, **own)
+    found = evaluate_backbone(cfg, None, plan=plan)
+    assert found["feature_dims"] == dict(knn=8, linear=16)
+    with pytest.raises(ValueError, match="patch_mean is an option of last_blocks"):
+        evaluation_plan(cfg, **own)
+    swin = dict(
+        type="Swin", embed_dims=8, depths=(1, 1), num_heads=(1, 1), window_size=2,
+        pretrain_img_size=16, out_indices=(1,),
+    )  # fmt: skip
+    cfg = config(model=dict(type="DINO", backbone=swin), evaluation=dict(patch_mean=True))
+    with pytest.raises(ValueError, match="features of Swin are means of its patches already"):
+        evaluate_backbone(cfg, None, plan=plan)
+
+
+def test_values_logistic_regression_in_the_record(folders: tuple[str, str]) -> None:
+    cfg = config(evaluation=dict(logistic=dict(penalties=[1.0, 10.0])))
+    plan = evaluation_plan(cfg, methods=["logistic"], train=folders[0], val=folders[1], size=16)
+    record = evaluate_backbone(cfg, None, plan=plan)
+    found = record["results"]["logistic"]
+    assert found["penalty"] in (1.0, 10.0)
+    assert found["metric"] == "top1" and found["num_val"] == record["num_val"]
+    table = format_results(record)
+    assert f"logistic regr.    {found['top1']:.2f}" in table
+    assert f"mean per class {found['mean_per_class']:.2f}; penalty {found['penalty']:g}" in table
 
 
 def test_raises_without_last_blocks(folders: tuple[str, str]) -> None:

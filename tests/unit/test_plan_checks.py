@@ -51,6 +51,8 @@ def plan_of(
     ("method", "options", "words"),
     [
         ("svm", dict(protocol="vis"), r"evaluation\.svm: .* one of pcl, vissl, fair, got 'vis'"),
+        ("logistic", dict(penalties=[0.0]), r"evaluation\.logistic: .* penalties above 0"),
+        ("logistic", dict(penalties=3), r"evaluation\.logistic\.penalties must be a list"),
         ("svm", dict(low_shot=[0]), r"evaluation\.svm: .* low_shot >= 1"),
         ("svm", dict(low_shot=4), r"evaluation\.svm\.low_shot must be a list .* \[4\], got 4"),
         ("svm", dict(costs=[0.0]), "costs above 0"),
