@@ -54,7 +54,7 @@ test-slow: setup ## Run the slow tests
 	$(PYTEST) $(PARALLEL) -m "slow and not gpu"
 
 test-gpu: setup ## Run the tests that need an accelerator
-	$(PYTEST) -m gpu
+	MMSSL_GPU_TESTS=1 $(PYTEST) -m gpu
 
 docs: setup ## Build the documentation in build/site and check its links
 	$(BIN)/python -m sphinx -c docs -b html -W --keep-going -q . build/site

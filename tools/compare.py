@@ -26,7 +26,7 @@ from mmengine.config import Config
 
 from mmssl.engine.code_state import code_state
 from mmssl.engine.command_plan import Command
-from mmssl.engine.command_queue import CommandQueue
+from mmssl.engine.command_queue import CommandQueue, usual_parallel
 from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.comparison import MEASURES, Comparison, figures_of
 from mmssl.evaluation.comparison_config import read_comparison
@@ -64,9 +64,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--labels", type=int, help="labelled images, in place of the config's")
     parser.add_argument("--iters", type=int, help="of fine-tuning, in place of the config's")
-    parser.add_argument(
-        "--parallel", type=int, default=os.cpu_count() or 1, help="commands at a time"
-    )
+    parser.add_argument("--parallel", type=int, default=usual_parallel(), help="commands at a time")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/compare")
     parser.add_argument("--data", type=Path, help="where Shapes is drawn, in place of the config's")
     parser.add_argument(

@@ -14,7 +14,6 @@ It is the comparison of configs/benchmarks/comparison/demo.py, and pictures of w
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from mmengine.config import Config
 
 from mmssl.engine.code_state import code_state
 from mmssl.engine.command_plan import Command
-from mmssl.engine.command_queue import CommandQueue, newest_checkpoint
+from mmssl.engine.command_queue import CommandQueue, newest_checkpoint, usual_parallel
 from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.comparison import Comparison
 from mmssl.evaluation.comparison_config import read_comparison
@@ -128,7 +127,7 @@ def main() -> None:
             commands = job.commands(list(job.contestants), [seed], tasks=TASKS)
             commands.append(attention(job, seed))
             code = code_state(ROOT, ("mmssl", "tools"))
-            queue = CommandQueue(job.folder, ROOT, os.cpu_count() or 1, code=code)
+            queue = CommandQueue(job.folder, ROOT, usual_parallel(), code=code)
             queue.run(commands)
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. The same command goes on.")

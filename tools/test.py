@@ -18,6 +18,7 @@ from mmengine.logging import MMLogger
 
 from mmssl.engine.config import load_config
 from mmssl.engine.family_data import check_family_data
+from mmssl.engine.local_rank import set_local_rank
 from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.classifier import evaluate_classifier
 from mmssl.evaluation.evaluate import (
@@ -99,6 +100,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     args = parser.parse_args()
+    set_local_rank()
     for name in ("size", "k", "last_blocks", "low_shot", "num_clusters"):
         value = getattr(args, name)
         for number in value if isinstance(value, list) else [value]:

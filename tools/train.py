@@ -7,7 +7,6 @@ python tools/train.py configs/care/care_resnet50_8xb128-coslr-200e_in1k.py
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from mmssl.engine.config import load_config
 from mmssl.engine.family_data import check_family_data
 from mmssl.engine.family_runtime import complete_family_runtime
 from mmssl.engine.hooks import latest_checkpoint
+from mmssl.engine.local_rank import set_local_rank
 from mmssl.engine.switches import (
     set_accumulation,
     set_activation_checkpointing,
@@ -75,7 +75,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
     args = parser.parse_args()
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    set_local_rank(args.local_rank)
     return args
 
 

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mmssl.engine.command_plan import KEY_FILE, Command, made_under, to_find, whole_keys
 from mmssl.engine.folder_lock import locked
 from mmssl.engine.hooks.checkpoint_hook import latest_checkpoint
@@ -29,6 +31,7 @@ from mmssl.ops.atomic_file import write_text_atomically
 
 POLL_SECONDS = 0.5
 TELL_SECONDS = 30.0
+MOST_ON_A_GPU = 4
 END_SECONDS = 30.0
 """A training that is told to end writes a checkpoint first."""
 
@@ -37,6 +40,12 @@ def _show(text: str) -> None:
     """A line on standard output, at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def usual_parallel() -> int:
+    """Commands at a time: as many as cores, but no more than four on a GPU, whose memory they share."""
+    cores = os.cpu_count() or 1
+    return min(cores, MOST_ON_A_GPU) if torch.cuda.is_available() else cores
 
 
 @dataclass

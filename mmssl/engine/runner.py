@@ -72,6 +72,9 @@ class Runner(_Runner):
         if self.distributed and not dist.is_initialized() and not torch.cuda.is_available():
             timeout = timedelta(seconds=env_cfg.get("dist_cfg", {}).get("timeout", 1800))
             dist.init_process_group("gloo", timeout=timeout)
+        if self.cfg.get("randomness", {}).get("deterministic"):
+            # cuBLAS reads it with its first product, and torch refuses to go on without
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         super().setup_env(env_cfg)
 
     def register_hooks(self, default_hooks=None, custom_hooks=None) -> None:
@@ -198,6 +201,10 @@ class Runner(_Runner):
         if isinstance(dataloader, dict) and dataloader.get("num_workers") == 0:
             only_workers = ("persistent_workers", "prefetch_factor")
             dataloader = {k: v for k, v in dataloader.items() if k not in only_workers}
+        if isinstance(dataloader, dict) and torch.cuda.is_available():
+            collate = dataloader.get("collate_fn") or {}
+            if isinstance(collate, dict) and collate.get("type") == "default_collate":
+                dataloader = {"pin_memory": True, **dataloader}  # copied beside the step
         loader = _Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
         return loader

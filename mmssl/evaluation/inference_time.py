@@ -64,9 +64,11 @@ def run_times(
     while len(found) < runs and not (len(found) >= FEWEST and over(start)):
         if device.type == "cuda":
             marks = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
-            marks[0].record()
+            # an event is recorded by the stream of the current device, which may be another one
+            stream = torch.cuda.current_stream(device)
+            marks[0].record(stream)
             forward()
-            marks[1].record()
+            marks[1].record(stream)
             wait()
             found.append(marks[0].elapsed_time(marks[1]))
         else:

@@ -70,7 +70,7 @@ def distillation(
     log_probabilities = F.log_softmax(student.to(dtype) / temperature, dim=-1)
     with torch.autocast(student.device.type, enabled=False):
         scores = log_probabilities @ teacher.to(dtype).transpose(1, 2)
-    return -(pairs.to(scores) * scores).sum() / len(student)
+    return -(pairs.to(scores, non_blocking=True) * scores).sum() / len(student)
 
 
 def mixed_distillation(
@@ -96,5 +96,5 @@ def mixed_distillation(
     log_probabilities = F.log_softmax(student.to(dtype) / temperature, dim=-1)
     with torch.autocast(student.device.type, enabled=False):
         scores = torch.einsum("bqk,jvk->vqbj", teacher.to(dtype), log_probabilities)
-    weights = pairs.to(scores)[:, :, None, None] * mixing.to(scores)[:, None]
+    weights = pairs.to(scores, non_blocking=True)[:, :, None, None] * mixing.to(scores)[:, None]
     return -(weights * scores).sum() / len(student)

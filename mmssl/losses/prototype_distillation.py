@@ -78,7 +78,7 @@ def prototype_distillation(
             f"{tuple(pairs.shape)}."
         )
     dtype = torch.promote_types(student.dtype, torch.float32)
-    pairs = pairs.to(student.device, dtype).expand(len(student), -1, -1)
+    pairs = pairs.to(student.device, dtype, non_blocking=True).expand(len(student), -1, -1)
     with torch.autocast(student.device.type, enabled=False):
         if implementation == "fused":
             return _Fused.apply(

@@ -67,7 +67,7 @@ def region_pairs(
         raise ValueError(f"match must be 'argmax' or 'transport', got {match!r}.")
     best = cosine.argmax(dim=3, keepdim=True)
     partner = torch.zeros_like(cosine, dtype=torch.float32).scatter_(3, best, 1.0)
-    weights = pair_weights(sizes, num_teacher_views).to(partner)
+    weights = pair_weights(sizes, num_teacher_views).to(partner, non_blocking=True)
     return (partner * weights[:, :, None]).flatten(2)
 
 
@@ -87,5 +87,6 @@ def matched_regression(student: Tensor, teacher: Tensor, pairs: Tensor) -> Tenso
         Scalar, float32 or float64.
     """
     dtype = torch.promote_types(student.dtype, torch.float32)
-    cosine = student.to(dtype) @ teacher.to(dtype).transpose(1, 2)
+    with torch.autocast(student.device.type, enabled=False):
+        cosine = student.to(dtype) @ teacher.to(dtype).transpose(1, 2)
     return (pairs.to(dtype) * (2 - 2 * cosine)).sum() / len(student)

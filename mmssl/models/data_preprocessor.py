@@ -39,7 +39,8 @@ class ViewPreprocessor(BaseDataPreprocessor):
         *,
         channels_last: bool = False,
     ) -> None:
-        super().__init__()
+        # pinned memory is copied beside the step, other memory is read before the call returns
+        super().__init__(non_blocking=True)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         for name, values in (("mean", mean), ("std", std)):
             tensor = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)

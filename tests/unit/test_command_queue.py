@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mmssl.engine.command_plan import KEY_FILE, Command
-from mmssl.engine.command_queue import CommandQueue, last_line, last_scalars
+from mmssl.engine.command_queue import CommandQueue, last_line, last_scalars, usual_parallel
 from mmssl.engine.folder_lock import locked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -287,6 +287,13 @@ def test_state_of_a_queue_that_is_told_to_end(tmp_path: Path, number: signal.Sig
     finally:
         if number == signal.SIGKILL:
             os.kill(pid, signal.SIGKILL)
+
+
+def test_values_commands_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    for gpu, expected in ((False, 16), (True, 4)):
+        monkeypatch.setattr("torch.cuda.is_available", lambda gpu=gpu: gpu)
+        assert usual_parallel() == expected
 
 
 def test_values_never_more_than_parallel(tmp_path: Path, told: list[str]) -> None:

@@ -215,3 +215,14 @@ def test_values_entropy_of_some_rows():
     prototypes, center = inputs(torch.float32)["teacher_prototypes"], torch.zeros(1, 11)
     expected = teacher_entropy(rows[::10], prototypes, center, max_rows=40)
     assert torch.equal(teacher_entropy(rows, prototypes, center, max_rows=4), expected)
+
+
+def test_values_regression_is_of_all_bits_under_autocast():
+    """Two minus two cosines near one: half precision has no bits for the difference."""
+    given = inputs(torch.float32)
+    teacher = F.normalize(given["teacher"], dim=-1)
+    student = F.normalize(teacher.repeat(1, 2, 1) + 0.01, dim=-1)
+    pairs = pair_weights([1] * 4).expand(3, -1, -1)
+    expected = matched_regression(student, teacher, pairs)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(matched_regression(student, teacher, pairs), expected)

@@ -53,26 +53,51 @@ def without_values(tensor: Tensor) -> Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
-def stage(channels: int, side: int, dtype: torch.dtype, layout: str) -> list[Tensor]:
+def stage(
+    channels: int,
+    side: int,
+    dtype: torch.dtype,
+    layout: str,
+    weight_dtype: torch.dtype | None = None,
+) -> list[Tensor]:
     """x, weights and a gradient as in a stage of CoTNet."""
-    memory = torch.contiguous_format if layout == "nchw" else torch.channels_last
-    x, weight, grad = (
-        torch.empty(64, each, side, side, dtype=dtype, device="meta").to(memory_format=memory)
-        for each in (channels, channels // 8 * 9, channels)
-    )
+    layouts = {
+        "nchw": (torch.contiguous_format, torch.contiguous_format),
+        "channels_last": (torch.channels_last, torch.channels_last),
+        # what a GroupNorm of the weights leaves
+        "weights_nchw": (torch.channels_last, torch.contiguous_format),
+    }
+    maps, weights = layouts[layout]
+
+    def made(channels: int, dtype: torch.dtype, memory: torch.memory_format) -> Tensor:
+        found = torch.empty(64, channels, side, side, dtype=dtype, device="meta")
+        return found.to(memory_format=memory)
+
+    weight = made(channels // 8 * 9, weight_dtype or dtype, weights)
+    x, grad = (made(channels, dtype, maps) for _ in range(2))
     return [x, weight.unflatten(1, (1, channels // 8, 9)), grad]
 
 
-def relate(dtype: torch.dtype, layout: str, similarity: str, extra: int) -> None:
+def relate(
+    dtype: torch.dtype,
+    layout: str,
+    similarity: str,
+    extra: int,
+    *,
+    inner: int = 2,
+    kernel: tuple[int, int] = (3, 5),
+    wanted: tuple[bool, bool, bool, bool] = (True, True, True, True),
+) -> None:
     """Launch all passes of local relation on tensors without values."""
     from mmssl.ops.local_relation.relation import Gradients, Relation
     from mmssl.ops.local_relation.triton import backward_triton, forward_triton
 
-    sizes = dict(kernel_size=(3, 5), stride=(2, 1), size=(7, 9), extra=extra, dtype=dtype)
-    *maps, prior = random_inputs(**sizes)
+    *maps, prior = random_inputs(
+        kernel_size=kernel, stride=(2, 1), size=(7, 9), extra=extra, inner=inner, dtype=dtype
+    )
     query, key, value = (without_values(laid_out(each, layout)) for each in maps)
     prior = without_values(prior)
-    relation = Relation((3, 5), prior.shape[0], (2, 1), (2, 3), 0.7, -3.0, similarity)
+    relation = Relation(kernel, prior.shape[0], (2, 1), (2, 3), 0.7, -3.0, similarity)
     out = value.new_empty(value.shape[0], value.shape[1], *query.shape[2:])
     if layout == "channels_last":
         out = out.to(memory_format=torch.channels_last)
@@ -81,7 +106,12 @@ def relate(dtype: torch.dtype, layout: str, similarity: str, extra: int) -> None
     )
     inputs = (query, key, value, prior)
     forward_triton(*inputs, relation, out, log_total)
-    into = Gradients(*(torch.empty_like(each) for each in inputs))
+    into = Gradients(
+        *(
+            torch.empty_like(each) if want else None
+            for each, want in zip(inputs, wanted, strict=True)
+        )
+    )
     backward_triton(torch.empty_like(out), *inputs, out, log_total, relation, into)
 
 
@@ -107,6 +137,60 @@ def test_state_aggregation_in_a_stage(hopper: list[Built], layout: str) -> None:
 def test_state_relation(hopper: list[Built]) -> None:
     relate(torch.bfloat16, "nchw", "neg_squared", 1)
     check(hopper, RELATION, stack=0)
+
+
+def test_state_aggregation_of_weights_that_a_group_norm_leaves(hopper: list[Built]) -> None:
+    aggregate(*stage(256, 14, torch.bfloat16, "weights_nchw"), kernel_size=3, padding=1)
+    check(hopper, AGGREGATION, stack=96)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["nchw", "channels_last", "weights_nchw"])
+@pytest.mark.parametrize(
+    "dtypes", [(torch.bfloat16, torch.float32), (torch.float32, torch.float16)]
+)
+def test_state_aggregation_under_autocast(
+    hopper: list[Built], dtypes: tuple[torch.dtype, torch.dtype], layout: str
+) -> None:
+    aggregate(*stage(128, 28, *(dtypes[0], layout, dtypes[1])), kernel_size=3, padding=1)
+    check(hopper, AGGREGATION, stack=128)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["nchw", "channels_last"])
+def test_state_far_offsets(
+    hopper: list[Built], layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Maps whose offsets need 64 bits."""
+    from mmssl.ops.local_aggregation import triton as aggregation
+    from mmssl.ops.local_relation import triton as relation
+
+    monkeypatch.setattr(aggregation, "MAX_OFFSET", 10)
+    monkeypatch.setattr(relation, "MAX_OFFSET", 10)
+    aggregate(*stage(64, 56, torch.float32, layout), kernel_size=3, padding=1)
+    check(hopper, AGGREGATION, stack=256)
+    hopper.clear()
+    relate(torch.float32, layout, "neg_squared", 0)
+    check(hopper, RELATION, stack=64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("wanted", "kernels"),
+    [
+        ((True, True, True, True), RELATION),
+        ((True, False, False, False), RELATION[:2]),
+        ((False, False, False, True), RELATION[:2]),
+        ((False, False, True, False), [RELATION[0], RELATION[2]]),
+        ((False, True, False, False), RELATION),
+    ],
+)
+def test_state_relation_of_a_layer(
+    hopper: list[Built], wanted: tuple[bool, bool, bool, bool], kernels: list[str]
+) -> None:
+    """One channel of queries and keys for each group, a window of seven: LR-Net's; some gradients alone."""
+    relate(torch.bfloat16, "nchw", "neg_squared", 0, inner=1, kernel=(7, 7), wanted=wanted)
+    check(hopper, kernels, stack=0)
 
 
 @pytest.mark.slow

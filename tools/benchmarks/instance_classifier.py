@@ -146,7 +146,7 @@ class Step:
         """Now, with nothing left to do on a GPU; on a CPU the time that this process has had."""
         if self.device.type != "cuda":
             return time.process_time()
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
 
@@ -183,9 +183,10 @@ def measure_law(args: argparse.Namespace) -> dict[str, float]:
     """Median seconds of a step and of its parts, and bytes beyond the rows, for one number of images."""
     torch.set_num_threads(args.threads)
     if args.ranks > 1:
-        dist.init_process_group("nccl" if args.device == "cuda" else "gloo")
-        if args.device == "cuda":
+        on_gpus = torch.device(args.device).type == "cuda"
+        if on_gpus:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if on_gpus else "gloo")
     device, images = torch.device(args.device), args.images[0]
     step = Step("sampled", images, args)
     settle(step, args)

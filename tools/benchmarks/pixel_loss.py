@@ -112,7 +112,7 @@ def measure(implementation: str, device: torch.device, images: int, grid: int) -
         maps, boxes = drawn(images, grid, device)
         maps = [x.requires_grad_(view < 2) for view, x in enumerate(maps)]
         if device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
         start = clock()
         loss = loss_of(maps, boxes)
         loss.backward()

@@ -14,6 +14,7 @@ from mmssl.evaluation.features import (
     match_classes,
 )
 from mmssl.evaluation.linear_probe import hold_out
+from mmssl.models.algorithms.base import bare_model
 from mmssl.ops.knn import weighted_knn
 from mmssl.registry import DATASETS, HOOKS, build_module
 
@@ -109,8 +110,9 @@ class KNNHook(MonitorHook):
         else:
             train, val = (loader.dataset for loader in loaders)
             sets[1] = match_classes(sets[1], val.classes, train.classes)
+        device = next(bare_model(runner.model).parameters()).device
         accuracy = weighted_knn(
-            sets[1].features,
+            sets[1].features.to(device),
             sets[1].labels,
             sets[0].features,
             sets[0].labels,

@@ -59,6 +59,6 @@ def sampled_regions(features: CropFeatures, num: int | None) -> CropFeatures:
         drawn = torch.randperm(size)[:num].sort().values
         rows.append(start + drawn)
         start += size
-    chosen = torch.cat(rows).to(features.regions.device)
+    chosen = torch.cat(rows).to(features.regions.device, non_blocking=True)
     sizes = [len(part) for part in rows]
     return CropFeatures(features.views, features.regions[:, chosen], sizes)

@@ -75,7 +75,7 @@ class GridAttention(SelfAttention):
             )
         count, learned = height * width, self.side**2
         table = self.local_relative_position_bias_table
-        index = relative_position_index(self.side).to(table.device).flatten()
+        index = relative_position_index(self.side, table.device).flatten()
         bias = table[index].view(1, learned, learned, -1).permute(0, 3, 1, 2)
         if count != learned:
             bias = F.interpolate(bias, size=(count, count), mode="bicubic")

@@ -12,6 +12,8 @@ from torch._guards import detect_fake_mode
 
 Maker = TypeVar("Maker", bound=Callable[..., Tensor])
 MAX_KEPT = 256
+MAX_BYTES = 2**28
+"""What one function keeps at most; then it begins anew. Masks of large maps are of many megabytes."""
 
 
 def kept_tensor(make: Maker) -> Maker:
@@ -28,10 +30,12 @@ def kept_tensor(make: Maker) -> Maker:
         if torch.compiler.is_compiling() or detect_fake_mode() is not None:
             return make(*args)
         if args not in kept:
-            if len(kept) >= MAX_KEPT:
-                kept.clear()
             with torch.inference_mode(False), torch.device("cpu"):
-                kept[args] = make(*args)
+                made = make(*args)
+            held = sum(tensor.nbytes for tensor in kept.values())
+            if len(kept) >= MAX_KEPT or held + made.nbytes > MAX_BYTES:
+                kept.clear()
+            kept[args] = made
         return kept[args]
 
     return cast(Maker, keeping)

@@ -136,7 +136,8 @@ class DNLBlock(BaseModule):
             pairs = F.scaled_dot_product_attention(theta, phi, values, scale=self.scale)
         else:
             # without a softmax the sums over positions can be made first
-            pairs = theta @ (phi.mT @ values) / values.shape[2]
+            # and divided before they grow: half precision ends at 65504
+            pairs = theta @ (phi.mT @ (values / values.shape[2]))
         salience = self.conv_mask(x).flatten(2).softmax(2)[:, None]
         mixed = (pairs + salience.to(values.dtype) @ values)[:, 0]
         return x + self.conv_out(mixed.mT.unflatten(2, x.shape[2:]))
