@@ -13,20 +13,21 @@ import argparse
 from dataclasses import asdict
 
 import numpy as np
-import torch
-from mmengine.config import DictAction
-from mmengine.logging import MMLogger
 from torch import nn
 
 from mmssl.datasets.image_folder import ImageFolder
-from mmssl.engine.config import load_config
 from mmssl.engine.user_errors import told_errors
+from mmssl.evaluation.analysis_arguments import (
+    add_analysis_arguments,
+    analysed,
+    parse_analysis,
+)
 from mmssl.evaluation.attention_entropy import (
     MASS,
     HeadEntropies,
     measure_attention_entropy,
 )
-from mmssl.evaluation.evaluate import build_backbone, center_views, write_record
+from mmssl.evaluation.evaluate import center_views, write_record
 from mmssl.evaluation.features import evaluation_loader
 from mmssl.visualization.attention_masks import head_masks, mask_sheet
 
@@ -36,17 +37,6 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "checkpoint", help="weights file, or 'none' for a random start (with --config)"
-    )
-    parser.add_argument(
-        "--images", required=True, metavar="FOLDER", help="images; no labels needed"
-    )
-    parser.add_argument("--config", help="names the network of a checkpoint that carries none")
-    parser.add_argument(
-        "--branch", choices=["auto", "online", "twin"], default="auto", help="whose backbone"
-    )
-    parser.add_argument("--size", type=int, default=224, help="side of the crop (default: 224)")
-    parser.add_argument(
-        "--num-images", type=int, help="use this many, always the same random ones; default: all"
     )
     parser.add_argument("--masks", metavar="FILE.png", help="draw where the heads look, too")
     parser.add_argument("--num-masks", type=int, default=3, help="images to draw (default: 3)")
@@ -60,20 +50,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--mass", type=float, default=MASS, help=f"share of attention in a mask (default: {MASS})"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of a random start")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--num-workers", type=int, default=2)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--out", metavar="FILE.json", help="write the result and its origin")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
-    args = parser.parse_args()
-    if args.cfg_options and not args.config:
-        parser.error("--cfg-options changes the config of --config")
-    for name in ("size", "num_images", "num_masks", "batch_size"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-    return args
+    add_analysis_arguments(parser, seed="a random start")
+    return parse_analysis(parser, "num_masks")
 
 
 def table(result: HeadEntropies) -> str:
@@ -104,14 +82,8 @@ def draw(
 def main() -> None:
     """Measure, print, draw."""
     args = parse_args()
-    MMLogger.get_current_instance().setLevel("WARNING")  # initialisation lists every tensor
     with told_errors(__file__):
-        config = load_config(args.config, args.cfg_options) if args.config else None
-        checkpoint = None if args.checkpoint == "none" else args.checkpoint
-        backbone, preprocessor, weights = build_backbone(
-            config, checkpoint, branch=args.branch, seed=args.seed
-        )
-        backbone, preprocessor = backbone.to(args.device), preprocessor.to(args.device)
+        backbone, preprocessor, weights = analysed(args, args.checkpoint)
         dataset = ImageFolder(args.images, center_views(args.size, "bicubic"), seed=args.seed)
         loader = evaluation_loader(
             dataset,

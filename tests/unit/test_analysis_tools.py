@@ -1,10 +1,11 @@
-"""tools/correspondence.py and tools/attention_entropy.py on drawn images: figures, files, errors."""
+"""tools/{correspondence,attention_entropy,label_free}.py on drawn images: figures, files, errors."""
 
 from __future__ import annotations
 
 import json
 import runpy
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from mmssl.evaluation import alpha_req, effective_rank, feature_std, lidar, uniformity
 from mmssl.evaluation.correspondence import correspondence_views, measure_correspondence
 from mmssl.evaluation.evaluate import build_backbone
 from mmssl.evaluation.features import evaluation_loader
+from mmssl.evaluation.label_free import label_free_measures, measure_label_free
 
 TOOLS = Path(__file__).parents[2] / "tools"
 CONFIG = """
@@ -90,11 +93,58 @@ def test_values_attention_entropy(place: Path, monkeypatch: pytest.MonkeyPatch, 
     assert Image.open(masks).height == 128 + 16
 
 
+def test_values_label_free(place: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """The figures of the function for two branches of a file, in the order of the command line."""
+    photos, out, run_file = str(place / "photos"), place / "l.json", str(place / "run.pth")
+    run(monkeypatch, "label_free.py", run_file, "none", "--config", str(place / "config.py"),
+        "--images", photos, *COMMON, "--num-views", "3", "--num-view-images", "4",
+        "--out", str(out))  # fmt: skip
+    record = json.loads(out.read_text())
+    backbone, preprocessor, _ = build_backbone(None, run_file)
+    expected = measure_label_free(
+        backbone, photos, size=32, num_view_images=4, num_views=3, preprocessor=preprocessor,
+        num_workers=0,
+    )  # fmt: skip
+    assert list(record["results"]) == [run_file, "none"]
+    assert record["results"][run_file] == asdict(expected)
+    assert (expected.num_images, expected.num_view_images, expected.num_views) == (5, 4, 3)
+    assert expected.alpha_req is None and expected.dim == 16
+    assert 0 < expected.alignment < 4
+    text = capsys.readouterr().out
+    assert "5 central crops, 3 views of 4 images, 32 px" in text
+    assert "Ranks need more images than dimensions" in text
+    rows = {line.split()[0]: line for line in text.splitlines() if "*" in line}
+    best = max(record["results"], key=lambda name: record["results"][name]["effective_rank"])
+    assert f"{record['results'][best]['effective_rank']:.4g}*" in rows[best]
+
+
+def test_values_label_free_measures() -> None:
+    """Each is the function of its name; views that are all alike have no distance."""
+    random = torch.Generator().manual_seed(0)
+    features = torch.randn(60, 13, generator=random)
+    views = torch.randn(20, 1, 13, generator=random).expand(-1, 3, -1)
+    found = label_free_measures(features, views)
+    assert found.effective_rank == effective_rank(features)
+    assert found.alpha_req == alpha_req(features)
+    assert (found.lidar, found.alignment) == (lidar(views), 0.0)
+    assert found.uniformity == uniformity(features)
+    assert found.feature_std == pytest.approx(13**0.5 * feature_std(features))
+    assert 0.9 < found.feature_std < 1.1
+    with pytest.raises(ValueError, match="must have one size"):
+        label_free_measures(features, views[..., :5])
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments", "message"),
     [
         ("correspondence.py", ["none", "--images", "photos"], "needs a config"),
         ("correspondence.py", ["run.pth", "--images", "absent"], "absent does not exist"),
+        (
+            "label_free.py",
+            ["run.pth", "--images", "photos", "--num-views", "1"],
+            "num_views >= 2, got 1",
+        ),
+        ("label_free.py", ["none", "--images", "photos"], "needs a config"),
         ("correspondence.py", ["absent.pth", "--images", "photos"], "absent.pth"),
         (
             "correspondence.py",
