@@ -30,6 +30,7 @@ _DATA = dict(
     in22k="ImageNet-22k",
     coco="COCO train2017",
     stl10="STL-10",
+    cifar10="CIFAR-10",
     openimages="OpenImages v4",
     webvision="WebVision v1",
     shapes="Shapes",

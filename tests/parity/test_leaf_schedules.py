@@ -123,6 +123,21 @@ def test_values_simclr_v2_warms_up_for_a_twentieth_of_the_run() -> None:
     assert schedule.warmup == 0.05 * 800 * LENGTH and schedule.base_values == [0.1 * 4096**0.5]
 
 
+def test_values_simclr_on_cifar() -> None:
+    """The command of v1's readme: 1.0 x batch / 256, small images, half the colours, no blur."""
+    config = load_config(ROOT / "configs/simclr/simclr_resnet18_1xb512-coslr-1000e_cifar10.py")
+    (schedule,) = schedules_of(config, epoch_length=LENGTH)
+    assert (schedule.warmup, schedule.base_values) == (10 * LENGTH, [512 / 256])
+    assert config.model.temperature == 0.5 and config.model.backbone.stem == "cifar"
+    assert (config.model.neck.num_layers, config.model.neck.hid_channels) == (3, 512)
+    (view,) = config.train_dataloader.dataset.views.views
+    crop, _, jitter, _ = view.transforms
+    assert (view.num, crop.size) == (2, 32)
+    assert [jitter[name] for name in ("brightness", "contrast", "saturation", "hue")] == [
+        0.4, 0.4, 0.4, 0.1,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("options", [dict(offset=-1), dict(offset=1, warmup=2)])
 def test_raises_offset(options: dict) -> None:
     sgd = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
