@@ -96,8 +96,15 @@ def main() -> None:
             f"images, {args.size} px"
         )
         print(table(found))
-        if first.num_images <= max(each.dim for each in found.values()):
-            print("Ranks need more images than dimensions; these are bounded by the images.")
+        dim = max(each.dim for each in found.values())
+        for name, images, option in (
+            ("RankMe", first.num_images, "--num-images"),
+            ("LiDAR", first.num_view_images, "--num-view-images"),
+        ):
+            if images <= dim:
+                print(
+                    f"{name} is bounded by the {images} images: it needs more than {dim} ({option})."
+                )
         if args.out:
             record = dict(
                 protocol="label-free",

@@ -58,7 +58,9 @@ def parse_args() -> argparse.Namespace:
         help="torch.compile these; default: the backbone",
     )
     parser.add_argument(
-        "--auto-scale-lr", action="store_true", help="scale the lr with the batch size"
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the lr with the images of an optimizer step",
     )
     parser.add_argument(
         "--no-validate",

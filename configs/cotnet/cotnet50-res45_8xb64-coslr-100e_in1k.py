@@ -1,4 +1,4 @@
-"""CoTNet-50 with convolutions in its first two stages trained with labels on ImageNet-1k: CoTNet's default setup, 100 epochs.
+"""CoTNet-50 with convolutions in its first two stages, trained with labels on ImageNet-1k: CoTNet's default setup, 100 epochs.
 
 CoTNet (arXiv 2107.12292), published top-1: 79.0 (not checked against the article).
 

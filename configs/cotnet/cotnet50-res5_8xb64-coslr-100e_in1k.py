@@ -1,4 +1,4 @@
-"""CoTNet-50 with convolutions but in its last stage trained with labels on ImageNet-1k: CoTNet's default setup, 100 epochs.
+"""CoTNet-50 with convolutions in all stages but the last, trained with labels on ImageNet-1k: CoTNet's default setup, 100 epochs.
 
 CoTNet (arXiv 2107.12292), published top-1: 78.5 (not checked against the article).
 

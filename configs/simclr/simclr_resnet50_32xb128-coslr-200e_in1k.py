@@ -1,4 +1,4 @@
-"""SimCLR v1, ResNet-50, 200 epochs. Published: 66.6 with a batch of 8192, 61.9 with 256 (MoCo v2's article).
+"""SimCLR v1, ResNet-50, 200 epochs, batch 4096; MoCo v2's article has 66.6 for a batch of 8192 and 61.9 for 256.
 
 NNODES=4 tools/dist_train.sh configs/simclr/simclr_resnet50_32xb128-coslr-200e_in1k.py 8
 """

@@ -11,11 +11,12 @@ import torch
 import torch.distributed as dist
 from mmengine.dist import is_main_process
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as _Runner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model as load_checkpoint_to_model
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
 
 from mmssl.convert.checkpoint_file import load_weights_file
 from mmssl.engine.activation_checkpointing import checkpoint_activations
@@ -150,7 +151,10 @@ class Runner(_Runner):
                 f"{batches} batches averages their gradients, but adds no negatives. For as many as the "
                 "recipe has, use its batch size over more GPUs."
             )
-        norms = sum(isinstance(module, _BatchNorm) for module in model.modules())
+        was_training = model.training
+        model.train()  # what is frozen, or averaged, stays in eval mode
+        norms = sum(isinstance(part, _BatchNorm) and part.training for part in model.modules())
+        model.train(was_training)
         if norms:
             self.logger.warning(
                 f"The statistics of {norms} BatchNorm layers are those of one forward pass, not of the "
@@ -164,7 +168,7 @@ class Runner(_Runner):
         mmengine's does not count accumulated batches.
 
         Raises:
-            ValueError: Another rule.
+            ValueError: Another rule, or no batch size to start from.
         """
         options = dict(auto_scale_lr or {})
         rule = options.get("rule", "linear")
@@ -172,17 +176,31 @@ class Runner(_Runner):
             raise ValueError(f"auto_scale_lr.rule must be 'linear' or 'sqrt', got {rule!r}.")
         if not options.get("enable"):
             return
+        if "base_batch_size" not in options:
+            raise ValueError(
+                "auto_scale_lr needs base_batch_size, the images of a step that lr is for."
+            )
         base, accumulated = options["base_batch_size"], _accumulated(optim_wrapper)
-        batch = self.world_size * self.train_dataloader.batch_size * accumulated
+        # a loader with batches of its own (AspectRatioBatchSampler) does not tell their size
+        loader = self._train_dataloader
+        images = loader.batch_size if isinstance(loader, DataLoader) else loader["batch_size"]
+        if images is None:
+            images = loader.batch_sampler.batch_size
+        batch = self.world_size * images * accumulated
         factor = batch / base if rule == "linear" else (batch / base) ** 0.5
-        groups = optim_wrapper.optimizer.param_groups
+        wrappers = (
+            optim_wrapper.values()
+            if isinstance(optim_wrapper, OptimWrapperDict)
+            else [optim_wrapper]
+        )
+        groups = [group for wrapper in wrappers for group in wrapper.optimizer.param_groups]
         before = sorted({group["lr"] for group in groups})
         for group in groups:
             group["lr"] *= factor
         rates = ", ".join(f"{rate:.6g} -> {rate * factor:.6g}" for rate in before)
         self.logger.info(
             f"Learning rates are for steps of {base} images, these are of {batch} ({self.world_size} "
-            f"processes x {self.train_dataloader.batch_size} images x {accumulated} accumulated batches): "
+            f"processes x {images} images x {accumulated} accumulated batches): "
             f"multiplied by {factor:.6g}, {rule} rule, {rates}."
         )
 

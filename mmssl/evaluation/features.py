@@ -301,7 +301,7 @@ def block_feature(
         patch_mean: Append the mean of a ViT's patch tokens, as DINO does for ViT-B.
 
     Raises:
-        ValueError: The backbone does not tell them, or has no class token beside its patches.
+        ValueError: The backbone does not tell them, or not with the mean of the patches.
     """
     if not hasattr(backbone, "last_blocks"):
         raise ValueError(
@@ -313,8 +313,8 @@ def block_feature(
         return backbone.last_blocks(images, num_blocks).float()
     if "patch_mean" not in inspect.signature(backbone.last_blocks).parameters:
         raise ValueError(
-            f"patch_mean=True was asked for, but the features of {type(backbone).__name__} are means of "
-            "its patches already; leave it out."
+            f"patch_mean=True was asked for, but last_blocks of {type(backbone).__name__} takes none: it is "
+            "for a VisionTransformer; leave it out."
         )
     return backbone.last_blocks(images, num_blocks, patch_mean=True).float()
 

@@ -20,8 +20,8 @@ from mmssl.evaluation.evaluate import center_views
 from mmssl.evaluation.features import evaluation_loader, extract_features
 from mmssl.registry import DATASETS, build_module
 
-FIRST_RANK = 11
-"""Of the fit of alpha-ReQ."""
+LAST_RANK = 100
+"""Of the fit of alpha-ReQ: with fewer directions the last eigenvalues are rounding, and bend the line."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class LabelFreeMeasures:
 
     Attributes:
         effective_rank: RankMe, of the central crops.
-        alpha_req: Decay of the spectrum of the central crops; None for fewer than 12 images or dimensions.
+        alpha_req: Decay of the spectrum of the central crops; None below 101 images or 100 dimensions.
         lidar: Of the augmented views, between images over within them.
         alignment: Mean squared distance of two augmented views of an image.
         uniformity: Of the central crops.
@@ -84,9 +84,11 @@ def label_free_measures(features: Tensor, views: Tensor) -> LabelFreeMeasures:
             f"Features of crops and views must have one size, got {tuple(features.shape)} and "
             f"{tuple(views.shape)}."
         )
+    # centred features of N images have no more than N - 1 directions
+    directions = min(len(features) - 1, features.shape[1])
     return LabelFreeMeasures(
         effective_rank=effective_rank(features),
-        alpha_req=alpha_req(features) if min(features.shape) > FIRST_RANK else None,
+        alpha_req=alpha_req(features) if directions >= LAST_RANK else None,
         lidar=lidar(views),
         alignment=alignment(views[:, 0], views[:, 1]),
         uniformity=uniformity(features),
@@ -131,13 +133,15 @@ def measure_label_free(
 
     Raises:
         ValueError: Fewer than two images or views, or no image in the folder.
+        UnreadableImageError: An image cannot be read: another in its place would be compared with it.
     """
     if num_views < 2:
         raise ValueError(f"Views are compared with each other: num_views >= 2, got {num_views}.")
 
     def features(views: dict[str, Any], limit: int | None, epoch: int, title: str) -> Tensor:
         dataset = build_module(
-            DATASETS, dict(type="ImageFolder", root=folder, views=views, seed=seed)
+            DATASETS,
+            dict(type="ImageFolder", root=folder, views=views, seed=seed, max_bad_ratio=0.0),
         )
         loader = evaluation_loader(
             dataset, batch_size=batch_size, num_workers=num_workers, limit=limit, epoch=epoch

@@ -72,7 +72,7 @@ def hold_out(labels: Tensor, share: float, *, seed: int = 0) -> tuple[Tensor, Te
     if not held.any():
         raise ValueError(
             f"A share of {share} of {len(labels)} images in {len(labels.unique())} classes holds no "
-            "image out. Use more images, a larger share, or a single learning rate."
+            "image out. Use more images, a larger share, or a single candidate (learning rate, penalty)."
         )
     return (~held).nonzero()[:, 0], held.nonzero()[:, 0]
 
@@ -228,7 +228,7 @@ def labelled_pair(train: Features, val: Features) -> tuple[Features, Features]:
     """The labelled training and validation images.
 
     Raises:
-        ValueError: None in one of the sets, or a class of the validation images that no other has.
+        ValueError: None in one of the sets, or a class of the validation images that no training image has.
     """
     train, val = labelled(train), labelled(val)
     _shared_labels([train], val)

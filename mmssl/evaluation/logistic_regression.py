@@ -1,7 +1,7 @@
 """Multinomial logistic regression on frozen features: the linear protocol of small data sets.
 
 Do Better ImageNet Models Transfer Better? (Kornblith et al., CVPR 2019, arXiv 1805.08974), appendix A.4;
-SimCLR (arXiv 2002.05709), appendix B.8.2; BYOL (arXiv 2006.07733), appendix E.
+SimCLR (arXiv 2002.05709), appendix B.8; BYOL (arXiv 2006.07733), appendix D.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def check_logistic_options(
     if not penalties or min(penalties) <= 0 or max_iter < 1 or not 0 < held_out < 1:
         raise ValueError(
             "A logistic regression needs penalties above 0, held_out between 0 and 1 and max_iter >= 1, "
-            f"got penalties={list(penalties)}, held_out={held_out}, max_iter={max_iter}."
+            f"got the penalties {', '.join(f'{each:g}' for each in penalties[:5])}, held_out={held_out}, "
+            f"max_iter={max_iter}."
         )
     if metric not in ("top1", "mean_per_class"):
         raise ValueError(f"metric must be 'top1' or 'mean_per_class', got {metric!r}.")
@@ -126,6 +127,7 @@ class _Regression:
         solver = torch.optim.LBFGS(
             [self.weight, self.bias],
             max_iter=self.max_iter,
+            max_eval=25 * self.max_iter,  # the line search takes some for each iteration
             tolerance_grad=1e-6,
             tolerance_change=1e-10,
             history_size=20,

@@ -7,6 +7,7 @@ and gradients; here those of a few images exist at a time.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
@@ -104,23 +105,24 @@ def teacher_entropy(
     temperature: float = 0.04,
     max_rows: int = 16,
 ) -> Tensor:
-    """Mean entropy of some targets of `prototype_distillation`, in nats; 0 for one prototype, ln K for all.
+    """Mean entropy of some targets of `prototype_distillation`, in nats: 0 if each is sure, ln K if none is.
 
-    The loss is this entropy plus the divergence of the student from the teacher, and at best the entropy
-    (DINO, arXiv 2104.14294, section 5.3).
+    The mean over all targets is the least that the loss can be; what the loss is above it is the divergence
+    of the student from the teacher (DINO, arXiv 2104.14294, section 5.3).
 
     Args:
-        teacher: (..., D) rows of the teacher.
+        teacher: (B, M, D) rows of the teacher.
         prototypes: (K, D) weight of the teacher's last layer.
         center: (1, K) running mean of its logits.
         temperature: Of the teacher.
-        max_rows: Rows that are looked at, spread over all.
+        max_rows: Rows that are looked at, spread over images and views.
 
     Returns:
         Scalar, float32 or float64.
     """
     rows = teacher.flatten(0, -2)
-    rows = rows[:: max(len(rows) // max_rows, 1)][:max_rows]
+    # an odd distance meets all views of pairs
+    rows = rows[:: math.ceil(len(rows) / max_rows) | 1]
     with torch.autocast(rows.device.type, enabled=False):
         rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
         logits = (rows @ prototypes.to(rows.dtype).T - center.to(rows.dtype)) / temperature

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import pytest
 from mmengine.hooks import Hook
+from mmengine.registry import DATA_SAMPLERS
+from torch import nn
+from torch.utils.data import BatchSampler
 
 from mmssl.engine.config import load_config
 from mmssl.engine.runner import Runner
 from mmssl.engine.schedulers import warmup_cosine
 from mmssl.engine.switches import set_accumulation
-from mmssl.registry import HOOKS
+from mmssl.registry import HOOKS, MODELS
 from tests.helpers.runs import ROOT, method_config, toy_config
+from tests.helpers.toy import ToyMethod
 
 pytestmark = pytest.mark.integration
 
@@ -26,6 +30,14 @@ class RateHook(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         self.rates.append(runner.optim_wrapper.get_lr()["lr"][0])
+
+
+@DATA_SAMPLERS.register_module()
+class EvenBatches(BatchSampler):
+    """torch's, by a name."""
+
+    def __init__(self, sampler, batch_size: int) -> None:
+        super().__init__(sampler, batch_size, drop_last=False)
 
 
 def rates_of(folder: Path, leaf: str, **changes) -> tuple[list[float], float]:
@@ -108,6 +120,24 @@ def test_values_accumulated_batches_count(tmp_path: Path) -> None:
     assert f"linear rule, {rate:.6g} -> {2 * rate:.6g}." in log.read_text()
 
 
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_values_batches_of_a_batch_sampler(tmp_path: Path, accumulated: int) -> None:
+    """As mmdet's loaders have them: torch's loader then tells no batch size."""
+    config = toy_config(
+        tmp_path,
+        custom_hooks=[dict(type="RateHook")],
+        param_scheduler=None,
+        auto_scale_lr=dict(base_batch_size=4, enable=True),
+    )
+    config.train_dataloader.batch_sampler = dict(type="EvenBatches")
+    set_accumulation(config, accumulated)
+    runner = Runner.from_cfg(config)
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, RateHook))
+    runner.train()
+    assert runner.train_dataloader.batch_size is None
+    assert set(hook.rates) == {accumulated * config.optim_wrapper.optimizer.lr}
+
+
 def test_raises_for_an_unknown_rule(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rule must be 'linear' or 'sqrt', got 'cubic'"):
         rates_of(tmp_path, "pic/pic_resnet50_4xb64-coslr-200e_in1k.py", rule="cubic")
@@ -125,3 +155,27 @@ def test_state_accumulation_warns_where_negatives_are_the_batch(
     (log,) = tmp_path.glob("*/*.log")
     assert log.read_text().count("SimCLR takes its negatives from one forward pass") == warns
     assert log.read_text().count("BatchNorm layers are those of one forward pass") == batches - 1
+
+
+@MODELS.register_module()
+class FrozenNorm(ToyMethod):
+    """With a norm that stays in eval mode, as those of a frozen backbone."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.norm = nn.BatchNorm2d(3)
+
+    def train(self, mode: bool = True) -> FrozenNorm:
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+
+def test_state_accumulation_says_nothing_of_frozen_norms(tmp_path: Path) -> None:
+    config = toy_config(tmp_path, **{"model.type": "FrozenNorm"})
+    set_accumulation(config, 2)
+    runner = Runner.from_cfg(config)
+    runner.train()
+    assert runner.model.training
+    logs = list(tmp_path.glob("*/*.log"))
+    assert not any("BatchNorm layers" in log.read_text() for log in logs)

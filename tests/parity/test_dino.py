@@ -54,6 +54,13 @@ def test_values_head(case: str) -> None:
         golden.check("bn_running_mean", head.mlp[1].running_mean)
 
 
+def test_raises_a_norm_that_is_nowhere() -> None:
+    with pytest.raises(ValueError, match="is the norm of use_bn=True, which is not set"):
+        DINOHead(8, 16, norm_cfg=dict(type="SyncBN"))
+    head = DINOHead(8, 16, use_bn=True, norm_cfg=dict(type="SyncBN"))
+    assert sum(isinstance(each, torch.nn.SyncBatchNorm) for each in head.mlp) == 2
+
+
 def per_image(rows: Tensor, sizes: list[int], num_images: int) -> Tensor:
     """Official rows (view by view, image by image) to (B, rows of all views, ...)."""
     parts = rows.split([size * num_images for size in sizes])

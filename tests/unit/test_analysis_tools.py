@@ -94,7 +94,7 @@ def test_values_attention_entropy(place: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_values_label_free(place: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """The figures of the function for two branches of a file, in the order of the command line."""
+    """The figures of the function for a file and a random start, in the order of the command line."""
     photos, out, run_file = str(place / "photos"), place / "l.json", str(place / "run.pth")
     run(monkeypatch, "label_free.py", run_file, "none", "--config", str(place / "config.py"),
         "--images", photos, *COMMON, "--num-views", "3", "--num-view-images", "4",
@@ -112,24 +112,38 @@ def test_values_label_free(place: Path, monkeypatch: pytest.MonkeyPatch, capsys)
     assert 0 < expected.alignment < 4
     text = capsys.readouterr().out
     assert "5 central crops, 3 views of 4 images, 32 px" in text
-    assert "Ranks need more images than dimensions" in text
+    assert "RankMe is bounded by the 5 images: it needs more than 16 (--num-images)." in text
+    assert "LiDAR is bounded by the 4 images" in text
     rows = {line.split()[0]: line for line in text.splitlines() if "*" in line}
     best = max(record["results"], key=lambda name: record["results"][name]["effective_rank"])
     assert f"{record['results'][best]['effective_rank']:.4g}*" in rows[best]
 
 
+def test_raises_an_image_that_cannot_be_read(place: Path, tmp_path: Path) -> None:
+    """Another in its place would be compared with views of it."""
+    for photo in (place / "photos").iterdir():
+        (tmp_path / photo.name).write_bytes(photo.read_bytes())
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    backbone = build_backbone(None, str(place / "run.pth"))[0]
+    with pytest.raises(Exception, match=r"1\.png"):
+        measure_label_free(backbone, str(tmp_path), size=32, num_views=2, num_workers=0)
+
+
 def test_values_label_free_measures() -> None:
     """Each is the function of its name; views that are all alike have no distance."""
     random = torch.Generator().manual_seed(0)
-    features = torch.randn(60, 13, generator=random)
-    views = torch.randn(20, 1, 13, generator=random).expand(-1, 3, -1)
+    features = torch.randn(140, 120, generator=random)
+    views = torch.randn(20, 1, 120, generator=random).expand(-1, 3, -1)
     found = label_free_measures(features, views)
     assert found.effective_rank == effective_rank(features)
     assert found.alpha_req == alpha_req(features)
     assert (found.lidar, found.alignment) == (lidar(views), 0.0)
     assert found.uniformity == uniformity(features)
-    assert found.feature_std == pytest.approx(13**0.5 * feature_std(features))
+    assert found.feature_std == pytest.approx(120**0.5 * feature_std(features))
     assert 0.9 < found.feature_std < 1.1
+    # a hundred centred images have 99 directions
+    assert label_free_measures(features[:100], views).alpha_req is None
+    assert label_free_measures(features[:101], views).alpha_req is not None
     with pytest.raises(ValueError, match="must have one size"):
         label_free_measures(features, views[..., :5])
 

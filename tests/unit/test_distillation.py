@@ -209,12 +209,22 @@ def test_values_entropy_of_the_teacher():
     )
 
 
-def test_values_entropy_of_some_rows():
-    """Rows far apart, of all images, no more than asked for."""
-    rows = F.normalize(torch.randn(40, 1, 5, generator=torch.Generator().manual_seed(0)), dim=-1)
-    prototypes, center = inputs(torch.float32)["teacher_prototypes"], torch.zeros(1, 11)
-    expected = teacher_entropy(rows[::10], prototypes, center, max_rows=40)
-    assert torch.equal(teacher_entropy(rows, prototypes, center, max_rows=4), expected)
+@pytest.mark.parametrize(("images", "most"), [(12, 16), (20, 16), (64, 16), (40, 4), (3, 16)])
+def test_values_entropy_of_some_rows(images: int, most: int):
+    """No more than asked for, of both views, from the first images to the last."""
+    prototypes, center = torch.eye(2 * images), torch.zeros(1, 2 * images)
+    rows = torch.zeros(images, 2, 2 * images)
+    seen = []
+    for row in range(2 * images):
+        # the row in question is sure, the others know nothing
+        one = rows.clone()
+        one.flatten(0, 1)[row, row] = 1.0
+        found = teacher_entropy(one, prototypes, center, temperature=1e-3, max_rows=most)
+        if found < math.log(2 * images) - 1e-4:
+            seen.append(row)
+    assert min(most, 2 * images) / 2 <= len(seen) <= most
+    assert {row % 2 for row in seen} == {0, 1}
+    assert seen[0] < 2 and 2 * images - seen[-1] <= 2 * images / most + 2
 
 
 def test_values_regression_is_of_all_bits_under_autocast():

@@ -262,7 +262,11 @@ def test_values_benchmark_configs(name: str) -> None:
     cfg = load_config(root / f"{name}.py")
     plan = evaluation_plan(cfg, k=None if "logistic" in name else [20])
     filled = dict(fill=True) if "hcsc" in name else {}
-    if "logistic" not in name:
+    if "logistic" in name:
+        resize, crop = plan["val_dataset"]["views"]["views"][0]["transforms"]
+        assert plan["methods"] == ["logistic"] and plan["logistic"] == {}
+        assert (resize["size"], resize["interpolation"], crop["size"]) == (224, "bicubic", 224)
+    else:
         assert plan["knn"] == dict(k=[20], temperature=0.07, **filled)
     assert plan["train_dataset"]["views"]["type"] == "MultiView"
     with torch.device("meta"):
@@ -322,7 +326,7 @@ def test_values_patch_mean_of_a_vit(folders: tuple[str, str]) -> None:
         pretrain_img_size=16, out_indices=(1,),
     )  # fmt: skip
     cfg = config(model=dict(type="DINO", backbone=swin), evaluation=dict(patch_mean=True))
-    with pytest.raises(ValueError, match="features of Swin are means of its patches already"):
+    with pytest.raises(ValueError, match="last_blocks of Swin takes none"):
         evaluate_backbone(cfg, None, plan=plan)
 
 

@@ -43,7 +43,7 @@ def test_equivalence_scikit_learn(penalty: float) -> None:
     )
 
 
-def test_property_the_slope_is_zero_at_the_minimum() -> None:
+def test_values_the_slope_is_zero_at_the_minimum() -> None:
     data = clouds(60)
     weight, bias = fitted(data, 0.5)
     probabilities = (data.features.double() @ weight.T + bias).softmax(dim=1)
@@ -72,7 +72,7 @@ def test_values_accuracies_by_hand() -> None:
 
 
 def test_values_penalty_is_chosen_on_held_out_images() -> None:
-    """Few, noisy images: neither the weakest penalty nor one that leaves nothing is best."""
+    """The best of the sweep, of equal ones the largest, is that of a regression on all images."""
     train, val = clouds(60, spread=2.0), clouds(3000, spread=2.0, seed=1)
     penalties = [1e-6, 10.0, 1e6]
     found = logistic_regression(train, val, penalties=penalties)
@@ -83,6 +83,14 @@ def test_values_penalty_is_chosen_on_held_out_images() -> None:
     assert (found.selected_on, found.num_unconverged) == ("held_out", 0)
     assert (found.num_train, found.num_val) == (60, 3000)
     assert found == logistic_regression(train, val, penalties=penalties)
+
+
+def test_state_regressions_that_stop_at_the_limit_are_counted() -> None:
+    train, val = clouds(60), clouds(30, seed=1)
+    found = logistic_regression(train, val, penalties=[1e-3, 1e-2], max_iter=2)
+    assert found.num_unconverged == 3
+    assert logistic_regression(train, val, penalties=[1.0], max_iter=2).num_unconverged == 1
+    assert logistic_regression(train, val, penalties=[1.0]).num_unconverged == 0
 
 
 def test_values_many_penalties_separate_what_can_be_separated() -> None:
@@ -123,12 +131,12 @@ def test_state_images_without_label_are_left_out() -> None:
         (dict(metric="top5"), "'top1' or 'mean_per_class', got 'top5'"),
     ],
 )
-def test_errors_options(options: dict, message: str) -> None:
+def test_raises_options(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         logistic_regression(clouds(30), clouds(30), **options)
 
 
-def test_errors_classes_that_no_training_image_has() -> None:
+def test_raises_classes_that_no_training_image_has() -> None:
     val = clouds(30)
     val.labels[0] = 7
     with pytest.raises(ValueError, match=r"classes that no training image has: \[7\]"):

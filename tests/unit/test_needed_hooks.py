@@ -56,7 +56,7 @@ def unsaved(model: nn.Module) -> nn.Module:
         (unsaved, InstanceRowsHook, "save_classifier=False has no effect here"),
     ],
 )
-def test_errors_a_part_without_its_hook(make_part, hook, message):
+def test_raises_a_part_without_its_hook(make_part, hook, message):
     model = Model(make_part)
     assert message in missing_hook(model, [Hook()])
     # what a hook says of itself is said by its class

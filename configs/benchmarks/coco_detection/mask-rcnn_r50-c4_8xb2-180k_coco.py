@@ -1,4 +1,4 @@
-"""COCO Mask R-CNN R50-C4, 180k iterations: the 2x of MoCo and Barlow Twins to the iteration.
+"""COCO Mask R-CNN R50-C4, 180k iterations: the 2x of MoCo to the iteration.
 
     tools/dist_train.sh configs/benchmarks/coco_detection/mask-rcnn_r50-c4_8xb2-180k_coco.py 8 \
         --cfg-options load_from=backbone.pth

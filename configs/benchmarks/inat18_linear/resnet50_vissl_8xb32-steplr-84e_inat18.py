@@ -5,8 +5,8 @@ SwAV and Barlow Twins report this for the pooled last stage.
     tools/dist_train.sh configs/benchmarks/inat18_linear/resnet50_vissl_8xb32-steplr-84e_inat18.py 8 \
         --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/run/epoch_200.pth
 
-8142 classes, one folder each (437 513 training, 24 426 validation images); the deviations are those of
-`places205_linear/resnet50_vissl_8xb32-steplr-28e_places205.py`.
+8142 classes, one folder each (437 513 training, 24 426 validation images). Deviation: only the classifier of the last
+stage is trained, on its average.
 """
 
 _base_ = [

@@ -50,8 +50,6 @@ class CLSA(BaseAlgorithm):
         init_cfg: Weight initialisation of the mm family.
     """
 
-    negatives_in_batch = True
-
     def __init__(
         self,
         backbone: nn.Module | dict,

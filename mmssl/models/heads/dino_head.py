@@ -51,6 +51,8 @@ class DINOHead(BaseModule):
         super().__init__(init_cfg)
         if num_layers < 1:
             raise ValueError(f"A head has at least one layer, got num_layers={num_layers}.")
+        if norm_cfg is not None and not use_bn:
+            raise ValueError(f"norm_cfg={norm_cfg} is the norm of use_bn=True, which is not set.")
         sizes = [in_channels, *[hid_channels] * (num_layers - 1), bottleneck_channels]
         layers: list[nn.Module] = []
         for number, (size, following) in enumerate(pairwise(sizes)):
