@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import ast
+import copy
 import importlib.util
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from PIL import Image
 
+from mmssl.engine import config_check
 from mmssl.engine.config import load_config
 from mmssl.engine.config_check import ConfigError
 from mmssl.engine.runner import Runner
@@ -172,16 +176,26 @@ def test_commands_parse(tool, monkeypatch):
                 check_overrides(ROOT / config, overrides, f"{where}: {line}", monkeypatch)
 
 
+@cache
+def config_of(path: Path) -> Config:
+    """A config without overrides."""
+    return load_config(path)
+
+
 def check_overrides(config: Path, overrides: dict, where: str, monkeypatch) -> None:
     """A config accepts these `--cfg-options`, and they change something that it has or may have."""
     if inherits_families(config) and not HAS_FAMILIES:
         return
     monkeypatch.syspath_prepend(str(ROOT / "tests/plugin"))
     monkeypatch.chdir(ROOT)
-    load_config(config, overrides)  # refuses unknown keys and types
-    bare = load_config(config)
+    bare = config_of(config)
     for key in overrides:
         assert key.split(".")[0] in bare, f"{where}: the config has no {key.split('.')[0]}"
+    # as `load_config` does, which would read all bases again
+    changed = copy.deepcopy(bare)
+    config_check.check_overrides(changed, overrides)
+    changed.merge_from_dict(overrides)
+    config_check.check_config(changed)
     monkeypatch.undo()
 
 
