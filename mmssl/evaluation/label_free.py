@@ -17,8 +17,9 @@ from mmssl.evaluation.collapse import (
     uniformity,
 )
 from mmssl.evaluation.evaluate import center_views
-from mmssl.evaluation.features import evaluation_loader, extract_features
+from mmssl.evaluation.features import evaluation_loader, rows_of_images, view_feature
 from mmssl.registry import DATASETS, build_module
+from mmssl.structures import ViewBatch
 
 LAST_RANK = 100
 """Of the fit of alpha-ReQ: with fewer directions the last eigenvalues are rounding, and bend the line."""
@@ -53,11 +54,12 @@ class LabelFreeMeasures:
     num_views: int
 
 
-def augmented_views(size: int) -> dict[str, Any]:
-    """Config of a random view as MoCo v2's: crop, jitter, grey, blur, flip.
+def augmented_views(size: int, num: int) -> dict[str, Any]:
+    """Config of random views as MoCo v2's: crop, jitter, grey, blur, flip.
 
     Args:
         size: Side in pixels.
+        num: Views of an image.
     """
     transforms = [
         dict(type="RandomResizedCrop", size=size, scale=(0.2, 1.0)),
@@ -66,7 +68,11 @@ def augmented_views(size: int) -> dict[str, Any]:
         dict(type="GaussianBlur", sigma=(0.1, 2.0), prob=0.5),
         dict(type="HorizontalFlip", prob=0.5),
     ]
-    return dict(type="MultiView", boxes=None, views=[dict(num=1, transforms=transforms)])
+    return dict(type="MultiView", boxes=None, views=[dict(num=num, transforms=transforms)])
+
+
+def _side_by_side(backbone: nn.Module, views: ViewBatch) -> Tensor:
+    return torch.cat([view_feature(backbone, images) for images in views.images], dim=1)
 
 
 def label_free_measures(features: Tensor, views: Tensor) -> LabelFreeMeasures:
@@ -138,23 +144,21 @@ def measure_label_free(
     if num_views < 2:
         raise ValueError(f"Views are compared with each other: num_views >= 2, got {num_views}.")
 
-    def features(views: dict[str, Any], limit: int | None, epoch: int, title: str) -> Tensor:
+    def rows(views: dict[str, Any], limit: int | None, title: str) -> Tensor:
+        """(N, Q D) of the Q views of each image, side by side."""
         dataset = build_module(
             DATASETS,
             dict(type="ImageFolder", root=folder, views=views, seed=seed, max_bad_ratio=0.0),
         )
         loader = evaluation_loader(
-            dataset, batch_size=batch_size, num_workers=num_workers, limit=limit, epoch=epoch
+            dataset, batch_size=batch_size, num_workers=num_workers, limit=limit
         )
-        return extract_features(
-            backbone, loader, preprocessor=preprocessor, progress=title if progress else ""
+        return rows_of_images(
+            backbone, loader, _side_by_side, preprocessor=preprocessor, progress=progress and title
         ).features
 
-    crops = features(center_views(size), num_images, 0, progress)
+    crops = rows(center_views(size), num_images, f"{progress}, central crops")
     few = min(num_view_images, len(crops))
-    augmented = augmented_views(size)
-    views = [
-        features(augmented, few, epoch, f"{progress}, view {epoch + 1} of {num_views}")
-        for epoch in range(num_views)
-    ]
-    return label_free_measures(crops, torch.stack(views, dim=1))
+    views = rows(augmented_views(size, num_views), few, f"{progress}, views")
+    views = views.unflatten(1, (num_views, -1))
+    return label_free_measures(crops, views)
