@@ -7,36 +7,18 @@ strength, no blur, the head of three layers that its code has by default. `data/
 hold a folder of images for each class, which the k-NN hook alone looks at.
 """
 
-_base_ = [
-    "../_base_/datasets/image_folder.py",
-    "../_base_/views/simclr.py",
-    "../_base_/schedules/lars_warmup_cosine.py",
-    "../_base_/default_runtime.py",
-]
+_base_ = "simclr_resnet50_32xb128-coslr-100e_in1k.py"
 
 model = dict(
-    type="SimCLR",
-    backbone=dict(type="ResNet", depth=18, out_indices=(3,), stem="cifar", zero_init_residual=True),
-    neck=dict(
-        type="MLPNeck",
-        num_layers=3,
-        hid_channels=512,
-        out_channels=128,
-        bias=False,
-        last_bias=False,
-        norm_cfg=dict(type="SyncBN"),
-        last_norm_cfg=dict(type="SyncBN", bias=False),
-        init_cfg=dict(type="Normal", layer="Linear", std=0.01),
-    ),
+    backbone=dict(depth=18, stem="cifar"),
+    neck=dict(num_layers=3, hid_channels=512),
     temperature=0.5,
-    # the network sees colours between 0 and 1
-    data_preprocessor=dict(type="ViewPreprocessor", mean=[0, 0, 0], std=[255, 255, 255]),
 )
 train_dataloader = dict(
-    batch_size=512, dataset=dict(root="data/cifar10/train", views=_base_.simclr_cifar_views)
+    batch_size=512,
+    dataset=dict(root="data/cifar10/train", views=dict(_delete_=True, **_base_.simclr_cifar_views)),
 )
-optim_wrapper = dict(optimizer=dict(lr=2.0, weight_decay=1e-4, lr_in_momentum=True))
-param_scheduler = [dict(type="WarmupCosineLR", warmup=10, convert_to_iter_based=True)]
+optim_wrapper = dict(optimizer=dict(lr=2.0, weight_decay=1e-4))
 train_cfg = dict(max_epochs=1000)
 auto_scale_lr = dict(base_batch_size=512)
 whole_view = dict(

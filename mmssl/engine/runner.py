@@ -37,17 +37,15 @@ from mmssl.ops.small_map_conv import MAX_POSITIONS, use_small_map_conv
 from mmssl.registry import RUNNERS
 
 PARTIAL = ".partial"
+# mmengine's own default hooks: for other names it does not take None
+_MMENGINE_HOOKS = (
+    "runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint",
+)  # fmt: skip
 
 
 def _accumulated(optim_wrapper: OptimWrapper) -> int:
     """Batches that an optimizer step takes."""
     return getattr(optim_wrapper, "_accumulative_counts", 1)
-
-
-# mmengine's own default hooks: for other names it does not take None
-_MMENGINE_HOOKS = (
-    "runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint",
-)  # fmt: skip
 
 
 @RUNNERS.register_module()

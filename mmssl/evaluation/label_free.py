@@ -159,6 +159,8 @@ def measure_label_free(
 
     crops = rows(center_views(size), num_images, f"{progress}, central crops")
     few = min(num_view_images, len(crops))
+    if few < 2:
+        raise ValueError(f"Images are compared with each other: at least 2, got {few} of {folder}.")
     views = rows(augmented_views(size, num_views), few, f"{progress}, views")
     views = views.unflatten(1, (num_views, -1))
     return label_free_measures(crops, views)

@@ -76,10 +76,10 @@ def check_logistic_options(
             iteration.
     """
     if not penalties or min(penalties) <= 0 or max_iter < 1 or not 0 < held_out < 1:
+        some = ", ".join(f"{each:g}" for each in penalties[:5]) or "none"
         raise ValueError(
             "A logistic regression needs penalties above 0, held_out between 0 and 1 and max_iter >= 1, "
-            f"got the penalties {', '.join(f'{each:g}' for each in penalties[:5])}, held_out={held_out}, "
-            f"max_iter={max_iter}."
+            f"got the penalties {some}, held_out={held_out}, max_iter={max_iter}."
         )
     if metric not in ("top1", "mean_per_class"):
         raise ValueError(f"metric must be 'top1' or 'mean_per_class', got {metric!r}.")

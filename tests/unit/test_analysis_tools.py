@@ -159,6 +159,11 @@ def test_values_label_free_measures() -> None:
             "num_views >= 2, got 1",
         ),
         ("label_free.py", ["none", "--images", "photos"], "needs a config"),
+        (
+            "label_free.py",
+            ["run.pth", "--images", "photos", "--num-images", "1"],
+            "at least 2, got 1 of photos",
+        ),
         ("correspondence.py", ["absent.pth", "--images", "photos"], "absent.pth"),
         (
             "correspondence.py",

@@ -9,21 +9,28 @@ SwAV and Barlow Twins report this for the pooled last stage.
 stage is trained, on its average.
 """
 
-_base_ = [
-    "../_base_/linear_resnet50.py",
-    "../_base_/classifier_data.py",
-    "../_base_/classifier_runtime.py",
-    "../../_base_/schedules/sgd_multistep.py",
-]
+_base_ = "../places205_linear/resnet50_vissl_8xb32-steplr-28e_places205.py"
 
-model = dict(head=dict(num_classes=8142, input_norm_cfg=dict(type="BN")))
-train_dataloader = dict(batch_size=32, dataset=dict(root="data/inat18/train"))
-val_dataloader = dict(dataset=dict(root="data/inat18/val"))
-optim_wrapper = dict(
-    optimizer=dict(lr=0.01, weight_decay=5e-4, nesterov=True),
-    paramwise_cfg=dict(no_decay=("norm",)),
+model = dict(head=dict(num_classes=8142))
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type="ImageFolder",
+        root="data/inat18/train",
+        labels=True,
+        views=_base_.train_crop,
+    )
+)
+val_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type="ImageFolder",
+        root="data/inat18/val",
+        labels=True,
+        max_bad_ratio=0.0,
+        views=_base_.val_crop,
+    )
 )
 param_scheduler = [dict(type="MultiStepLR", by_epoch=True, milestones=[24, 48, 72], gamma=0.1)]
 train_cfg = dict(max_epochs=84)
 default_hooks = dict(best_epoch=dict(protocol="inat18-vissl"))
-auto_scale_lr = dict(base_batch_size=256)

@@ -10,28 +10,25 @@ top-1, Aircraft, Pets, Caltech-101 and Flowers by the mean over the classes, for
 `--cfg-options evaluation.logistic.metric=mean_per_class` chooses the penalty; the table has both.
 """
 
+_base_ = ["../../_base_/views/eval.py"]
+
 default_scope = "mmssl"
 model = dict(backbone=dict(type="ResNet", depth=50, out_indices=(3,)))
-views = dict(
-    type="MultiView",
-    boxes=None,
-    views=[
-        dict(
-            num=1,
-            transforms=[
-                dict(type="Resize", size=224, interpolation="bicubic"),
-                dict(type="CenterCrop", size=224),
-            ],
-        ),
-    ],
-)
 evaluation = dict(
     protocol="logistic-small",
     methods=["logistic"],
     train_dataset=dict(
-        type="ImageFolder", root="data/small/train", labels=True, max_bad_ratio=0.0, views=views
+        type="ImageFolder",
+        root="data/small/train",
+        labels=True,
+        max_bad_ratio=0.0,
+        views=_base_.eval_whole_views,
     ),
     val_dataset=dict(
-        type="ImageFolder", root="data/small/val", labels=True, max_bad_ratio=0.0, views=views
+        type="ImageFolder",
+        root="data/small/val",
+        labels=True,
+        max_bad_ratio=0.0,
+        views=_base_.eval_whole_views,
     ),
 )

@@ -181,19 +181,6 @@ class InstanceRows(nn.Module):
         self.store.write(self.members, weight, momentum)
         self.weight, self.momentum = self.store.weight, self.store.momentum
 
-    def _is_store(self) -> bool:
-        """Whether C is the store itself."""
-        same = self.weight.data_ptr() == self.store.weight.data_ptr()
-        return same and 0 < len(self.weight) == len(self.store)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> InstanceRows:
-        """torch's; what was the store itself is not held twice on another device either."""
-        is_store = self._is_store()
-        super()._apply(fn, recurse)
-        if is_store:
-            self.weight, self.momentum = self.store.weight, self.store.momentum
-        return self
-
     def _retire(self, leaving: Tensor) -> None:
         """Write members back, of which these are the places (m,); they are idle from now on."""
         rows = self.members[leaving]
@@ -299,7 +286,7 @@ class InstanceRows(nn.Module):
 
     def _write_back(self) -> None:
         """The store has the weights and momenta of C too."""
-        if len(self.members) and not self._is_store():
+        if len(self.members) and self.weight.data_ptr() != self.store.weight.data_ptr():
             self.store.write(self.members, self.weight, self.momentum)
 
     def all_rows(self) -> tuple[Tensor, Tensor]:
