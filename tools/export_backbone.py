@@ -49,7 +49,12 @@ def parse_args() -> argparse.Namespace:
         choices=PARTS,
         help="for mmdet: the pretrained FPN (neck) and towers (bbox_head) too",
     )
-    parser.add_argument("--branch", default="online", choices=("online", "twin"))
+    parser.add_argument(
+        "--branch",
+        default="auto",
+        choices=("auto", "online", "twin"),
+        help="whose backbone; auto: what the method publishes, the twin of DINO and EsViT",
+    )
     parser.add_argument(
         "--from-config", help="config of the run, if the file carries or tells none"
     )

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS as ROOT_MODELS
 
@@ -92,6 +93,21 @@ def _check_parts(export: Export, leaf: dict[str, Any], changes: dict[str, Any]) 
         )
 
 
+def _input_changes(metadata: dict[str, Any], preprocessor: dict[str, Any]) -> dict[str, Any]:
+    """Mean and deviation of the pretraining's images, where the inherited config's are others.
+
+    mmdet and mmseg read images as BGR; an export is of RGB.
+    """
+    wanted = {name: metadata[name] for name in ("mean", "std") if metadata[name] is not None}
+    if wanted:
+        wanted["bgr_to_rgb"] = True
+    return {
+        name: value
+        for name, value in wanted.items()
+        if not np.allclose(preprocessor.get(name) or 0.0, value, rtol=0, atol=0.05)
+    }
+
+
 def _imports(export: Export, inherited: Config) -> list[str]:
     """What the ready config has to import, beside its own, for a network of somebody's or of ours."""
     build = export.metadata["build"]
@@ -105,8 +121,8 @@ def _imports(export: Export, inherited: Config) -> list[str]:
 def write_downstream_config(export: Export, transfer_config: str | Path) -> Path:
     """Write `<export>.py`: a transfer config with the exported backbone as its start.
 
-    It inherits `transfer_config`, sets `load_from`, and adapts depth and channels where the pretrained
-    backbone differs from the inherited one.
+    It inherits `transfer_config`, sets `load_from`, and adapts depth, channels, and mean and deviation of the
+    images where those of the pretraining differ from the inherited ones.
 
     Args:
         export: What `export_backbone` wrote for mmdet or mmseg.
@@ -133,6 +149,9 @@ def write_downstream_config(export: Export, transfer_config: str | Path) -> Path
     backbone = backbone_changes(export, leaf["backbone"])
     if backbone:
         model = dict(backbone=backbone, **model)
+    images = _input_changes(export.metadata, leaf.get("data_preprocessor") or {})
+    if images:
+        model = dict(data_preprocessor=images, **model)
     if leaf.get("pretrained"):  # mmseg's name for weights that load_from replaces
         model["pretrained"] = None
 

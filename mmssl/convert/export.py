@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from mmssl import __version__
 from mmssl.convert.checkpoint_file import file_sha256, load_weights_file, local_file
 from mmssl.convert.export_targets import Library, Target, build_target
+from mmssl.convert.known_colours import known_colours
+from mmssl.convert.layouts import Branch
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.load_report import LoadReport, weights_checksum
 from mmssl.convert.pretrained_pyramid import (
@@ -171,6 +173,7 @@ def _metadata(
 ) -> dict[str, Any]:
     """Where the weights come from, and the images that they know."""
     preprocessor = config["model"].get("data_preprocessor") or {}
+    known = known_colours(content)
     imports = config.get("custom_imports", {}).get("imports", [])
     return dict(
         method=str(config["model"].get("type")),
@@ -182,8 +185,8 @@ def _metadata(
         mmssl_version=__version__,
         custom_imports=[imports] if isinstance(imports, str) else list(imports),
         channel_order="RGB",
-        mean=preprocessor.get("mean"),
-        std=preprocessor.get("std"),
+        mean=preprocessor.get("mean") or (known and known.mean),
+        std=preprocessor.get("std") or (known and known.std),
     )
 
 
@@ -277,7 +280,7 @@ def export_backbone(
     *,
     to: Library,
     parts: Sequence[Part] = ("backbone",),
-    branch: Literal["online", "twin"] = "online",
+    branch: Branch = "auto",
     from_config: str | Path | None = None,
     image_size: tuple[int, int] | None = None,
     tolerance: float = 1e-4,
@@ -300,7 +303,8 @@ def export_backbone(
         to: The library.
         parts: What is written of a run that has pretrained more of a detector than its trunk, for mmdet:
             `neck` is its FPN (names `neck.*`), `bbox_head` the towers (`bbox_head.*`).
-        branch: The `online` network or its momentum `twin`.
+        branch: The `online` network, its momentum `twin`, or `auto`: what the method publishes
+            (`load_backbone`).
         from_config: A config whose `model.backbone` is the network, for checkpoints without one.
         image_size: (height, width) of the compared image; default: the model's own size, else 224.
         tolerance: Largest accepted difference, as a share of the largest feature (at least 1).
@@ -322,12 +326,12 @@ def export_backbone(
     target = build_target(to, backbone, backbone_config)
     pyramid = None
     if len(parts) > 1:
-        pyramid = load_pyramid(config, content, parts=parts, branch=branch, source=checkpoint)
+        pyramid = load_pyramid(config, content, parts=parts, branch=report.branch, source=checkpoint)
 
     weights = target.file_weights(backbone.state_dict()) | (pyramid.weights() if pyramid else {})
     state_dict = {name: tensor.detach().clone().contiguous() for name, tensor in weights.items()}
     metadata: dict[str, Any] = dict(
-        branch=branch, to=to, build=target.build, config_sha256=config_hash, guessed=list(guessed)
+        branch=report.branch, to=to, build=target.build, config_sha256=config_hash, guessed=list(guessed)
     )
     metadata |= _metadata(content, checkpoint, config, state_dict)
     if pyramid:

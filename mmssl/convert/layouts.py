@@ -102,6 +102,7 @@ def find_weights(
     wanted: set[str],
     *,
     branch: Branch = "auto",
+    published: Literal["online", "twin"] = "online",
     prefix: str | None = None,
 ) -> tuple[Found, Literal["online", "twin"]]:
     """The place in `checkpoint` that holds most of the `wanted` names.
@@ -109,9 +110,10 @@ def find_weights(
     Args:
         checkpoint: The content of a weights file.
         wanted: Names of the module to load into.
-        branch: The `online` network, its momentum `twin`, or `auto`: the teacher of files that hold the
-            two dictionaries `student` and `teacher` (DINO, EsViT: the teacher is what they publish),
-            else the online network if there is one.
+        branch: The `online` network, its momentum `twin`, or `auto`: what the method publishes, if the file
+            has it. That is the teacher of files that hold the two dictionaries `student` and `teacher`
+            (DINO, EsViT), else `published`.
+        published: What the method publishes, where that is known.
         prefix: Take exactly this prefix instead of detecting one, for example `module.encoder_q.`.
 
     Returns:
@@ -145,8 +147,8 @@ def find_weights(
     online = [place for place in places if not place.is_twin]
     twin = [place for place in places if place.is_twin]
     if branch == "auto":
-        official = any("teacher" in place.path for place in twin)
-        branch = "twin" if official or not online else "online"
+        teacher = published == "twin" or any("teacher" in place.path for place in twin)
+        branch = "twin" if (twin and teacher) or not online else "online"
     chosen = online if branch == "online" else twin
     if not chosen:
         raise ValueError(

@@ -16,6 +16,7 @@ from mmssl.convert.layouts import Branch, find_weights, num_found
 from mmssl.convert.load_report import LoadReport, weights_checksum
 from mmssl.convert.name_layouts import DERIVED, fresh_names, name_layouts
 from mmssl.convert.position_tables import fit_position_table
+from mmssl.convert.published_branch import published_branch
 
 
 class _Matches(NamedTuple):
@@ -93,7 +94,7 @@ def load_backbone(
     Args:
         module: The backbone (or a part of one whose names the file contains).
         checkpoint: A file as in `load_weights_file`, or its content.
-        branch: `online`, `twin` or `auto`, as in `find_weights`.
+        branch: `online`, `twin`, or `auto`: what the method publishes (`find_weights`, `published_branch`).
         prefix: Take the names behind this prefix instead of detecting it.
         allow_partial: Accept tensors that are missing or have another shape; never zero matches.
         may_lack: Names of the module that pretraining had no weights for; they are reported as fresh.
@@ -115,7 +116,13 @@ def load_backbone(
     # the first wins among equals: the network's own names
     layout = max(name_layouts(module), key=lambda one: num_found(content, set(one.names)))
     try:
-        found, taken = find_weights(content, set(layout.names), branch=branch, prefix=prefix)
+        found, taken = find_weights(
+            content,
+            set(layout.names),
+            branch=branch,
+            published=published_branch(content) if branch == "auto" else "online",
+            prefix=prefix,
+        )
     except ValueError as error:
         raise ValueError(f"Nothing was loaded from {source}: {error}") from error
 

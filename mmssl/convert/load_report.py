@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ class LoadReport:
 
     source: str
     layout: str
-    branch: str
+    branch: Literal["online", "twin"]
     matched: tuple[str, ...]
     missing: tuple[str, ...]
     mismatched: tuple[str, ...]

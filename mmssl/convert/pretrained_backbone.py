@@ -61,7 +61,7 @@ class PretrainedBackbone:
         checkpoint: A file, URL or `torchvision://name`: of torchvision, timm, mmdet, mmseg, an official
             self-supervised checkpoint, one of ours, or an export. "REQUIRED", as evaluation configs have
             it, stands for the one that has to be named.
-        branch: `online`, `twin` or `auto` (see `mmssl.convert.layouts.find_weights`).
+        branch: `online`, `twin`, or `auto`: what the method publishes (see `mmssl.convert.load_backbone`).
         prefix: Take the names behind this prefix instead of detecting it.
         allow_partial: Accept that some parameters keep their random initialisation.
         trust_pickle: Allow a pickle to run code.

@@ -6,7 +6,7 @@ import ast
 import difflib
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +43,26 @@ class ConfigError(ValueError):
     """A config names something that does not exist."""
 
 
-def check_overrides(config: Config, overrides: Iterable[str]) -> None:
-    """Refuse overrides of a top-level key that neither the config nor the runner knows.
+def check_overrides(config: Config, overrides: Mapping[str, Any]) -> None:
+    """Refuse overrides of a top-level key that neither the config nor the runner knows, and texts of dicts.
 
     Args:
         config: The config before the overrides.
-        overrides: Dotted keys.
+        overrides: Dotted keys and their values.
 
     Raises:
-        ConfigError: The first such key, with the nearest name.
+        ConfigError: The first such key, with the nearest name, or such value.
     """
     known = _TOP_LEVEL | set(config)
-    for key in overrides:
+    for key, value in overrides.items():
+        if isinstance(value, str) and value.startswith("dict("):
+            raise ConfigError(
+                f"{key}={value} would be a text, no dict: give each entry by itself, as in {key}.KEY=VALUE "
+                "or write it into a config."
+            )
         root = key.partition(".")[0]
+        if root == "vis_backends":
+            raise ConfigError(f"{key!r} changes nothing: the key is visualizer.{key}.")
         if root not in known:
             near = difflib.get_close_matches(root, known, 1)
             raise ConfigError(
@@ -86,6 +93,12 @@ def check_config(config: Config) -> None:
             raise ConfigError(
                 f"Unknown key {key!r}{_place(config, key)}. Did you mean {near[0]!r}?"
             )
+    own = _assigned(config)
+    if "vis_backends" in own and "visualizer" not in own:
+        raise ConfigError(
+            f"vis_backends{_place(config, 'vis_backends')}: nothing reads it, for the base has built its "
+            "visualizer from its own already. Write visualizer = dict(vis_backends=[...])."
+        )
     for section, valid in _UNTYPED.items():
         _refuse_others(config, config.get(section) or {}, section, section, valid)
     for key, registry in REGISTRY_OF_KEY.items():
@@ -186,6 +199,21 @@ def _known_names(registry: Registry) -> Iterator[str]:
     while registry is not None:
         yield from registry.module_dict
         registry = registry.parent
+
+
+def _assigned(config: Config) -> set[str]:
+    """Variables that a config's own file sets, if it has a base."""
+    if not config.filename or not config.filename.endswith(".py"):
+        return set()
+    body = ast.parse(Path(config.filename).read_text(encoding="utf-8")).body
+    names = {
+        target.id
+        for line in body
+        if isinstance(line, ast.Assign)
+        for target in line.targets
+        if isinstance(target, ast.Name)
+    }
+    return names if "_base_" in names else set()
 
 
 def _place(config: Config, word: str) -> str:

@@ -40,8 +40,9 @@ class Contestant:
     """A method with a recipe.
 
     Attributes:
-        config: The leaf; "" is the untrained network.
+        config: The leaf.
         options: Changes of it, as `key=value`.
+        trains: Whether it is pretrained; otherwise its network is measured as it starts.
         epochs: Factor on the epochs of the budget: 2 for one view per image.
         transfers: Whether it is the network of the detector and the segmentor.
         samples: Of the config, what has to be the number of training images; "" for nothing.
@@ -49,8 +50,9 @@ class Contestant:
         slow: Left out unless it is named.
     """
 
-    config: str = ""
+    config: str
     options: Sequence[str] = ()
+    trains: bool = True
     epochs: int = 1
     transfers: bool = True
     samples: str = ""
@@ -94,7 +96,6 @@ class Comparison:
         folder: Where everything goes.
         data: The drawn images.
         budget: See there.
-        untrained: Leaf whose network is the untrained one.
         detector: Leaf of the detector.
         segmentor: Leaf of the segmentor.
         selection: Leaf with the numbers of prototypes that select negatives.
@@ -106,7 +107,6 @@ class Comparison:
     folder: Path
     data: Path
     budget: Budget
-    untrained: str
     detector: str
     segmentor: str
     selection: str
@@ -135,7 +135,7 @@ class Comparison:
         for seed in seeds:
             for name in names:
                 contestant = self.contestants[name]
-                if contestant.config:
+                if contestant.trains:
                     found.append(self._pretrain(name, seed))
                 if {"knn", "linear"} & set(tasks):
                     found.append(self._probe(name, seed))
@@ -149,11 +149,11 @@ class Comparison:
         return found
 
     def _checkpoint(self, name: str, seed: int) -> str | Path:
-        trained = self.contestants[name].config
-        return newest_checkpoint(self.run_folder(name, seed)) if trained else "none"
+        trains = self.contestants[name].trains
+        return newest_checkpoint(self.run_folder(name, seed)) if trains else "none"
 
     def _before(self, name: str, seed: int) -> list[str]:
-        return [f"pretrain {name} s{seed}" if self.contestants[name].config else "draw"]
+        return [f"pretrain {name} s{seed}" if self.contestants[name].trains else "draw"]
 
     def _pretrain(self, name: str, seed: int) -> Command:
         """An interrupted run is resumed."""
@@ -189,7 +189,7 @@ class Comparison:
     def _probe(self, name: str, seed: int) -> Command:
         """k-NN and linear accuracy of the backbone."""
         out = self.folder / f"probe_{slug(name)}_s{seed}.json"
-        config = self.contestants[name].config or self.untrained
+        config = self.contestants[name].config
 
         def words() -> list[str | Path]:
             return [
@@ -214,7 +214,7 @@ class Comparison:
         data = self.data / ("coco" if detects else "voc")
         weights = self.folder / f"{slug(name)}_s{seed}_{library}.pth"
         folder = self.folder / f"{task}_{slug(name)}_s{seed}"
-        trained = bool(self.contestants[name].config)
+        trained = self.contestants[name].trains
         options = [
             f"load_from={weights if trained else None}",
             f"train_cfg.max_iters={self.budget.iters}",
@@ -257,12 +257,14 @@ class Comparison:
     def _correspondence(self, name: str, seed: int) -> Command:
         """The share of regions that are found again in a mirrored copy."""
         out = self.folder / f"correspondence_{slug(name)}_s{seed}.json"
+        contestant = self.contestants[name]
+        network = [] if contestant.trains else ["--config", contestant.config, "--seed", str(seed)]
 
         def words() -> list[str | Path]:
             return [
-                "tools/correspondence.py", self._checkpoint(name, seed), "--out", out,
+                "tools/correspondence.py", self._checkpoint(name, seed), *network, "--out", out,
                 "--images", self.data / "unlabelled", "--num-images", "1000",
-                "--branch", "twin", "--size", str(self.budget.size),
+                "--size", str(self.budget.size),
             ]  # fmt: skip
 
         def read() -> dict[str, float]:

@@ -35,9 +35,7 @@ def read_comparison(
             Claim(**(one | dict(better=tuple(one["better"]), worse=tuple(one["worse"]))))
             for one in described["claims"]
         ]
-        leaves = {
-            key: described[key] for key in ("untrained", "detector", "segmentor", "selection")
-        }
+        leaves = {key: described[key] for key in ("detector", "segmentor", "selection")}
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{config.filename} describes no comparison: {error}. See "

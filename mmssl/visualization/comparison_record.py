@@ -72,14 +72,14 @@ def claim_rows(claims: Sequence[Claim], figures: Figures) -> list[list[str | Non
 
 
 def views_of(job: Comparison, name: str) -> list[int] | None:
-    """Views per image of each kind that a contestant trains on; None for the untrained network.
+    """Views per image of each kind that a contestant trains on; None for an untrained network.
 
     Args:
         job: The comparison.
         name: Of the contestant.
     """
     contestant = job.contestants[name]
-    if not contestant.config:
+    if not contestant.trains:
         return None
     parser = argparse.ArgumentParser()
     parser.add_argument("options", nargs="*", action=DictAction)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmssl.convert.downstream_config import write_downstream_config
 from mmssl.convert.export import export_backbone
 from mmssl.convert.transfer_load import load_backbone_into
+from mmssl.downstream.preflight import input_faults
 from mmssl.engine.config import load_config
 from mmssl.registry import MODELS
 
@@ -22,11 +24,11 @@ C4 = BENCHMARKS / "coco_detection" / "mask-rcnn_r50-c4_8xb2-1x_coco.py"
 FCN = BENCHMARKS / "voc_segmentation" / "fcn_r50-d8_4xb4-20k_voc12aug-512x512.py"
 
 
-def run_checkpoint(path: Path, backbone: dict) -> dict[str, torch.Tensor]:
+def run_checkpoint(path: Path, backbone: dict, **others: Any) -> dict[str, torch.Tensor]:
     """A checkpoint of a run, and the backbone's tensors in it."""
     torch.manual_seed(0)
     state = MODELS.build(dict(backbone)).state_dict()
-    text = Config(dict(model=dict(type="CARE", backbone=backbone))).pretty_text
+    text = Config(dict(model=dict(type="CARE", backbone=backbone, **others))).pretty_text
     torch.save(
         dict(
             meta=dict(cfg=text, epoch=3, iter=9),
@@ -125,6 +127,32 @@ def test_values_ready_config_builds_and_takes_every_weight(
             64,
             64,
         )
+
+
+@pytest.mark.parametrize(
+    ("others", "written"),
+    [
+        ({}, {}),
+        (dict(data_preprocessor=dict(type="ViewPreprocessor")), {}),
+        (
+            dict(data_preprocessor=dict(mean=[0.0] * 3, std=[255.0] * 3)),
+            dict(mean=[0.0] * 3, std=[255.0] * 3),
+        ),
+        (dict(data_preprocessor=dict(std=[58.14, 57.12, 57.375])), dict(std=[58.14, 57.12, 57.375])),
+    ],
+)
+def test_values_ready_config_normalises_as_the_pretraining(tmp_path, others, written):
+    """SimCLR pretrains on pixels of 0 to 1: a detector that is given others would not start."""
+    pytest.importorskip("mmdet")
+    run_checkpoint(tmp_path / "run.pth", dict(type="mmssl.ResNet", depth=18), **others)
+    export = export_backbone(
+        tmp_path / "run.pth", tmp_path / "out.pth", to="mmdet", image_size=(64, 64)
+    )
+    path = write_downstream_config(export, FPN)
+    assert ("data_preprocessor" in path.read_text()) == bool(written)
+    found = load_config(path).model.data_preprocessor
+    assert found == load_config(FPN).model.data_preprocessor | written
+    assert not input_faults(ROOT_MODELS.build(dict(found, _scope_="mmdet")), export.metadata)
 
 
 def test_raises_c4_needs_a_plain_resnet(tmp_path):

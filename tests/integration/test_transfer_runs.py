@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from xml.etree import ElementTree
 
 import pytest
 import torch
 
+from mmssl.engine.config import load_config
 from tests.helpers import transfer
 
 pytestmark = [pytest.mark.integration, pytest.mark.downstream]
@@ -66,6 +68,16 @@ def test_values_segmenter_baseline_is_on_purpose(shapes, tmp_path):
     assert json.loads((tmp_path / "backbone.json").read_text()) == {"source": None}
     assert 0 <= runner.message_hub.get_scalar("val/mIoU").current() <= 100
     assert "RANDOM weights" in next(tmp_path.rglob("*.log")).read_text()
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_values_learning_rates_say_which_batch_they_are_for(task):
+    """`--auto-scale-lr` of a transfer run on fewer devices."""
+    leaves = [path for path in transfer.BENCHMARKS.glob(f"*_{task}/*.py") if "xb" in path.name]
+    assert len(leaves) >= 10
+    for path in leaves:
+        devices, images = map(int, re.search(r"_(\d+)xb(\d+)-", path.name).groups())
+        assert load_config(path).auto_scale_lr.base_batch_size == devices * images, path.name
 
 
 def test_values_difficult_objects(shapes, tmp_path):

@@ -51,11 +51,11 @@ def test_values_every_contestant_is_a_leaf_with_its_hook_first(tmp_path: Path) -
     found = job(tmp_path)
     assert len(found.contestants) > 20
     for name, contestant in found.contestants.items():
-        if contestant.config:
-            config = load_config(ROOT / contestant.config)
+        config = load_config(ROOT / contestant.config)
+        if contestant.trains:
             assert config.custom_hooks[0]["type"] == "KNNHook", name
             assert config.train_dataloader.dataset.root == "data/shapes/unlabelled", name
-    for leaf in (found.untrained, found.detector, found.segmentor, found.selection):
+    for leaf in (found.detector, found.segmentor, found.selection):
         assert (ROOT / leaf).is_file()
 
 
@@ -75,7 +75,12 @@ def test_values_commands_of_one_seed(tmp_path: Path) -> None:
     assert half.name == "pretrain PIC s3" and "--amp" in half.words()
     assert f"train_dataloader.dataset.root={tmp_path / 'shapes' / 'unlabelled'}" in words
     probe = [str(word) for word in commands["probe untrained s3"].words()]
-    assert probe[:3] == ["tools/test.py", found.untrained, "none"]
+    assert probe[:3] == ["tools/test.py", found.contestants["untrained"].config, "none"]
+    start = [*found.commands(["untrained, Swin"], [3], tasks=TASKS)]
+    assert [c.name.split()[0] for c in start] == ["draw", "probe", "correspondence"]
+    words = [str(word) for word in start[-1].words()]
+    assert words[1] == "none" and words[words.index("--seed") + 1] == "3"
+    assert words[words.index("--config") + 1] == found.contestants["DINO, Swin"].config
     alone = {c.name for c in found.commands(["BYOL"], [0], tasks=["knn"])}
     assert alone == {"draw", "pretrain BYOL s0", "probe BYOL s0"}
     assert commands["pretrain BYOL s3"].folder == found.run_folder("BYOL", 3)
@@ -231,7 +236,7 @@ def test_raises_for_what_describes_no_comparison(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'negative'"):
         read(**{"contestants.BYOL.extra": "negative"})
     with pytest.raises(ValueError, match="'BYOL' and 'byol!' would share the folder 'byol'"):
-        read(contestants={"byol!": {}})
+        read(contestants={"byol!": dict(config="")})
     assert slug("ViT-S/16, MoCo v3") == "vit-s-16-moco-v3"
     whole = Config.fromfile(CONFIG).budget
     with pytest.raises(ValueError, match="'contestants'"):

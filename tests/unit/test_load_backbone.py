@@ -113,6 +113,30 @@ def test_values_branch_is_chosen(layout, branch, expected):
     assert bool((module.conv1.weight == expected).all())
 
 
+@pytest.mark.parametrize(
+    ("scope", "method", "expected"),
+    [
+        ("mmssl", "DINO", 2),
+        ("mmssl", "mmssl.EsViT", 2),
+        ("mmssl", "ImageClassifier", 2),
+        ("mmssl", "MoBY", 1),
+        ("mmssl", "SomebodysMethod", 1),
+        ("mmpretrain", "ImageClassifier", 1),
+    ],
+)
+def test_values_the_branch_that_a_method_publishes(scope, method, expected):
+    """DINO and EsViT evaluate the teacher; a run of ours carries its config."""
+    text = f"default_scope = {scope!r}\nmodel = dict(type={method!r})\n"
+    content = dict(state_dict=LAYOUTS["ours"][0]["state_dict"], meta=dict(cfg=text))
+    module = Small()
+    report = load_backbone(module, content)
+    assert report.branch == ("twin" if expected == 2 else "online")
+    assert bool((module.conv1.weight == expected).all())
+    online = {k: v for k, v in content["state_dict"].items() if not k.startswith("twin.")}
+    assert load_backbone(module, dict(content, state_dict=online)).branch == "online"
+    assert load_backbone(module, content, branch="online").branch == "online"
+
+
 def test_values_prefix_is_chosen():
     module = Small()
     content = behind("first.", small_state(5)) | behind("second.", small_state(6))

@@ -13,4 +13,5 @@ _base_ = [
 ]
 
 load_from = "REQUIRED"
+auto_scale_lr = dict(enable=False, base_batch_size=16)
 model = dict(pretrained=None, backbone=dict(_base_.finetuned_cotnet, frozen_stages=-1))

@@ -17,4 +17,5 @@ _base_ = [
 ]
 
 load_from = "REQUIRED"
+auto_scale_lr = dict(enable=False, base_batch_size=16)
 model = dict(backbone=_base_.finetuned_swin_mmseg)

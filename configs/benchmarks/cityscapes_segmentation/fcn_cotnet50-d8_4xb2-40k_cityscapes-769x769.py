@@ -16,4 +16,5 @@ _base_ = [
 ]
 
 load_from = "REQUIRED"
+auto_scale_lr = dict(enable=False, base_batch_size=8)
 model = dict(pretrained=None, backbone=dict(_base_.dilated_cotnet, frozen_stages=-1))

@@ -11,6 +11,7 @@ _base_ = [
     "../_base_/fcn16s.py",
     "../_base_/scale_crop_flip.py",
 ]
+auto_scale_lr = dict(enable=False, base_batch_size=16)
 
 model = dict(
     backbone=_base_.fcn16s_stages,

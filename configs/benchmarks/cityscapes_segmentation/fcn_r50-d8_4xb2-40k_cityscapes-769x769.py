@@ -12,4 +12,5 @@ convolutions, which no self-supervised file holds.
 _base_ = ["mmseg::fcn/fcn_r50-d8_4xb2-40k_cityscapes-769x769.py", "../_base_/transfer_mmseg.py"]
 
 load_from = "REQUIRED"
+auto_scale_lr = dict(enable=False, base_batch_size=8)
 model = dict(pretrained=None, backbone=dict(type="ResNet"))

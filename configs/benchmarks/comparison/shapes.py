@@ -3,14 +3,14 @@
     python tools/compare.py configs/benchmarks/comparison/shapes.py
     make claims
 
-A contestant is a leaf config with changes (`options`); `epochs` multiplies the budget's (2 for one view per image),
-`samples` names what its recipe has to know of the number of images, `transfers` says that it is the network of the
-detector and the segmentor below, `extra` what else is measured of it, and `slow` that it is left out unless it is named.
+A contestant is a leaf config with changes (`options`); `trains=False` measures its network as it starts, `epochs`
+multiplies the budget's (2 for one view per image), `samples` names what its recipe has to know of the number of images,
+`transfers` says that it is the network of the detector and the segmentor below, `extra` what else is measured of it, and
+`slow` that it is left out unless it is named.
 """
 
 data = "data/shapes"
 budget = dict(epochs=4, images=4000, labels=100, iters=150, size=64)
-untrained = "configs/benchmarks/shapes_classification/resnet18_shapes.py"
 detector = "configs/benchmarks/shapes_detection/faster_rcnn_r18_fpn_shapes.py"
 segmentor = "configs/benchmarks/shapes_segmentation/fcn_r18_shapes.py"
 selection = "configs/hcsc/hcsc_resnet18_1xb32-coslr-4e_shapes.py"
@@ -30,9 +30,18 @@ def fifty(network):
     return dict(config=path, transfers=False, slow=True)
 
 
+def untrained(config, **others):
+    return dict(config=config, trains=False, **others)
+
+
 care = "configs/care/care_resnet18_1xb32-coslr-3e_shapes.py"
+byol_stride_16 = "configs/byol/byol_resnet18-d16_1xb32-coslr-4e_shapes.py"
+dino = swin("dino", 4)
 contestants = {
-    "untrained": dict(),
+    "untrained": untrained("configs/benchmarks/shapes_classification/resnet18_shapes.py"),
+    # the detector and the segmentor are those of the row above
+    "untrained, stride 16": untrained(byol_stride_16, transfers=False),
+    "untrained, Swin": untrained(**dino),
     "NPID": dict(
         config="configs/npid/npid_resnet18_1xb32-coslr-8e_shapes.py",
         epochs=2,
@@ -69,9 +78,9 @@ contestants = {
     "DenseCL": resnet18("densecl"),
     "PixContrast": resnet18("pixcontrast"),
     "PixPro": resnet18("pixpro"),
-    "BYOL, stride 16": dict(config="configs/byol/byol_resnet18-d16_1xb32-coslr-4e_shapes.py"),
+    "BYOL, stride 16": dict(config=byol_stride_16),
     "MoBY, Swin": swin("moby", 3),
-    "DINO, Swin": swin("dino", 4),
+    "DINO, Swin": dino,
     "EsViT, Swin": swin("esvit", 4),
     "MoCo v2, ResNet-50": fifty("resnet50"),
     "MoCo v2, CoTNet-50": fifty("cotnet50"),

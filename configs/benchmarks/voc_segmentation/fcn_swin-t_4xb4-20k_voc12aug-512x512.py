@@ -16,6 +16,7 @@ _base_ = [
 ]
 
 load_from = "REQUIRED"
+auto_scale_lr = dict(enable=False, base_batch_size=16)
 model = dict(
     pretrained=None,
     backbone=dict(

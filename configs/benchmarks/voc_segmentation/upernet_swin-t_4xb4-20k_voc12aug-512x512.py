@@ -19,6 +19,7 @@ _base_ = [
 ]
 
 load_from = "REQUIRED"
+auto_scale_lr = dict(enable=False, base_batch_size=16)
 model = dict(
     data_preprocessor=dict(size=(512, 512)),
     backbone=_base_.finetuned_swin_mmseg,

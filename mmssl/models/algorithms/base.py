@@ -28,6 +28,8 @@ class BaseAlgorithm(BaseModel):
     Attributes:
         negatives_in_batch: Whether what an image is told from are the other images of its forward pass, of
             which accumulated gradients have fewer.
+        published_branch: Whose backbone evaluation and export take unless told otherwise: that of the trained
+            network, or of its momentum twin where the article evaluates that.
         uniform_losses: By name of a loss term, its value when every outcome that it predicts is as likely as
             any other: its weight times ln K. The collapse doctor looks for a loss that stays there.
         loss_floors: By name of a loss term, a lowest value of its own, or the pair of that and the name of a
@@ -35,6 +37,7 @@ class BaseAlgorithm(BaseModel):
     """
 
     negatives_in_batch: ClassVar[bool] = False
+    published_branch: ClassVar[Literal["online", "twin"]] = "online"
     twin: MomentumTwin | None
 
     def __init__(

@@ -58,6 +58,8 @@ class DINO(BaseAlgorithm):
         init_cfg: Weight initialisation of the mm family.
     """
 
+    published_branch = "twin"
+
     def __init__(
         self,
         backbone: nn.Module | dict,

@@ -74,6 +74,8 @@ class EsViT(BaseAlgorithm):
         ValueError: An unknown `region_loss`, `match` or `match_dtype`, or less than one sampled region.
     """
 
+    published_branch = "twin"
+
     def __init__(
         self,
         backbone: nn.Module | dict,

@@ -60,6 +60,8 @@ class ImageClassifier(BaseAlgorithm):
             the other kind of label.
     """
 
+    published_branch = "twin"
+
     def __init__(
         self,
         backbone: nn.Module | dict,
