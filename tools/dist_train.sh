@@ -3,28 +3,10 @@
 #   tools/dist_train.sh CONFIG GPUS [arguments of tools/train.py]
 # More than one machine: start it on each with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
 set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/launcher/torchrun.sh"
 
 if [ "$#" -lt 2 ]; then
     echo "usage: $0 CONFIG GPUS [arguments of tools/train.py]" >&2
     exit 2
 fi
-config="$1"
-gpus="$2"
-shift 2
-
-here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-python="${PYTHON:-}"
-if [ -z "$python" ]; then
-    python=python
-    if [ -x "$here/../.venv/bin/python" ] && [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
-        python="$here/../.venv/bin/python"
-    fi
-fi
-
-exec "$python" -m torch.distributed.run \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
-    --nproc_per_node="$gpus" \
-    "$here/train.py" "$config" --launcher pytorch "$@"
+launch "$2" train.py "$1" --launcher pytorch "${@:3}"

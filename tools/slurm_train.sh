@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train in a job of SLURM.
-#   [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [SRUN_ARGS=...] \
+#   [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [PORT=29500] [SRUN_ARGS=...] \
 #       tools/slurm_train.sh PARTITION JOB_NAME CONFIG [WORK_DIR] [arguments of tools/train.py]
 set -euo pipefail
 
@@ -27,6 +27,7 @@ extra=()
 if [ -n "${SRUN_ARGS:-}" ]; then
     read -r -a extra <<<"$SRUN_ARGS"
 fi
+export MASTER_PORT="${PORT:-${MASTER_PORT:-29500}}" # a second job on a node needs another
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
 exec srun -p "$partition" \

@@ -3,7 +3,7 @@
 Barlow Twins: Self-Supervised Learning via Redundancy Reduction (arXiv 2103.03230): 73.2 top-1 in linear evaluation, 73.5
 of the released model.
 
-    NNODES=4 tools/dist_train.sh configs/barlow_twins/barlow-twins_resnet50_32xb64-coslr-1000e_in1k.py 8 --amp fp16
+    NNODES=4 NODE_RANK=0 MASTER_ADDR=node0 tools/dist_train.sh configs/barlow_twins/barlow-twins_resnet50_32xb64-coslr-1000e_in1k.py 8 --amp fp16
 
 32 GPUs x 64 images = 2048. The rate of biases and norms belongs to 32 processes: README.md of this folder.
 """

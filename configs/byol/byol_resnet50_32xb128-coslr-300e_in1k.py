@@ -2,7 +2,7 @@
 
 Bootstrap your own latent (arXiv 2006.07733): 72.5 top-1 in linear evaluation.
 
-    NNODES=4 tools/dist_train.sh configs/byol/byol_resnet50_32xb128-coslr-300e_in1k.py 8
+    NNODES=4 NODE_RANK=0 MASTER_ADDR=node0 tools/dist_train.sh configs/byol/byol_resnet50_32xb128-coslr-300e_in1k.py 8
 
 32 GPUs x 128 images = 4096; fewer GPUs: --cfg-options optim_wrapper.accumulative_counts=4 keeps the
 optimizer's batch but not BatchNorm's. Deviations: README.md of this folder.

@@ -2,7 +2,7 @@
 
 Unsupervised Learning of Visual Features by Contrasting Cluster Assignments (arXiv 2006.09882).
 
-    NNODES=8 tools/dist_train.sh configs/deepclusterv2/deepclusterv2_resnet50_64xb64-mcrop-2-6-coslr-800e_in1k.py 8 --amp fp16
+    NNODES=8 NODE_RANK=0 MASTER_ADDR=node0 tools/dist_train.sh configs/deepclusterv2/deepclusterv2_resnet50_64xb64-mcrop-2-6-coslr-800e_in1k.py 8 --amp fp16
 
 64 GPUs x 64 images. `model.num_samples` is the number of training images. Views, optimizer and schedule are
 SwAV's. Deviations: README.md of this folder.

@@ -2,7 +2,7 @@
 
 An Empirical Study of Training Self-Supervised Vision Transformers (arXiv 2104.02057): 68.9 top-1 in linear evaluation.
 
-    NNODES=4 tools/dist_train.sh configs/mocov3/mocov3_resnet50_32xb128-coslr-100e_in1k.py 8 --amp fp16
+    NNODES=4 NODE_RANK=0 MASTER_ADDR=node0 tools/dist_train.sh configs/mocov3/mocov3_resnet50_32xb128-coslr-100e_in1k.py 8 --amp fp16
 
 32 GPUs x 128 images = 4096, all of which are negatives; accumulation has fewer. Deviations: README.md of this folder.
 """

@@ -1,6 +1,6 @@
 """MoCo v3, ViT-S/16 with 12 heads, 300 epochs on ImageNet-1k. Published: 73.2 top-1 in linear evaluation (73.4 in the article).
 
-    NNODES=4 tools/dist_train.sh configs/mocov3/mocov3_vit-small-p16_32xb128-coslr-300e_in1k.py 8 --amp fp16
+    NNODES=4 NODE_RANK=0 MASTER_ADDR=node0 tools/dist_train.sh configs/mocov3/mocov3_vit-small-p16_32xb128-coslr-300e_in1k.py 8 --amp fp16
 
 32 GPUs x 128 images = 4096 (1024 works, too); AdamW decays every parameter, and the projection of patches is frozen.
 """

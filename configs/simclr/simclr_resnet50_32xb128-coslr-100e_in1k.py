@@ -3,7 +3,7 @@
 A Simple Framework for Contrastive Learning of Visual Representations (arXiv 2002.05709): 64.5 top-1 in linear
 evaluation.
 
-    NNODES=4 tools/dist_train.sh configs/simclr/simclr_resnet50_32xb128-coslr-100e_in1k.py 8
+    NNODES=4 NODE_RANK=0 MASTER_ADDR=node0 tools/dist_train.sh configs/simclr/simclr_resnet50_32xb128-coslr-100e_in1k.py 8
 
 32 GPUs x 128 images = 4096, all of which are negatives; accumulation has fewer. Deviations: README.md of this
 folder.

@@ -1,6 +1,6 @@
 """SwAV, ResNet-50 of four times the width, 2 x 224 + 4 x 96 px, 400 epochs. Published: 77.9 top-1 in linear evaluation.
 
-    NNODES=8 tools/dist_train.sh configs/swav/swav_resnet50-w4_64xb40-mcrop-2-4-coslr-400e_in1k.py 8 --amp fp16
+    NNODES=8 NODE_RANK=0 MASTER_ADDR=node0 tools/dist_train.sh configs/swav/swav_resnet50-w4_64xb40-mcrop-2-4-coslr-400e_in1k.py 8 --amp fp16
 
 64 GPUs x 40 images: the batch before balances the codes too, and every crop shows 8 % or more.
 """

@@ -1,6 +1,6 @@
 """SwAV, ResNet-50 of five times the width, 2 x 224 + 4 x 96 px, 400 epochs. Published: 78.5 top-1 in linear evaluation.
 
-    NNODES=16 tools/dist_train.sh configs/swav/swav_resnet50-w5_128xb12-mcrop-2-4-coslr-400e_in1k.py 8 --amp fp16
+    NNODES=16 NODE_RANK=0 MASTER_ADDR=node0 tools/dist_train.sh configs/swav/swav_resnet50-w5_128xb12-mcrop-2-4-coslr-400e_in1k.py 8 --amp fp16
 
 128 GPUs x 12 images: the batch before balances the codes too.
 """

@@ -12,9 +12,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import DefaultScope
+from PIL import Image
 
 import mmssl.models.algorithms  # noqa: F401  (registers the methods)
 from mmssl.convert.convert_file import convert_file
@@ -180,11 +182,18 @@ def _segmenter(path: Path) -> None:
     save_untrained(config, path)
 
 
-def _parts_detector(path: Path) -> None:
-    """The config of docs/transfer.md for data of one's own, on a base of one's own."""
-    text = (ROOT / "docs/transfer.md").read_text(encoding="utf-8")
-    shown = re.search(r"^_base_ = .*?^classes = .*?^```", text, re.M | re.S)[0].removesuffix("```")
-    path.write_text(re.sub(r"^_base_ = .*$", '_base_ = "backbone.py"', shown, count=1, flags=re.M))
+def _masks(root: Path) -> None:
+    """Scenes of Shapes and their masks, of three classes, in folders of one's own."""
+    voc = root.parent / "shapes/voc"
+    for split in ("train", "val"):
+        for folder in ("images", "masks"):
+            (root / folder / split).mkdir(parents=True)
+        for name in (voc / f"ImageSets/Segmentation/{split}.txt").read_text().split():
+            shutil.copy(voc / f"JPEGImages/{name}.jpg", root / "images" / split)
+            with Image.open(voc / f"SegmentationClass/{name}.png") as image:
+                mask = np.asarray(image)
+            mask = np.where(mask == 255, mask, mask % 3).astype(np.uint8)
+            Image.fromarray(mask).save(root / f"masks/{split}/{name}.png")
 
 
 COTNET = "configs/cotnet/cotnet50_8xb80-coslr-350e_in1k.py"
@@ -202,6 +211,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "data/shapes": _draw_shapes,
     "data/coco": _coco,
     "data/parts": _parts,
+    "data/masks": _masks,
     "data/VOCdevkit": _voc,
     "data/imagenet": lambda path: _folders(path, 18, ("n01", "n02", "n03")),
     "photos": lambda path: write_folder(path, 16),
@@ -212,7 +222,6 @@ FILES: dict[str, Callable[[Path], object]] = {
     "config.py": _config(CARE_LEAF, CARE, "photos"),
     "hcsc.py": _config(HCSC, CLUSTERED, SHAPES),
     "pcl.py": _config(PCL, (*CLUSTERED, "train_dataloader.batch_size=8"), "photos"),
-    "parts_detector.py": _parts_detector,
     "run.pth": CARE_RUN,
     "care.pth": CARE_RUN,
     "byol.pth": _pretraining(
@@ -258,6 +267,7 @@ FILES: dict[str, Callable[[Path], object]] = {
         "configs/esvit/esvit_swin-shapes_1xb32-coslr-4e_shapes.py"
     ),
     "work_dirs/my_run/epoch_200.pth": CARE_RUN,
+    "work_dirs/photos/epoch_200.pth": CARE_RUN,
     "work_dirs/pixpro_resnet50_8xb128-coslr-100e_in1k/epoch_100.pth": PIXPRO_RUN,
     "work_dirs/cotnet50_8xb80-coslr-350e_in1k/epoch_350.pth": COTNET_RUN,
     "work_dirs/mocov2_cotnet50_8xb32-coslr-200e_in1k/epoch_200.pth": _pretraining(
@@ -268,20 +278,24 @@ FILES: dict[str, Callable[[Path], object]] = {
 
 IMPLIED = (
     (r"parts_pretrain\.py", "hub/checkpoints/resnet50-0676ba61.pth"),
+    (r"labelled_finetune\.py", "labelled"),
+    (r"labelled_finetune\.py", "work_dirs/photos/epoch_200.pth"),
     (r"parts_detector\.py", "data/parts"),
+    (r"parts_segmenter\.py", "data/masks"),
+    (r"predict\.py", "photos"),
     (r"_coco\.py|train\.py backbone\.py|--to mmdet --config", "data/coco"),
     (r"imagenet_|cotnet50_8", "data/imagenet"),
     (r"voc07_|voc12aug", "data/VOCdevkit"),
     (r"work_dirs/hcsc", "hcsc.py"),
     (r"work_dirs/pcl", "pcl.py"),
     (r"pcl\.py|config\.py", "photos"),
-    (r"shapes|data/coco|data/parts|data/VOC|hcsc\.py|pcl\.py", "data/shapes"),
+    (r"shapes|data/coco|data/parts|data/masks|data/VOC|hcsc\.py|pcl\.py", "data/shapes"),
 )
 """(a text that, what it needs without naming it), in this order."""
 
 
 USE_NEIGHBOURS = (
-    *("data/coco", "data/parts", "data/VOCdevkit", "a.jpg", "photo.jpg"),
+    *("data/coco", "data/parts", "data/masks", "data/VOCdevkit", "a.jpg", "photo.jpg"),
     *("work_dirs/hcsc/epoch_200.pth", "work_dirs/pcl/epoch_200.pth"),
 )
 """Made in a page's folder from what is there, for that page alone."""

@@ -68,10 +68,12 @@ def open_page(page: Path, folder: Path, cache: Path) -> list[str]:
     return lines
 
 
-def call_first_epoch_last(folder: Path, lines: list[str]) -> None:
+def call_first_last(folder: Path, lines: list[str]) -> None:
     """Give checkpoints of small runs the names under which later commands look for them."""
-    for name in set(re.findall(r"work_dirs/[\w./-]+/epoch_\d+\.pth", "\n".join(lines))):
-        first = (folder / name).with_name("epoch_1.pth")
+    for name, unit in set(
+        re.findall(r"(work_dirs/[\w./-]+/(epoch|iter)_\d+\.pth)", "\n".join(lines))
+    ):
+        first = (folder / name).with_name(f"{unit}_1.pth")
         if first.exists() and not (folder / name).exists():
             os.link(first, folder / name)
 
@@ -89,7 +91,7 @@ def run_page(page: Path, folder: Path, cache: Path) -> dict[str, float]:
         words = made_small(line, shlex.split(line))
         status, output = run_command(words, folder)
         assert status == 0, f"{name_of(page)}: {line}\n{output[-3000:]}"
-        call_first_epoch_last(folder, lines)
+        call_first_last(folder, lines)
         out = words[words.index("--out") + 1] if "--out" in words else "."
         assert (folder / out).exists(), f"{line} has not written {out}"
         seconds[line] = time.perf_counter() - begin

@@ -46,6 +46,11 @@ PLAIN_BYOL = (
     "param_scheduler.0.warmup=0",
     "default_hooks.report.num_images=1",
 )
+DENSECL = (
+    *LOADER, "train_dataloader.batch_size=8", "train_cfg.max_epochs=1",
+    "train_dataloader.dataset.views.views.0.transforms.0.size=64",
+    "default_hooks.report.num_images=1",
+)  # fmt: skip
 FEW_SHAPES = (
     "--size 64 --num-unlabelled 120 --num-classify-train 240 --num-classify-val 48 "
     "--num-scenes-train 12 --num-scenes-val 4 --scene-size 64"
@@ -76,8 +81,17 @@ COCO_SWIN = (
     "train_dataloader.dataset.pipeline.3.transforms.1.0.scales=[(96,96)]",
     "train_dataloader.dataset.pipeline.3.transforms.1.2.scales=[(96,96)]",
 )  # fmt: skip
-VOC_TEST = ("test_dataloader.num_workers=0", "test_dataloader.persistent_workers=False",
+SMALL_TEST = ("test_dataloader.num_workers=0", "test_dataloader.persistent_workers=False",
             "test_dataloader.dataset.pipeline.1.scale=(96,96)")  # fmt: skip
+SEGMENTER = (
+    *LOADER, *VALIDATION,
+    "train_cfg.max_iters=1", "train_cfg.val_interval=1", "train_dataloader.batch_size=2",
+    "model.data_preprocessor.size=(96,96)",
+    "train_dataloader.dataset.pipeline.2.scale=(96,96)",
+    "train_dataloader.dataset.pipeline.3.crop_size=(96,96)",
+    "train_dataloader.dataset.pipeline.6.size=(96,96)",
+    "val_dataloader.dataset.pipeline.1.scale=(96,96)",
+)  # fmt: skip
 ONE_ITERATION = (*LOADER, *VALIDATION, "train_cfg.max_iters=1", "train_cfg.val_interval=1",
                  "train_dataloader.batch_size=2")  # fmt: skip
 
@@ -106,16 +120,19 @@ BENCHMARKS = {
 RULES = (
     Smaller(r"(train|view_signal)\.py (configs/care/care_resnet50_1xb64|parts_pretrain)", CARE),
     Smaller(r"train\.py plain_byol_folder", PLAIN_BYOL),
+    Smaller(r"train\.py densecl_photos", DENSECL),
     Smaller(r"train\.py configs/(?!benchmarks)\w+/\S+_shapes\.py", PRETRAINING_ON_SHAPES),
     Smaller(r"train\.py configs/(hcsc|pcl)/", FEW_CLUSTERS),
     Smaller(r"train\.py configs/pic/", ONE_WINDOW),
     Smaller(r"train\.py configs/benchmarks/shapes_classification", CLASSIFIER),
+    Smaller(r"train\.py labelled_finetune", CLASSIFIER),
     Smaller(r"train\.py configs/benchmarks/voc07_classification", CLASSIFIER),
     Smaller(r"train\.py configs/benchmarks/shapes_(detection|segmentation)", ONE_ITERATION),
     Smaller(r"train\.py configs/benchmarks/shapes_detection", ("custom_hooks.1.num_iters=1",)),
     Smaller(r"train\.py (backbone|parts_detector)\.py|coco_detection/mask-rcnn_r50", COCO_RESNET),
     Smaller(r"coco_detection/mask-rcnn_swin", COCO_SWIN),
-    Smaller(r"test\.py configs/benchmarks/voc_segmentation", VOC_TEST),
+    Smaller(r"train\.py parts_segmenter", SEGMENTER),
+    Smaller(r"test\.py (configs/benchmarks/voc_segmentation|parts_)", SMALL_TEST),
     Smaller(r"_svm_", ("evaluation.svm.costs=[1.0]", "evaluation.svm.runs=1")),
     Smaller(r"svm_vissl", ("evaluation.svm.jobs=1",)),  # idle processes would be waited for
     Smaller(r"test\.py .*--train labelled", arguments="--size 64"),
