@@ -1,4 +1,4 @@
-"""Write docs/model_zoo.md: every recipe with its data, network, epochs, batch and published figures.
+"""Write docs/model_zoo.md, every recipe with its published figures, and the training settings of the READMEs.
 
     python tools/model_zoo.py
     python tools/model_zoo.py --check
@@ -6,6 +6,8 @@
 Recipes are the leaf configs of configs/<method>/; file names tell data, network, epochs and batch. Figures
 are those of the tables in the folders' README.md in whose rows a recipe is named; a recipe that no table
 names is described by its own header. Nothing is typed into the page; change a figure where it is quoted.
+Optimizer, learning rate, decay and schedule of each recipe stand at the end of its README.md, between
+two marks, as the configs have them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from mmssl.engine.config import load_config
+from mmssl.visualization.recipe_table import COLUMNS, recipe_rows
+
 ROOT = Path(__file__).resolve().parents[1]
+_MARKS = ("<!-- settings: written by tools/model_zoo.py -->", "<!-- /settings -->")
+_SETTINGS = re.compile(rf"{_MARKS[0]}\n.*?{_MARKS[1]}", re.S)
 PAGE = ROOT / "docs/model_zoo.md"
 _NAME = re.compile(
     r"(?P<what>.+)_(?P<gpus>\d+)xb(?P<images>\d+)-.+-(?P<epochs>\d+)e_(?P<data>[a-z0-9]+)"
@@ -281,13 +288,28 @@ def _figure_table(table: Table, rows: list[tuple[Recipe, Figures]], folder: Path
     return caption + _table([*_OWN_COLUMNS, *heads], lines)
 
 
+def with_settings(folder: Path) -> str:
+    """The README of a folder with the training settings of its recipes as the configs have them.
+
+    Raises:
+        ValueError: It has no place for them, or a schedule that `recipe_rows` does not know.
+    """
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    if not _SETTINGS.search(text):
+        raise ValueError(f"{folder}/README.md has no {_MARKS[0]} ... {_MARKS[1]} for its settings.")
+    ours_last = sorted(folder.glob("*.py"), key=lambda path: ("shapes" in path.stem, path.stem))
+    leaves = {path.stem: load_config(path) for path in ours_last}
+    table = _table(COLUMNS, recipe_rows(leaves))
+    return _SETTINGS.sub(lambda _: f"{_MARKS[0]}\n{table}{_MARKS[1]}", text)
+
+
 def method_section(folder: Path) -> str:
     """The part of the page on one folder of configs.
 
     Raises:
         ValueError: A file name that `read_recipe` does not know.
     """
-    readme = (folder / "README.md").read_text(encoding="utf-8")
+    readme = _SETTINGS.sub("", (folder / "README.md").read_text(encoding="utf-8"))
     leaves = [read_recipe(path) for path in sorted(folder.glob("*.py"))]
     title, paper = readme.removeprefix("# ").split("\n\n")[:2]
     paper = re.sub(":$", ".", " ".join(paper.split()))
@@ -317,34 +339,40 @@ def method_section(folder: Path) -> str:
     return "\n".join(parts)
 
 
+def method_folders() -> list[Path]:
+    """Folders of recipes."""
+    readmes = sorted((ROOT / "configs").glob("*/README.md"))
+    return [readme.parent for readme in readmes if readme.parent.name != "benchmarks"]
+
+
 def write_page() -> str:
     """The whole page.
 
     Raises:
         ValueError: A file name that `read_recipe` does not know.
     """
-    readmes = sorted((ROOT / "configs").glob("*/README.md"))
-    folders = [readme.parent for readme in readmes if readme.parent.name != "benchmarks"]
-    return "\n".join([_INTRODUCTION, *(method_section(folder) for folder in folders)])
+    return "\n".join([_INTRODUCTION, *map(method_section, method_folders())])
 
 
 def main() -> None:
-    """Write the page, or compare it."""
+    """Write page and READMEs, or compare them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if it differs")
     arguments = parser.parse_args()
     try:
-        page = write_page()
+        pages = {PAGE: write_page()}
+        pages |= {folder / "README.md": with_settings(folder) for folder in method_folders()}
     except ValueError as error:
         sys.exit(f"error: {error}")
-    if not arguments.check:
-        PAGE.write_text(page, encoding="utf-8")
-    elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page:
-        sys.exit(
-            "error: docs/model_zoo.md is not what configs and READMEs say; run tools/model_zoo.py."
-        )
+    for path, text in pages.items():
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        if arguments.check:
+            name = f"{path.parent.name}/{path.name}"
+            sys.exit(f"error: {name} is not what configs and READMEs say; run tools/model_zoo.py.")
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import Config
+from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
+from mmssl.engine.config import load_config
 from mmssl.engine.user_errors import told_errors
-from mmssl.registry import TRANSFORMS, load_plugins
+from mmssl.registry import TRANSFORMS
 from mmssl.visualization.view_sheet import find_rows, find_views, view_sheet
 
 
@@ -28,6 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--index", type=int, help="only the image at this position of the dataset")
     parser.add_argument("--epoch", type=int, default=0, help="epoch of the views (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: 0)")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
     return parser.parse_args()
 
 
@@ -35,8 +37,7 @@ def main() -> None:
     """Draw the sheet and write it."""
     args = parse_args()
     with told_errors(__file__):
-        config = Config.fromfile(args.config)
-        load_plugins()
+        config = load_config(args.config, args.cfg_options)
         init_default_scope(config.get("default_scope", "mmssl"))
         views = TRANSFORMS.build(find_views(config))
         rows = find_rows(args.images, num=args.num, index=args.index, config=config)

@@ -326,12 +326,18 @@ def export_backbone(
     target = build_target(to, backbone, backbone_config)
     pyramid = None
     if len(parts) > 1:
-        pyramid = load_pyramid(config, content, parts=parts, branch=report.branch, source=checkpoint)
+        pyramid = load_pyramid(
+            config, content, parts=parts, branch=report.branch, source=checkpoint
+        )
 
     weights = target.file_weights(backbone.state_dict()) | (pyramid.weights() if pyramid else {})
     state_dict = {name: tensor.detach().clone().contiguous() for name, tensor in weights.items()}
     metadata: dict[str, Any] = dict(
-        branch=report.branch, to=to, build=target.build, config_sha256=config_hash, guessed=list(guessed)
+        branch=report.branch,
+        to=to,
+        build=target.build,
+        config_sha256=config_hash,
+        guessed=list(guessed),
     )
     metadata |= _metadata(content, checkpoint, config, state_dict)
     if pyramid:

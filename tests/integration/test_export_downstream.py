@@ -138,7 +138,10 @@ def test_values_ready_config_builds_and_takes_every_weight(
             dict(data_preprocessor=dict(mean=[0.0] * 3, std=[255.0] * 3)),
             dict(mean=[0.0] * 3, std=[255.0] * 3),
         ),
-        (dict(data_preprocessor=dict(std=[58.14, 57.12, 57.375])), dict(std=[58.14, 57.12, 57.375])),
+        (
+            dict(data_preprocessor=dict(std=[58.14, 57.12, 57.375])),
+            dict(std=[58.14, 57.12, 57.375]),
+        ),
     ],
 )
 def test_values_ready_config_normalises_as_the_pretraining(tmp_path, others, written):

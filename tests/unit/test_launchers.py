@@ -20,7 +20,8 @@ def run(script: str, *words: str, **variables: str) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize(
-    ("script", "words"), [("dist_train.sh", ["c.py", "2"]), ("dist_test.sh", ["c.py", "w.pth", "2"])]
+    ("script", "words"),
+    [("dist_train.sh", ["c.py", "2"]), ("dist_test.sh", ["c.py", "w.pth", "2"])],
 )
 @pytest.mark.parametrize("given", [{}, dict(NODE_RANK="1"), dict(MASTER_ADDR="node0")])
 def test_raises_without_the_place_of_a_machine_among_several(script, words, given) -> None:

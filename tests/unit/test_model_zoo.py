@@ -35,6 +35,20 @@ def test_values_the_page_is_what_the_tool_writes() -> None:
     assert zoo.PAGE.read_text(encoding="utf-8") == zoo.write_page(), "run tools/model_zoo.py"
 
 
+@pytest.mark.parametrize("folder", zoo.method_folders(), ids=lambda path: path.name)
+def test_values_readmes_have_the_settings_of_their_configs(folder: Path) -> None:
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert zoo.with_settings(folder) == text, "run tools/model_zoo.py"
+    for path in folder.glob("*.py"):
+        assert f"`{path.stem}`" in text.split(zoo._MARKS[0])[1], path
+
+
+def test_raises_without_a_place_for_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# A method\n")
+    with pytest.raises(ValueError, match="has no <!-- settings"):
+        zoo.with_settings(tmp_path)
+
+
 def test_values_every_recipe_is_there_and_every_named_config_exists() -> None:
     page = zoo.PAGE.read_text(encoding="utf-8")
     for path in LEAVES:
@@ -110,6 +124,7 @@ def test_raises_for_names_that_tell_too_little(tmp_path: Path) -> None:
 
 def test_raises_when_the_page_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(zoo, "method_folders", lambda: [ROOT / "configs/npid"])
     monkeypatch.setattr(sys, "argv", ["model_zoo.py", "--check"])
     with pytest.raises(SystemExit, match="run tools"):
         zoo.main()
