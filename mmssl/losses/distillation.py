@@ -26,7 +26,7 @@ def pair_weights(sizes: Sequence[int], num_teacher_views: int = 2) -> Tensor:
         num_teacher_views: Views Q that the teacher saw.
 
     Returns:
-        (sum_v T_v, Q) float32; the sum of all entries is 1.
+        (sum_v T_v, Q) float64; the sum of all entries is 1.
 
     Raises:
         ValueError: There is no pair of different views.
@@ -35,7 +35,7 @@ def pair_weights(sizes: Sequence[int], num_teacher_views: int = 2) -> Tensor:
         >>> pair_weights([1, 1, 1])
         tensor([[0.0000, 0.2500],
                 [0.2500, 0.0000],
-                [0.2500, 0.2500]])
+                [0.2500, 0.2500]], dtype=torch.float64)
     """
     num_pairs = len(sizes) * num_teacher_views - min(len(sizes), num_teacher_views)
     if num_pairs < 1:
@@ -43,7 +43,7 @@ def pair_weights(sizes: Sequence[int], num_teacher_views: int = 2) -> Tensor:
     view = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     weight = 1 / (num_pairs * torch.tensor(sizes, dtype=torch.float64)[view])
     different = view[:, None] != torch.arange(num_teacher_views)
-    return (weight[:, None] * different).float()
+    return weight[:, None] * different
 
 
 def distillation(

@@ -14,6 +14,12 @@ from torch import Tensor
 from tests.helpers.tolerance import FLOAT64_RTOL
 
 ROOT = Path(__file__).parents[1] / "data" / "goldens"
+# Of the baselines, run in float64 on float32 weights: what a weight is moved by in a step is 1e-6 of it and more.
+BASELINES_RTOL = 1e-8
+# Their code computes a part in float32 whatever it is given (queues and banks, the positions of MoCo v3).
+FLOAT32_PARTS = re.compile("moco(v[12]_|v3_vit|v3_pos)|clsa|npid")
+FLOAT32_PARTS_RTOL = 1e-6
+FLOAT32_RUNS = re.compile("simclr")  # TensorFlow
 
 
 @cache
@@ -53,14 +59,19 @@ class Golden:
 
         CARE and EsViT: the tolerance of the entry for `dtype` (default that of `value`), against the
         float64 twin for float64 where there is one.
-        Baselines: max|a - b| <= rtol * max|b| with the rtol of the entry.
+        Baselines: max|a - b| <= rtol * max|b| with the rtol of the entry, which is for float32; their own runs
+        were in float64, so float64 has to be closer.
         """
         actual = torch.as_tensor(value).detach()
         dtype = dtype or actual.dtype
         about = self.entry["arrays"][name]
         if "tolerance" in self.entry:
             expected = self.arrays[name]
-            tolerance = self.entry["tolerance"]["rtol"][name] * float(np.abs(expected).max())
+            rtol = self.entry["tolerance"]["rtol"][name]
+            if dtype == torch.float64 and not FLOAT32_RUNS.search(self.case):
+                parts = FLOAT32_PARTS.match(self.case)
+                rtol = min(rtol, FLOAT32_PARTS_RTOL if parts else BASELINES_RTOL)
+            tolerance = rtol * float(np.abs(expected).max())
         elif dtype == torch.float64 and f"{name}__f64" in self.arrays:
             expected = self.arrays[f"{name}__f64"]
             tolerance = FLOAT64_RTOL * float(np.abs(expected).max())

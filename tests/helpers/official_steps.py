@@ -62,10 +62,11 @@ def loss_of(
 
 
 def gradient_norms(model: BaseModel, to_official: Convert, names: Sequence[str]) -> Tensor:
-    """Norms of the gradients of parameters with official names."""
+    """Norms of the gradients of parameters with official names, in the type of the network."""
     gradients = {
         name: torch.zeros_like(p) if p.grad is None else p.grad
         for name, p in model.named_parameters()
     }
     theirs = to_official(gradients)
-    return torch.stack([theirs[name].double().norm() for name in names])
+    dtype = next(model.parameters()).dtype
+    return torch.stack([theirs[name].double().norm() for name in names]).to(dtype)

@@ -52,5 +52,5 @@ def test_values_step(dtype: torch.dtype, monkeypatch) -> None:
     for name, value in seen.items():
         golden.check(name, value)
     norms = contrast_steps.norms(model, golden.entry["grad_params"], contrast_steps.gradient)
-    golden.check("grad_norms", norms)
+    golden.check("grad_norms", norms, dtype)
     golden.check("queue_last", to_official(model.state_dict())["queue"])

@@ -57,7 +57,9 @@ def test_values_pairs_of_views_weigh_the_same():
     assert weights.sum().item() == pytest.approx(1)
     by_view = [part.sum(dim=0) for part in weights.split([4, 4, 2])]
     expected = [[0, 0.25], [0.25, 0], [0.25, 0.25]]
-    torch.testing.assert_close(torch.stack(by_view), torch.tensor(expected))
+    torch.testing.assert_close(
+        torch.stack(by_view), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-15
+    )
 
 
 def test_values_regions_are_matched_across_a_permutation():
