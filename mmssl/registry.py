@@ -41,7 +41,6 @@ WEIGHT_INITIALIZERS = _child("weight initializer", root.WEIGHT_INITIALIZERS, "mm
 MODEL_WRAPPERS = _child("model wrapper", root.MODEL_WRAPPERS)
 LOG_PROCESSORS = _child("log processor", root.LOG_PROCESSORS)
 VISBACKENDS = _child("visualization backend", root.VISBACKENDS)
-EVALUATORS = _child("evaluator", root.EVALUATOR)
 METRICS = _child("metric", root.METRICS, "mmssl.evaluation")
 VISUALIZERS = _child("visualizer", root.VISUALIZERS, "mmssl.visualization")
 

@@ -52,10 +52,12 @@ class PartitionScores(NamedTuple):
     """What `partition_scores` says; 1 is full agreement.
 
     Attributes:
-        nmi: Normalised mutual information, arithmetic mean.
+        nmi: Normalised mutual information, arithmetic mean. More groups reach more of it by chance: compare
+            partitions of like sizes, or take the adjusted one.
         ami: The same adjusted for chance: 0 is what random groups of these sizes reach.
         ari: Adjusted Rand index.
-        purity: Share of points that belong to the most frequent label of their cluster.
+        purity: Share of points that belong to the most frequent label of their cluster. Clusters of one point
+            each reach 1, so it means nothing without their number.
     """
 
     nmi: float
@@ -179,7 +181,7 @@ def _mutual_information(table: Contingency) -> float:
 
 
 def nmi(table: Contingency) -> float:
-    """`normalized_mutual_information` of two partitions that were counted."""
+    """Mutual information over the mean of the two entropies of two partitions that were counted, in [0, 1]."""
     if len(table.row_sizes) == len(table.column_sizes) == 1:
         return 1.0
     information = _mutual_information(table)
@@ -274,79 +276,6 @@ def _purity(table: Contingency) -> float:
     return int(largest.sum()) / table.total
 
 
-def normalized_mutual_information(a: Tensor, b: Tensor) -> float:
-    """Mutual information over the mean of the two entropies, in [0, 1].
-
-    1 for equal partitions (also if neither divides anything), 0 for independent ones. More groups reach
-    more of it by chance: compare partitions of like sizes, or take the adjusted one.
-
-    Args:
-        a: (n,) int64 groups of the points.
-        b: (n,) int64 groups of the same points.
-
-    Raises:
-        ValueError: See `contingency`.
-
-    Example:
-        >>> normalized_mutual_information(torch.tensor([0, 0, 1, 1]), torch.tensor([5, 5, 3, 3]))
-        1.0
-    """
-    return nmi(contingency(a, b))
-
-
-def adjusted_mutual_information(a: Tensor, b: Tensor) -> float:
-    """(I - E[I]) / (mean entropy - E[I]): 1 for equal partitions, 0 for what chance reaches.
-
-    Args:
-        a: (n,) int64 groups of the points.
-        b: (n,) int64 groups of the same points.
-
-    Raises:
-        ValueError: See `contingency`.
-
-    Example:
-        >>> round(adjusted_mutual_information(torch.arange(4) % 2, torch.arange(4) // 2), 3)
-        -0.5
-    """
-    return _ami(contingency(a, b))
-
-
-def adjusted_rand_index(a: Tensor, b: Tensor) -> float:
-    """Share of pairs of points on which the partitions agree, adjusted for chance.
-
-    Args:
-        a: (n,) int64 groups of the points.
-        b: (n,) int64 groups of the same points.
-
-    Raises:
-        ValueError: See `contingency`.
-
-    Example:
-        >>> adjusted_rand_index(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 1, 2]))
-        0.5714285714285714
-    """
-    return _ari(contingency(a, b))
-
-
-def purity(clusters: Tensor, labels: Tensor) -> float:
-    """Share of points that belong to the most frequent label of their cluster.
-
-    Clusters of one point each reach 1, so it means nothing without their number.
-
-    Args:
-        clusters: (n,) int64 clusters of the points.
-        labels: (n,) int64 labels of the same points.
-
-    Raises:
-        ValueError: See `contingency`.
-
-    Example:
-        >>> purity(torch.tensor([0, 0, 0, 1]), torch.tensor([2, 2, 3, 3]))
-        0.75
-    """
-    return _purity(contingency(clusters, labels))
-
-
 def partition_scores(clusters: Tensor, labels: Tensor) -> PartitionScores:
     """All scores from one table.
 
@@ -356,6 +285,13 @@ def partition_scores(clusters: Tensor, labels: Tensor) -> PartitionScores:
 
     Raises:
         ValueError: See `contingency`.
+
+    Example:
+        >>> scores = partition_scores(torch.tensor([0, 0, 0, 1]), torch.tensor([2, 2, 3, 3]))
+        >>> scores.purity
+        0.75
+        >>> partition_scores(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 1, 2])).ari
+        0.5714285714285714
     """
     table = contingency(clusters, labels)
     return PartitionScores(nmi(table), _ami(table), _ari(table), _purity(table))

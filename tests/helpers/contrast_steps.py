@@ -17,7 +17,7 @@ from tests.helpers.golden_inputs import strided
 from tests.helpers.goldens import Golden
 
 _LACKING = ("prototypes.", "key_partition")
-FLOAT64_RTOL = 2e-6
+FLOAT64_RTOL = 1e-6
 BUFFERS = [
     f"encoder_{encoder}.{name}"
     for encoder in "qk"

@@ -58,7 +58,8 @@ class CoTGolden:
         """`atol` and `rtol` of a quantity, out of the sentence of the case."""
         text = self.entry["tolerance"]["float64" if dtype == torch.float64 else "float32"]
         if self.entry["kind"] == "model":
-            text = text.split("grad_norm" if name == "grad_norm" else "features")[1]
+            kind = name if name in ("grad_norm", "loss") else "features"
+            text = next(part for part in text.split(";") if part.strip().startswith(kind))
             mode = "train" if self.entry["mode"].startswith("train") else "eval"
             numbers = re.findall(rf"([\d.e-]+) \({mode}\)", text) or re.findall(
                 r"[\d.]+e-\d+", text

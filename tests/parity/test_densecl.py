@@ -32,6 +32,8 @@ def tolerance_of(golden: Golden, name: str) -> float:
     said = golden.entry["tolerance"]
     if name in ARRAYS:
         return float(re.search(rf"{ARRAYS[name]} ([\d.e-]+)", said)[1])
+    if name in ("param_norms", "key_norms"):
+        return 1e-4 if golden.case == TRUNK else 1e-6  # of each; what steps move is more
     return 5e-4 if golden.case == TRUNK else 1e-5
 
 
@@ -69,6 +71,9 @@ def test_values_steps(case: str, dtype: torch.dtype) -> None:
                 atol=1e-6,
             )
             actual = strided(actual)
-        deviation = np.abs(actual.ravel() - expected.ravel()).max() / np.abs(expected).max()
+        size = np.abs(expected).ravel()
+        if not name.endswith("norms"):  # each norm by itself: the smallest are 1e-3 of the largest
+            size = size.max(keepdims=True)
         allowed = 2e-3 if flipped and name == "losses" else tolerance_of(golden, name)
-        assert deviation <= allowed, f"{name}: {deviation:.3g}"
+        off = np.abs(actual.ravel() - expected.ravel())
+        assert (off <= allowed * size).all(), f"{name}: {(off / size).max():.3g}"

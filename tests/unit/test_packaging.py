@@ -77,7 +77,7 @@ def test_values_core_needs_no_compiler(metadata: dict[str, Any]) -> None:
 
 
 def test_values_every_requirement_is_pinned(setup_env: ModuleType) -> None:
-    for name in ("runtime", "downstream", "tests", "docs"):
+    for name in ("runtime", *setup_env.EXTRAS):
         for entry in setup_env.requirements(name):
             lowest = re.search(r">=([\d.]+)", entry)
             version = setup_env.release(setup_env.pinned(setup_env.distribution(entry)))
