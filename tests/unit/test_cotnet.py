@@ -6,6 +6,7 @@ import copy
 import pickle
 
 import pytest
+import timm
 import torch
 from timm.layers import BlurPool2d, DropPath
 from torch import nn
@@ -163,6 +164,48 @@ def test_state_dilated_hybrid():
     assert [tuple(one.shape[2:]) for one in network(torch.randn(3, 3, 33, 64))] == [
         (9, 16), (5, 8), (5, 8), (5, 8)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("avg_down", [False, True])
+def test_equivalence_dilated_convolutions_to_timm(output_stride, avg_down):
+    """The authors' networks are built by timm's functions: first blocks, shortcuts that average on."""
+    depths = (1, 2, 2, 2)
+    arch = dict(depths=depths, mixers="conv", avg_down=avg_down)
+    ours = CoTNet(arch, out_indices=EVERY, output_stride=output_stride)
+    theirs = timm.models.resnet.ResNet(
+        timm.models.resnet.Bottleneck, list(depths), avg_down=avg_down, output_stride=output_stride
+    )
+    torch.manual_seed(0)
+    floats = {k: v for k, v in ours.state_dict().items() if v.is_floating_point()}
+    state = {
+        k: torch.randn_like(v).abs() if "var" in k else torch.randn_like(v)
+        for k, v in floats.items()
+    }
+    ours.load_state_dict(state, strict=False)
+    renamed = {
+        name.replace("conv2.0.", "conv2.").replace("conv2.1.", "bn2."): value
+        for name, value in state.items()
+    }
+    assert not theirs.load_state_dict(renamed, strict=False).unexpected_keys
+    x = torch.randn(2, 3, 65, 96)
+    with torch.no_grad():
+        maps, y = ours.eval()(x), theirs.eval().maxpool(theirs.act1(theirs.bn1(theirs.conv1(x))))
+        for stage, found in enumerate(maps):
+            y = getattr(theirs, f"layer{stage + 1}")(y)
+            torch.testing.assert_close(found, y, rtol=1e-4, atol=1e-4 * float(y.abs().max()))
+
+
+def test_state_of_a_hybrid_dilated_as_the_authors_do():
+    """CoT layers ignore it; SE-conv of a first block has the dilation of the stage before."""
+    network = tiny("d", output_stride=8)
+    assert [block.conv2.dilation for block in (network.layer3[0], network.layer4[0])] == [1, 1]
+    assert network.layer3[1].conv2.conv.dilation == (2, 2)
+    plain = CoTNet(HYBRID | dict(mixers="se", depths=(1, 1, 2, 2)), output_stride=8)
+    found = [
+        [block.conv2.conv.dilation[0] for block in getattr(plain, f"layer{i}")] for i in (3, 4)
+    ]
+    assert found == [[1, 2], [2, 4]]
 
 
 def test_values_dilation_reaches_further():

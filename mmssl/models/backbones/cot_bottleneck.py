@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 from mmengine.model import BaseModule
-from timm.layers import BlurPool2d, DropPath
+from timm.layers import AvgPool2dSame, BlurPool2d, DropPath
 from torch import Tensor, nn
 
 from mmssl.models.layers.cot_layer import CoTLayer, Fusion
@@ -67,7 +67,13 @@ def _pools(
 
 
 def _shortcut(
-    in_channels: int, out_channels: int, stride: int, *, avg_down: bool, norm_cfg: dict
+    in_channels: int,
+    out_channels: int,
+    stride: int,
+    *,
+    avg_down: bool,
+    dilated: bool,
+    norm_cfg: dict,
 ) -> nn.Sequential:
     norm = norm_layer(norm_cfg, out_channels, maps=True)
     if not avg_down:
@@ -75,6 +81,8 @@ def _shortcut(
     pool: nn.Module = nn.Identity()
     if stride > 1:
         pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
+    elif dilated:  # the average stays where its stride has gone; zeros below and to the right count
+        pool = AvgPool2dSame(2, 1)
     return nn.Sequential(pool, nn.Conv2d(in_channels, out_channels, 1, bias=False), norm)
 
 
@@ -101,6 +109,7 @@ class CoTBottleneck(BaseModule):
         dilation: Of the mixer.
         has_shortcut: Whether the shortcut has a 1x1 convolution and a norm.
         avg_down: Whether the shortcut averages 2x2 positions instead of taking every second one.
+        dilated: Whether a dilation has taken the place of the stride: the shortcut averages all the same.
         blur: See above.
         fusion: Of `cot` and `coxt`.
         key_kernel_size: Of `sasa`.
@@ -120,6 +129,7 @@ class CoTBottleneck(BaseModule):
         dilation: int = 1,
         has_shortcut: bool = False,
         avg_down: bool = False,
+        dilated: bool = False,
         blur: bool = False,
         fusion: Fusion = "se",
         key_kernel_size: int = 1,
@@ -155,7 +165,12 @@ class CoTBottleneck(BaseModule):
         self.downsample: nn.Module = nn.Identity()
         if has_shortcut:
             self.downsample = _shortcut(
-                in_channels, out_channels, stride, avg_down=avg_down, norm_cfg=norm_cfg
+                in_channels,
+                out_channels,
+                stride,
+                avg_down=avg_down,
+                dilated=dilated,
+                norm_cfg=norm_cfg,
             )
 
     def forward(self, x: Tensor) -> Tensor:

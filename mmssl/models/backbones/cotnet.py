@@ -89,9 +89,10 @@ class CoTNet(BaseModule):
             replace it. `None` changes nothing.
         strides: Of each stage's first block, 1 or 2, instead of the arch's. They come behind the stem's: 4 of
             `conv7`, 2 of `deep`.
-        dilations: Of each stage, used with `dilate_mixer` only.
-        dilate_mixer: Dilate key convolution and aggregation (and SE-conv) of such stages. Without it, as in
-            the authors' code, their receptive field shrinks.
+        dilations: Of each stage.
+        dilate_mixer: Dilate every mixer of a dilated stage, key convolution and aggregation too. Without it,
+            as in the authors' code, the receptive field of CoT layers and windows shrinks, and convolutions
+            (`se`, `conv`) have the dilation of the block before them.
         with_cp: Compute the activations of blocks again in the backward pass instead of keeping them.
         zero_init_residual: Start the last norm weight of every block at 0.
         fusion: Of the CoT layers: `se` (published), `sum`, `dynamic` or `static`.
@@ -161,7 +162,8 @@ class CoTNet(BaseModule):
         self.maxpool = nn.MaxPool2d(3, 2, 1) if self.arch.stem == "conv7" else nn.Identity()
         self._add_stages(
             strides,
-            dilations if dilate_mixer else (1,) * len(strides),
+            dilations,
+            dilate_mixer=dilate_mixer,
             stem_stride=stem_stride,
             drop_path_rate=drop_path_rate,
             fusion=fusion,
@@ -176,6 +178,7 @@ class CoTNet(BaseModule):
         strides: Sequence[int],
         dilations: Sequence[int],
         *,
+        dilate_mixer: bool,
         stem_stride: int,
         drop_path_rate: float,
         fusion: Fusion,
@@ -191,6 +194,7 @@ class CoTNet(BaseModule):
                 stage,
                 stride=strides[stage],
                 dilation=dilations[stage],
+                before=None if dilate_mixer else dilations[max(stage - 1, 0)],
                 drop_path_rate=drop_path_rate,
                 fusion=fusion,
                 with_cp=with_cp,
@@ -210,12 +214,14 @@ class CoTNet(BaseModule):
         *,
         stride: int,
         dilation: int,
+        before: int | None,
         drop_path_rate: float,
         fusion: Fusion,
         with_cp: bool,
     ) -> nn.Sequential:
+        """Of a stage; `before` is the dilation of the stage before it, None to dilate every mixer."""
         arch = self.arch
-        before, last = sum(arch.depths[:stage]), max(sum(arch.depths) - 1, 1)
+        number, last = sum(arch.depths[:stage]), max(sum(arch.depths) - 1, 1)
         planes = arch.planes[stage]
         in_channels = EXPANSION * arch.planes[stage - 1] if stage else arch.stem_channels
         # by the undilated network, whose tensors a dilated one has
@@ -223,6 +229,9 @@ class CoTNet(BaseModule):
         blocks = []
         for block, mixer in enumerate(arch.stage_mixers(stage)):
             first = block == 0
+            own = dilation
+            if before is not None:
+                own = (before if first else dilation) if mixer in ("se", "conv") else 1
             blocks.append(
                 CoTBottleneck(
                     in_channels,
@@ -230,13 +239,14 @@ class CoTNet(BaseModule):
                     arch.width(stage),
                     mixer=mixer,
                     stride=stride if first else 1,
-                    dilation=dilation,
+                    dilation=own,
                     has_shortcut=first and shortcut,
                     avg_down=arch.avg_down,
+                    dilated=dilation > 1,
                     blur=arch.blur,
                     fusion=fusion,
                     key_kernel_size=arch.key_kernel_size,
-                    drop_path=drop_path_rate * (before + block) / last,
+                    drop_path=drop_path_rate * (number + block) / last,
                     norm_cfg=self.norm_cfg,
                     with_cp=with_cp,
                 )
@@ -334,11 +344,12 @@ def _warn_of_idle(
 ) -> None:
     """Options that change nothing in this combination."""
     idle = []
-    if output_stride is None and not dilate_mixer and set(dilations) != {1}:
+    mixers = {mixer for stage in range(len(arch.depths)) for mixer in arch.stage_mixers(stage)}
+    dilates = dilate_mixer or mixers & {"se", "conv"} or arch.avg_down
+    if output_stride is None and not dilates and set(dilations) != {1}:
         idle.append(f"dilations={tuple(dilations)} have no effect without dilate_mixer=True")
     if dilate_mixer and set(dilations) == {1}:
         idle.append("dilate_mixer=True has no effect where no stage is dilated")
-    mixers = {mixer for stage in range(len(arch.depths)) for mixer in arch.stage_mixers(stage)}
     if fusion != "se" and not mixers & {"cot", "coxt"}:
         idle.append(f"fusion={fusion!r} has no effect without a CoT layer")
     for sentence in idle:
