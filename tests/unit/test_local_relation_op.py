@@ -318,7 +318,9 @@ def test_values_a_large_gap_does_not_overflow():
     exact = results([each.double() for each in wide], "reference", kernel_size=3, groups=3)
     for name, each in found.items():
         expected = exact[name].float()
-        atol = max(1e-4 * float(expected.abs().max()), 1e-6)  # gradients of a saturated softmax are 0
+        atol = max(
+            1e-4 * float(expected.abs().max()), 1e-6
+        )  # gradients of a saturated softmax are 0
         torch.testing.assert_close(each, expected, rtol=1e-3, atol=atol)
 
 

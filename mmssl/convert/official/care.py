@@ -1,7 +1,8 @@
 """CARE checkpoints: the authors' layout and ours, both ways, and the model config they imply.
 
 Their file holds `start_epoch`, `model` and `optimizer`; `model` has the keys `module.student_encoder.*` and
-`module.teacher_encoder.*`. Early files call the attention stack `bot.` instead of `trans.`.
+`module.teacher_encoder.*`. Early files call the attention stack `bot.` instead of `trans.`. That of a linear
+evaluation has `module.encoder.*` and `module.classifier.*` under `classifier`.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[str, Tensor]:
-    """Rename an official state dict: a whole model, one encoder, or a linear-evaluation model.
+    """Rename an official state dict: a whole model, one encoder, a linear-evaluation model, or a stack.
 
     Args:
         state: Their keys, with or without `module.`.
@@ -92,8 +93,8 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
             trained yet" and would overwrite the teacher by a copy of the student.
 
     Returns:
-        Keys of `CARE` (of its online part for one encoder; `backbone.*` and `head.*` for a linear
-        evaluation).
+        Keys of `CARE` (of its online part for one encoder), of `ImageClassifier` for a linear evaluation, of
+        `AttentionStack` for a stack alone.
 
     Raises:
         KeyError: A key that belongs to none of them.
@@ -104,6 +105,8 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
     if any(key.startswith("classifier.") for key in plain):
         # its encoder carries a projector that is never used
         return rename_keys(plain, LINEAR_RULES, dropped=[r"encoder\.fc\..*"])
+    if all(key.startswith("net.") for key in plain):
+        return rename_keys(plain, stack_rules())
     if not any(key.startswith(("student_encoder.", "teacher_encoder.")) for key in plain):
         return rename_keys(plain, encoder_rules())
     ours = rename_keys(plain, RULES)
@@ -113,13 +116,18 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
 
 
 def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a state dict of `CARE` to the official keys (without `module.`).
+    """Rename a state dict of `CARE`, or of what else `from_official` returns, to the official keys.
 
-    The count of momentum updates has no place there and is left out.
+    They are without `module.`. The count of momentum updates has no place there and is left out; the projector
+    that their linear evaluation builds in its encoder and never runs (`encoder.fc`) is not there.
 
     Raises:
         KeyError: A key that belongs to no part of an official model.
     """
+    if any(key.startswith("head.fc.") for key in state):
+        return rename_keys(state, LINEAR_RULES, backward=True)
+    if all(key.startswith("blocks.") for key in state):
+        return rename_keys(state, stack_rules(), backward=True)
     return rename_keys(state, RULES, backward=True, dropped=[NUM_UPDATES.replace(".", r"\.")])
 
 
@@ -162,6 +170,23 @@ def model_config(
         stack["in_stage"] = widths.index(stack["in_channels"])
         config["backbone"]["out_indices"] = tuple(sorted({stack["in_stage"], 3}))
     return config
+
+
+def linear_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The `model` config of a linear evaluation in our layout.
+
+    Args:
+        state: Keys of `ImageClassifier`, from `from_official`.
+
+    Raises:
+        ValueError: The backbone is no ResNet of a known depth.
+    """
+    return dict(
+        type="ImageClassifier",
+        frozen=True,
+        backbone=backbone_config(state, norm="BN"),
+        head=dict(type="LinearHead", num_classes=len(state["head.fc.weight"]), norm=True),
+    )
 
 
 def guessed_options(state: Mapping[str, Tensor]) -> list[str]:

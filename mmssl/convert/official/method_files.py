@@ -140,6 +140,17 @@ METHOD_FILES = {
         parts=("backbone.", "projector_c.", "predictor_c."),
         epoch="start_epoch",
     ),
+    "care_linear": MethodFile(
+        from_file=lambda file, updates: care.from_official(tensors_of(file, "classifier")),
+        to_file=lambda state, model=None: dict(
+            classifier=behind("module.", care.to_official(state))
+        ),
+        model_config=care.linear_config,
+        guessed=lambda state: [],
+        parts=("backbone.", "head.fc.", "head.norm."),
+        epoch="epoch",
+        note="without the projector encoder.fc.*, which their program builds and never runs",
+    ),
     "cotnet": MethodFile(
         from_file=lambda file, updates: cotnet_classifier.from_official(file, num_updates=updates),
         to_file=lambda state, model=None: cotnet_classifier.to_official(state),

@@ -28,6 +28,7 @@ _SIGNS = {
     "densecl": r"encoder_q\.1\.mlp2\..*",
     "moco": r"encoder_q\..*",
     "care": r"(student_encoder|teacher_encoder)\..*",
+    "care_linear": r"classifier\.1\.running_mean",
     "pic": r"sim_matrix",
     "pixpro": r"projector(_k)?\.linear1\.weight",
     "infomin": r"head_jig\..*",
@@ -54,7 +55,9 @@ def method_of_file(file: Mapping[str, Any], config: Mapping[str, Any] | None = N
     """
     if byol.is_official(file):
         return "byol"
-    state = tensors_of(file, "student", "teacher", "model", "state_dict", "state_dict_ema")
+    state = tensors_of(
+        file, "student", "teacher", "model", "state_dict", "state_dict_ema", "classifier"
+    )
     plain = {key.removeprefix("module."): value for key, value in state.items()}
     for method, sign in _SIGNS.items():
         if any(re.fullmatch(sign, key) for key in plain):
