@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
+from mmengine.optim.scheduler.param_scheduler import INF
 from torch.optim import Optimizer
 
+from mmssl.engine.schedulers.epoch_lengths import EpochLengths
 from mmssl.registry import PARAM_SCHEDULERS
 
 
@@ -48,7 +48,7 @@ def cosine_cycle(
 
 
 @PARAM_SCHEDULERS.register_module()
-class CosineCyclesLR(_ParamScheduler):
+class CosineCyclesLR(EpochLengths):
     """Cosine cycles for mmengine's runner; see `cosine_cycle` for the formula.
 
     HCSC's Places205 evaluation restarts every ten epochs, per iteration and one iteration late; its
@@ -75,6 +75,8 @@ class CosineCyclesLR(_ParamScheduler):
     Raises:
         ValueError: A period below 1.
     """
+
+    lengths = ("period",)
 
     def __init__(
         self,
@@ -105,32 +107,6 @@ class CosineCyclesLR(_ParamScheduler):
             last_step=last_step,
             by_epoch=by_epoch,
             verbose=verbose,
-        )
-
-    @classmethod
-    def build_iter_from_epoch(
-        cls,
-        *args: Any,
-        period: float,
-        begin: int = 0,
-        end: int = INF,
-        by_epoch: bool = True,
-        epoch_length: int | None = None,
-        **kwargs: Any,
-    ) -> CosineCyclesLR:
-        """The schedule in iterations whose period is given in epochs of `epoch_length` iterations."""
-        if not by_epoch or not epoch_length:
-            raise ValueError(
-                "convert_to_iter_based needs by_epoch=True and a loader of known length, got "
-                f"by_epoch={by_epoch}, epoch_length={epoch_length}."
-            )
-        return cls(
-            *args,
-            period=int(period * epoch_length),
-            begin=int(begin * epoch_length),
-            end=int(end * epoch_length) if end != INF else INF,
-            by_epoch=False,
-            **kwargs,
         )
 
     def _get_value(self) -> list[float]:

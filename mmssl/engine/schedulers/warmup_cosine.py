@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
 
-from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
+from mmengine.optim.scheduler.param_scheduler import INF
 from torch.optim import Optimizer
 
+from mmssl.engine.schedulers.epoch_lengths import EpochLengths
 from mmssl.registry import PARAM_SCHEDULERS
 
 
@@ -66,7 +66,7 @@ def warmup_cosine(
 
 
 @PARAM_SCHEDULERS.register_module()
-class WarmupCosineLR(_ParamScheduler):
+class WarmupCosineLR(EpochLengths):
     """The schedule of CARE and BYOL for mmengine's runner; see `warmup_cosine` for the formula.
 
     mmengine's LinearLR followed by CosineAnnealingLR is off by one step at the end of the warm-up.
@@ -106,6 +106,8 @@ class WarmupCosineLR(_ParamScheduler):
         ValueError: A warm-up that is negative or not shorter than the run, an unknown end, an end both as
             a value and as a ratio, a negative ratio or offset, or an offset before a warm-up.
     """
+
+    lengths = ("warmup",)
 
     def __init__(
         self,
@@ -158,34 +160,6 @@ class WarmupCosineLR(_ParamScheduler):
             last_step=last_step,
             by_epoch=by_epoch,
             verbose=verbose,
-        )
-
-    @classmethod
-    def build_iter_from_epoch(
-        cls,
-        *args: Any,
-        begin: int = 0,
-        end: int = INF,
-        warmup: int = 0,
-        by_epoch: bool = True,
-        epoch_length: int | None = None,
-        **kwargs: Any,
-    ) -> WarmupCosineLR:
-        """The schedule in iterations whose numbers are given in epochs of `epoch_length` iterations."""
-        if not by_epoch or not epoch_length:
-            raise ValueError(
-                "convert_to_iter_based needs by_epoch=True and a loader of known length, got "
-                f"by_epoch={by_epoch}, epoch_length={epoch_length}."
-            )
-        begin = int(begin * epoch_length)
-        end = int(end * epoch_length) if end != INF else INF
-        return cls(
-            *args,
-            begin=begin,
-            end=end,
-            warmup=int(warmup * epoch_length),
-            by_epoch=False,
-            **kwargs,
         )
 
     def jump_to(self, step: int) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
-from mmengine.model import BaseModule
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
@@ -22,7 +21,8 @@ from mmssl.registry import MODELS
 
 from .cot_bottleneck import EXPANSION, CoTBottleneck, Mixer
 from .cotnet_archs import CoTNetArch, cotnet_arch
-from .frozen_parts import check_frozen_stages, frozen_parts, hold_in_eval
+from .frozen_parts import check_frozen_stages
+from .residual_backbone import ResidualBackbone
 from .stage_arguments import check_stages
 
 
@@ -58,7 +58,7 @@ def _within(strides: Sequence[int], stem: int, output_stride: int) -> tuple[list
 
 
 @MODELS.register_module()
-class CoTNet(BaseModule):
+class CoTNet(ResidualBackbone):
     """The CoTNet family as a tuple of feature maps.
 
     | `arch`                    | network                          | million parameters, with 1000 classes |
@@ -170,8 +170,7 @@ class CoTNet(BaseModule):
             with_cp=with_cp,
         )
         self._initialise(zero_init_residual)
-        for module in frozen_parts(self, frozen_stages):
-            module.requires_grad_(False)
+        self.freeze()
 
     def _add_stages(
         self,
@@ -261,13 +260,6 @@ class CoTNet(BaseModule):
             elif zero_init_residual and isinstance(module, CoTBottleneck):
                 nn.init.zeros_(module.bn3.weight)
 
-    def train(self, mode: bool = True) -> CoTNet:
-        """Switch the mode, except for what `norm_eval` and `frozen_stages` keep in eval mode."""
-        super().train(mode)
-        if mode:
-            hold_in_eval(self, frozen_stages=self.frozen_stages, norm_eval=self.norm_eval)
-        return self
-
     def _check_size(self, height: int, width: int) -> None:
         """Raise where a blur, which mirrors the border, would stand on a map of one row or column."""
         if min(height, width) <= self._last_blur:
@@ -292,13 +284,7 @@ class CoTNet(BaseModule):
         """
         if self._last_blur:
             self._check_size(*images.shape[-2:])
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        maps = []
-        for stage in range(self.out_indices[-1] + 1):
-            x = getattr(self, f"layer{stage + 1}")(x)
-            if stage in self.out_indices:
-                maps.append(x)
-        return tuple(maps)
+        return super().forward(images)
 
 
 def _check_options(drop_path_rate: float, fusion: str, strides: Sequence[int]) -> None:

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import nn
 
 from mmssl.models.layers import LocalRelation, norm_layer
 from mmssl.registry import MODELS
 
 from .cot_bottleneck import EXPANSION, CoTBottleneck
-from .frozen_parts import check_frozen_stages, frozen_parts, hold_in_eval
+from .frozen_parts import check_frozen_stages
+from .residual_backbone import ResidualBackbone
 from .stage_arguments import check_stages
 
 _DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -28,7 +28,7 @@ _STEM_STRIDE = 4
 
 
 @MODELS.register_module()
-class LRNet(BaseModule):
+class LRNet(ResidualBackbone):
     """LR-Net-26/50/101 as a tuple of feature maps.
 
     Convolutions start from He's normal distribution (fan-out), those of queries and keys as `LocalRelation`
@@ -139,8 +139,7 @@ class LRNet(BaseModule):
         self.out_channels = [EXPANSION * _PLANES[stage] for stage in self.out_indices]
         self.strides = [reductions[stage] for stage in self.out_indices]
         self._initialise(zero_init_residual)
-        for module in frozen_parts(self, frozen_stages):
-            module.requires_grad_(False)
+        self.freeze()
 
     def _blocks(
         self,
@@ -188,27 +187,3 @@ class LRNet(BaseModule):
         for module in self.modules():
             if isinstance(module, LocalRelation):
                 module.reset_parameters()
-
-    def train(self, mode: bool = True) -> LRNet:
-        """Switch the mode, except for what `norm_eval` and `frozen_stages` keep in eval mode."""
-        super().train(mode)
-        if mode:
-            hold_in_eval(self, frozen_stages=self.frozen_stages, norm_eval=self.norm_eval)
-        return self
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Feature maps.
-
-        Args:
-            images: (B, in_channels, H, W) normalised images, any H and W.
-
-        Returns:
-            One map (B, C, H / stride, W / stride), rounded up, for each of `out_indices`.
-        """
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        maps = []
-        for stage in range(self.out_indices[-1] + 1):
-            x = getattr(self, f"layer{stage + 1}")(x)
-            if stage in self.out_indices:
-                maps.append(x)
-        return tuple(maps)

@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
-from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models import resnet as blocks
 
 from mmssl.models.layers import norm_layer
 from mmssl.models.layers.same_padding import pad_same
 from mmssl.registry import MODELS
 
-from .frozen_parts import check_frozen_stages, frozen_parts, hold_in_eval
+from .frozen_parts import check_frozen_stages
 from .plugin_blocks import PLUGIN_BLOCKS, PluginStage, stage_plugins
+from .residual_backbone import ResidualBackbone
 
 _DEPTHS: dict[int, tuple[type[blocks.BasicBlock | blocks.Bottleneck], list[int]]] = {
     18: (blocks.BasicBlock, [2, 2, 2, 2]),
@@ -64,7 +64,7 @@ def _rebuild(
 
 
 @MODELS.register_module()
-class ResNet(BaseModule):
+class ResNet(ResidualBackbone):
     """ResNet-18/34/50/101/152 and the wide variants, as a tuple of feature maps.
 
     Convolutions start from He's normal distribution (fan-out), norm layers from 1 and 0. Stages after
@@ -203,35 +203,10 @@ class ResNet(BaseModule):
             pad_same(self)
         self.out_channels = [base_channels * 2**i * block.expansion for i in out_indices]
         self.strides = [strides[i] for i in out_indices]
-        for module in frozen_parts(self, frozen_stages):
-            module.requires_grad_(False)
+        self.freeze()
 
     def _add_plugins(self, stage: int, plugins: Sequence[Mapping[str, Any]]) -> None:
         name = f"layer{stage + 1}"
         self.add_module(name, PluginStage(*self.get_submodule(name)))
         for block in self.get_submodule(name):
             block.add_plugins(plugins)
-
-    def train(self, mode: bool = True) -> ResNet:
-        """Switch the mode, except for what `norm_eval` and `frozen_stages` keep in eval mode."""
-        super().train(mode)
-        if mode:
-            hold_in_eval(self, frozen_stages=self.frozen_stages, norm_eval=self.norm_eval)
-        return self
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Feature maps.
-
-        Args:
-            images: (B, 3, H, W) normalised images, any H and W.
-
-        Returns:
-            One map (B, C, H / stride, W / stride), rounded up, for each of `out_indices`.
-        """
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        maps = []
-        for stage in range(self.out_indices[-1] + 1):
-            x = getattr(self, f"layer{stage + 1}")(x)
-            if stage in self.out_indices:
-                maps.append(x)
-        return tuple(maps)
