@@ -30,7 +30,7 @@ from mmssl.engine.command_queue import CommandQueue, usual_parallel
 from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.comparison import MEASURES, Comparison, figures_of
 from mmssl.evaluation.comparison_config import read_comparison
-from mmssl.evaluation.provenance import json_text
+from mmssl.evaluation.json_record import json_text
 from mmssl.ops.atomic_file import write_text_atomically
 from mmssl.visualization.comparison_page import Record, comparison_markdown, write_comparison
 from mmssl.visualization.comparison_plot import plot_comparison

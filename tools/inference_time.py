@@ -26,7 +26,7 @@ from torch import nn
 from mmssl.engine.config import load_config
 from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.inference_time import FEWEST, PRECISIONS, measure_inference
-from mmssl.evaluation.provenance import json_text
+from mmssl.evaluation.json_record import json_text
 from mmssl.models.backbones import view_and_map
 from mmssl.registry import MODELS
 from mmssl.visualization.time_accuracy_plot import Point, plot_time_accuracy

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -368,3 +368,7 @@ def _flat_text(mean: float) -> str:
     if outcomes > 1 and abs(math.log(outcomes) - mean) < 1e-4 * mean and outcomes < 20000:
         return f"{text}, which is ln {outcomes}"
     return text
+
+
+THRESHOLDS = tuple(each.name for each in fields(CollapseDoctor) if not each.name.startswith("_"))
+"""Names of what a `CollapseDoctor` may be told."""

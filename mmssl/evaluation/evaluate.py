@@ -21,9 +21,10 @@ from mmssl.convert.load_algorithm import carried_config
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.weights_record import weights_record
 from mmssl.evaluation.feature_protocols import OPTIONS, FeatureProtocols, Method, parts_needed
+from mmssl.evaluation.json_record import json_text, plain
 from mmssl.evaluation.labelled_sets import LabelledSets
 from mmssl.evaluation.plan_checks import check_images, check_options
-from mmssl.evaluation.provenance import json_text, plain, provenance
+from mmssl.evaluation.provenance import provenance
 from mmssl.evaluation.rng import preserved_rng
 from mmssl.ops.atomic_file import write_text_atomically
 from mmssl.registry import MODELS, SCOPE, TRANSFORMS, build_module

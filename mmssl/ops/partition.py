@@ -181,7 +181,7 @@ def _mutual_information(table: Contingency) -> float:
 
 
 def nmi(table: Contingency) -> float:
-    """Mutual information over the mean of the two entropies of two partitions that were counted, in [0, 1]."""
+    """Mutual information over the mean of the two entropies of partitions that were counted, in [0, 1]."""
     if len(table.row_sizes) == len(table.column_sizes) == 1:
         return 1.0
     information = _mutual_information(table)

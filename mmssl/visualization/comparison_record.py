@@ -14,7 +14,7 @@ from mmengine.config import DictAction
 from mmssl.engine.config import load_config
 from mmssl.evaluation.claims import Claim, Figures, judge
 from mmssl.evaluation.comparison import CURVE, MEASURES, Comparison
-from mmssl.evaluation.provenance import plain
+from mmssl.evaluation.json_record import plain
 
 Results = Mapping[str, Mapping[str, float]]
 """What the commands of a comparison found, by the name of the command."""

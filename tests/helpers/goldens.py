@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.helpers.tolerance import FLOAT64_RTOL
 
 ROOT = Path(__file__).parents[1] / "data" / "goldens"
-# Of the baselines, run in float64 on float32 weights: what a weight is moved by in a step is 1e-6 of it and more.
+# Of the baselines, run in float64 on float32 weights: a step moves a weight by 1e-6 of it and more.
 BASELINES_RTOL = 1e-8
 # Their code computes a part in float32 whatever it is given (queues and banks, the positions of MoCo v3).
 FLOAT32_PARTS = re.compile("moco(v[12]_|v3_vit|v3_pos)|clsa|npid")
@@ -59,8 +59,8 @@ class Golden:
 
         CARE and EsViT: the tolerance of the entry for `dtype` (default that of `value`), against the
         float64 twin for float64 where there is one.
-        Baselines: max|a - b| <= rtol * max|b| with the rtol of the entry, which is for float32; their own runs
-        were in float64, so float64 has to be closer.
+        Baselines: max|a - b| <= rtol * max|b| with the rtol of the entry, which is for float32; their own
+        runs were in float64, so float64 has to be closer.
         """
         actual = torch.as_tensor(value).detach()
         dtype = dtype or actual.dtype

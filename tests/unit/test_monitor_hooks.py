@@ -156,5 +156,8 @@ def test_values_no_labels_no_metric(tmp_path: Path, caplog: pytest.LogCaptureFix
 def test_raises_on_options(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'warn' or 'stop'"):
         CollapseHook(action="halt")
+    with pytest.raises(ValueError, match="takes min_spread, low_spread, min_rank, .*got rank"):
+        CollapseHook(doctor=dict(rank=3))
+    assert CollapseHook(doctor=dict(min_rank=1.5)).doctor.min_rank == 1.5
     with pytest.raises(ValueError, match="branch"):
         KNNHook(Gratings(4), branch="teacher")

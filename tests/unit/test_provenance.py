@@ -14,7 +14,8 @@ from torch import nn
 
 from mmssl.engine.training_record import norm_modes, subset_record
 from mmssl.evaluation import provenance as module
-from mmssl.evaluation.provenance import interpolations, json_text, provenance
+from mmssl.evaluation.json_record import json_text
+from mmssl.evaluation.provenance import interpolations, provenance
 from mmssl.registry import TRANSFORMS, build_module
 
 ROOT = Path(__file__).resolve().parents[2]

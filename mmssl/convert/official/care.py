@@ -118,8 +118,8 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
 def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a state dict of `CARE`, or of what else `from_official` returns, to the official keys.
 
-    They are without `module.`. The count of momentum updates has no place there and is left out; the projector
-    that their linear evaluation builds in its encoder and never runs (`encoder.fc`) is not there.
+    Without `module.`. The count of momentum updates has no place there and is left out; the projector that
+    their linear evaluation builds in its encoder and never runs (`encoder.fc`) is not there.
 
     Raises:
         KeyError: A key that belongs to no part of an official model.

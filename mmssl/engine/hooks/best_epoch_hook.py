@@ -13,7 +13,7 @@ from mmengine.runner import BaseLoop
 from mmssl.engine.hooks.checkpoint_hook import CheckpointHook
 from mmssl.engine.training_record import training_record
 from mmssl.evaluation.image_metric import ImageMetric
-from mmssl.evaluation.provenance import json_text
+from mmssl.evaluation.json_record import json_text
 from mmssl.ops.atomic_file import write_text_atomically
 from mmssl.ops.collectives import rank
 from mmssl.registry import HOOKS

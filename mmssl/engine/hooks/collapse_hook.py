@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from torch import Tensor, nn
 
 from mmssl.evaluation.collapse_doctor import (
+    THRESHOLDS,
     CollapseDoctor,
     Fault,
     LossWindow,
@@ -60,14 +61,10 @@ class CollapseHook(Hook):
         backbone: Name of the child whose pooled last map is watched as well.
         features: Names of modules whose outputs (N, D) are held to `min_spread` alone, such as the
             bottleneck of `DINOHead`, which has no norm before it.
-        min_spread: See `CollapseDoctor`.
-        low_spread: See `CollapseDoctor`.
-        min_rank: See `CollapseDoctor`.
-        floors: See `CollapseDoctor`.
-        repeat: Checks between two warnings of the same fault.
+        doctor: Thresholds of `CollapseDoctor` that are to be other ones, such as `dict(min_rank=1.5)`.
 
     Raises:
-        ValueError: An unknown `action`, or `interval` below 1.
+        ValueError: An unknown `action` or threshold, or `interval` below 1.
     """
 
     priority = "LOW"
@@ -81,11 +78,7 @@ class CollapseHook(Hook):
         map_modules: Sequence[str] = ("head",),
         backbone: str = "backbone",
         features: Sequence[str] = ("head.mlp", "region_head.mlp"),
-        min_spread: float = 0.02,
-        low_spread: float = 0.15,
-        min_rank: float = 2.0,
-        floors: Sequence[float] = (0.0, -1.0),
-        repeat: int = 20,
+        doctor: Mapping[str, Any] | None = None,
     ) -> None:
         if action not in ("warn", "stop") or interval < 1:
             raise ValueError(
@@ -96,13 +89,12 @@ class CollapseHook(Hook):
         self.modules, self.backbone = tuple(modules), backbone
         self.features = (backbone, *features)
         self.map_modules = tuple(map_modules)
-        self._doctor_options = dict(
-            min_spread=min_spread,
-            low_spread=low_spread,
-            min_rank=min_rank,
-            floors=tuple(floors),
-            repeat=repeat,
-        )
+        self._doctor_options = dict(doctor or {})
+        unknown = set(self._doctor_options) - set(THRESHOLDS)
+        if unknown:
+            raise ValueError(
+                f"CollapseHook.doctor takes {', '.join(THRESHOLDS)}, got {', '.join(sorted(unknown))}."
+            )
         self.doctor = CollapseDoctor(**self._doctor_options)
         self.faults: list[Fault] = []
         self._loaded: dict[str, Any] | None = None
