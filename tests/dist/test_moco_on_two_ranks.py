@@ -18,6 +18,7 @@ from tests.helpers import contrast_steps as steps
 from tests.helpers.fill import image
 from tests.helpers.golden_inputs import permutation
 from tests.helpers.goldens import Golden
+from tests.helpers.official_steps import unlabelled
 
 pytestmark = pytest.mark.dist
 CASE = "moco_r18_2ranks"
@@ -54,7 +55,7 @@ def train(rank: int, num_steps: int) -> dict[str, torch.Tensor]:
     for step in range(num_steps):
         torch.randperm = lambda size, step=step, **options: permutation(f"{CASE}/s{step}", size)
         images = [image(f"{CASE}/s{step}/rank{rank}/{view}", shape).double() for view in "qk"]
-        views = ViewBatch(images, torch.arange(shape[0]), [], torch.full((shape[0],), -1), [])
+        views = unlabelled(images)
         model.progress = Progress(step, 3, 0, 1)
         model.twin.update(model, step, 3)
         loss = wrapped(views, mode="loss")["loss"]

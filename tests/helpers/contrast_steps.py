@@ -15,6 +15,7 @@ from mmssl.models.backbones import ResNet
 from tests.helpers.fill import fill
 from tests.helpers.golden_inputs import strided
 from tests.helpers.goldens import Golden
+from tests.helpers.official_steps import gradient, official_norms
 
 _LACKING = ("prototypes.", "key_partition")
 FLOAT64_RTOL = 1e-6
@@ -55,14 +56,8 @@ def sgd(model: BaseModel, lr: float) -> torch.optim.Optimizer:
 
 
 def norms(model: BaseModel, names: Sequence[str], value: Callable[[Tensor], Tensor]) -> Tensor:
-    """Norms, in float64, of what `value` makes of the parameters with these official names."""
-    theirs = to_official({name: value(p) for name, p in model.named_parameters()})
-    return torch.stack([theirs[name].double().norm() for name in names])
-
-
-def gradient(parameter: Tensor) -> Tensor:
-    """Its gradient; zeros for what does not learn."""
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    """`official_norms` by MoCo's names."""
+    return official_norms(model, to_official, names, value)
 
 
 def buffers(model: BaseModel) -> dict[str, Tensor]:

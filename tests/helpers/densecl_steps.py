@@ -16,6 +16,7 @@ from mmssl.models.algorithms import densecl as densecl_module
 from mmssl.models.backbones import ResNet
 from mmssl.structures import Progress, ViewBatch
 from tests.helpers.fill import fill, image
+from tests.helpers.official_steps import unlabelled
 
 Found = dict[str, Tensor | np.ndarray]
 
@@ -113,7 +114,7 @@ def steps(case: str, options: dict[str, Any], names: list[str], shape: list[int]
     losses = []
     for step in range(options["steps"]):
         images = [image(f"{case}_{step}_{view}", shape).to(dtype) for view in "qk"]
-        views = ViewBatch(images, torch.arange(shape[0]), [], torch.full((shape[0],), -1), [])
+        views = unlabelled(images)
         model.twin.update(model, step, options["steps"])
         parts, seen = observed(model, views, Progress(step, options["steps"], 0, 1))
         optimizer.zero_grad()

@@ -49,8 +49,14 @@ def views_of(
 ) -> ViewBatch:
     """A batch of the golden's images, one name for each view."""
     images = [image(name, list(shape)).to(dtype) for name, shape in zip(names, shapes, strict=True)]
+    return unlabelled(images)
+
+
+def unlabelled(images: Sequence[Tensor], index: Tensor | None = None) -> ViewBatch:
+    """A batch of views without labels and boxes; images are numbered from 0 unless `index` says how."""
     number = len(images[0])
-    return ViewBatch(images, torch.arange(number), [], torch.full((number,), -1), [])
+    index = torch.arange(number) if index is None else index
+    return ViewBatch(list(images), index, [], torch.full((number,), -1), [])
 
 
 def loss_of(
@@ -61,12 +67,26 @@ def loss_of(
     return model(views, mode="loss")
 
 
+def gradient(parameter: Tensor) -> Tensor:
+    """Its gradient; zeros for what does not learn."""
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def official_norms(
+    model: BaseModel,
+    to_official: Convert,
+    names: Sequence[str],
+    value: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Norms of what `value` makes of the parameters with these official names.
+
+    Summed in float64: a float32 sum over a million squares alone would be off by more than a tolerance.
+    """
+    theirs = to_official({name: value(p) for name, p in model.named_parameters()})
+    return torch.stack([theirs[name].double().norm() for name in names])
+
+
 def gradient_norms(model: BaseModel, to_official: Convert, names: Sequence[str]) -> Tensor:
     """Norms of the gradients of parameters with official names, in the type of the network."""
-    gradients = {
-        name: torch.zeros_like(p) if p.grad is None else p.grad
-        for name, p in model.named_parameters()
-    }
-    theirs = to_official(gradients)
-    dtype = next(model.parameters()).dtype
-    return torch.stack([theirs[name].double().norm() for name in names]).to(dtype)
+    found = official_norms(model, to_official, names, gradient)
+    return found.to(next(model.parameters()).dtype)

@@ -90,16 +90,3 @@ class Recorder:
         if "instance" in part:
             value = value.mean(dim=(2, 3))
         return value if part == "feat" or name == "proj_1" else F.normalize(value, dim=1)
-
-
-def official_norms(
-    model: PixPro, names: Sequence[str], value: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """Norms in float64 of what `value` makes of the parameters with these official names."""
-    theirs = to_official({name: value(p) for name, p in model.named_parameters()})
-    return torch.stack([theirs[name].double().norm() for name in names])
-
-
-def gradient(parameter: Tensor) -> Tensor:
-    """Its gradient; zeros for what does not learn."""
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -26,6 +26,7 @@ from mmssl.registry import MODELS
 from mmssl.structures import Progress, ViewBatch
 from tests.helpers.fill import fill, fill_keys, image
 from tests.helpers.goldens import Golden, official_keys
+from tests.helpers.official_steps import unlabelled
 
 pytestmark = pytest.mark.parity
 
@@ -62,8 +63,7 @@ def freeze_norms(model: nn.Module) -> nn.Module:
 
 
 def views_of(images: list[torch.Tensor]) -> ViewBatch:
-    size = len(images[0])
-    return ViewBatch(images, torch.arange(size), [], torch.full((size,), -1), [])
+    return unlabelled(images)
 
 
 def loss_rows(losses: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -23,6 +23,7 @@ from mmssl.ops.schedules import Cosine, LinearWarmup
 from mmssl.structures import Progress, ViewBatch
 from tests.helpers.fill import fill, image
 from tests.helpers.goldens import Golden
+from tests.helpers.official_steps import unlabelled
 
 pytestmark = pytest.mark.parity
 
@@ -111,7 +112,7 @@ def crops(case: str, epoch: int, iteration: int) -> ViewBatch:
         image(f"{case}/e{epoch}i{iteration}/c{crop}", (2, 3, size, size))
         for crop, size in enumerate(sizes)
     ]
-    return ViewBatch(images, torch.arange(2), [], torch.full((2,), -1), [])
+    return unlabelled(images)
 
 
 @pytest.mark.parametrize("case", CASES)

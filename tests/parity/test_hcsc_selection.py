@@ -12,6 +12,7 @@ from mmssl.structures import Clustering, Progress, ViewBatch
 from tests.helpers.given import Draws, Given, Same, negatives_below
 from tests.helpers.golden_inputs import strided, uniform, unpacked
 from tests.helpers.goldens import Golden
+from tests.helpers.official_steps import unlabelled
 
 pytestmark = pytest.mark.parity
 CASES = ["select_small", "select_inst_only", "select_proto_only", "select_multicrop"]
@@ -47,7 +48,7 @@ def views_of(golden: Golden, dtype: torch.dtype) -> tuple[ViewBatch, list[Tensor
     leaves = {n: torch.from_numpy(golden.arrays[n]).to(dtype).requires_grad_() for n in names}
     images = [leaf[:, :, None, None] for leaf in leaves.values()]
     index = torch.from_numpy(golden.arrays["index"]).long()
-    views = ViewBatch(images, index, [], torch.full((len(index),), -1), [])
+    views = unlabelled(images, index)
     return views, [leaf for name, leaf in leaves.items() if name != "k_raw"]
 
 

@@ -8,11 +8,12 @@ import torch
 from mmssl.convert.official.moco import to_official
 from mmssl.models.algorithms import HCSC
 from mmssl.models.algorithms import hcsc as hcsc_module
-from mmssl.structures import Clustering, Progress, ViewBatch
+from mmssl.structures import Clustering, Progress
 from tests.helpers import contrast_steps as steps
 from tests.helpers.fill import image
 from tests.helpers.given import Draws, negatives_below
 from tests.helpers.goldens import Golden
+from tests.helpers.official_steps import unlabelled
 
 pytestmark = pytest.mark.parity
 
@@ -94,7 +95,7 @@ def test_values_three_steps(dtype: torch.dtype, monkeypatch) -> None:
         images = [image(f"{golden.case}/s{number}/view{v}", shape).to(dtype) for v in (0, 1)]
         model.progress = Progress(number, 10, 0, 1)
         model.twin.update(model, number, 10)
-        losses = model(ViewBatch(images, index, [], torch.full((len(index),), -1), []), mode="loss")
+        losses = model(unlabelled(images, index), mode="loss")
         total = sum(value for name, value in losses.items() if "loss" in name)
         optimizer.zero_grad()
         total.backward()

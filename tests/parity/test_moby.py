@@ -24,6 +24,7 @@ from mmssl.registry import MODELS
 from mmssl.structures import Progress, ViewBatch
 from tests.helpers.fill import fill, image
 from tests.helpers.goldens import Golden, official_keys
+from tests.helpers.official_steps import official_norms, unlabelled
 
 pytestmark = pytest.mark.parity
 NORM = dict(type="BN1d")
@@ -70,16 +71,12 @@ def views_of(golden: Golden, step: int, dtype: torch.dtype) -> ViewBatch:
     name = f"{golden.case}/{step}"
     offset = 2 * image(f"{name}/offset", [shape[0], shape[1], 1, 1])
     images = [(image(f"{name}/{view}", shape) + offset).to(dtype) for view in "ab"]
-    return ViewBatch(images, torch.arange(shape[0]), [], torch.full((shape[0],), -1), [])
+    return unlabelled(images)
 
 
 def norms(model: MoBY, names: list[str], value: Callable[[Tensor], Tensor]) -> Tensor:
-    """Norms of what `value` makes of the parameters with these official names.
-
-    Summed in float64: a float32 sum over a million squares alone would be off by more than the tolerance.
-    """
-    theirs = to_official({name: value(p) for name, p in model.named_parameters()})
-    return torch.stack([theirs[name].double().norm() for name in names])
+    """`official_norms` by MoBY's names."""
+    return official_norms(model, to_official, names, value)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

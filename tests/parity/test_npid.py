@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmssl.models.algorithms import NPID
-from mmssl.structures import Progress, ViewBatch
+from mmssl.structures import Progress
 from tests.helpers.fill import fill, image
 from tests.helpers.given import Given, Same
 from tests.helpers.goldens import Golden
+from tests.helpers.official_steps import unlabelled
 
 pytestmark = pytest.mark.parity
 
@@ -58,7 +59,7 @@ def test_values_three_steps(case: str, dtype: torch.dtype) -> None:
             model.draw = lambda rows, drawn=drawn: drawn[:, 1:]
         given = F.normalize(image(name.replace("<s>", str(step)), shape).to(dtype), dim=1)
         given.requires_grad_()
-        views = ViewBatch([given[:, :, None, None]], own, [], torch.full((len(own),), -1), [])
+        views = unlabelled([given[:, :, None, None]], own)
         before = model.bank.features.clone()
         loss = model(views, mode="loss")["loss"]
         loss.backward()

@@ -8,12 +8,11 @@ import torch
 from mmssl.convert.official.pixpro import to_official
 from mmssl.engine.optimizers import LARS
 from tests.helpers.goldens import Golden
+from tests.helpers.official_steps import gradient, official_norms
 from tests.helpers.pixel_goldens import boxes_of, compare, named_in
 from tests.helpers.pixpro_steps import (
     Recorder,
     forward,
-    gradient,
-    official_norms,
     pixpro_of,
     step_views,
 )
@@ -46,7 +45,7 @@ def test_values_step(case: str) -> None:
         if name.startswith(("feat", "pr")) and "__" not in name:
             compare(golden, name, recorder.array(name), rtol=FORWARD)
 
-    found = official_norms(model, named_in(about["grad_norms"]["meaning"]), gradient)
+    found = official_norms(model, to_official, named_in(about["grad_norms"]["meaning"]), gradient)
     expected = torch.from_numpy(golden.arrays["grad_norms"]).double()
     torch.testing.assert_close(found, expected, rtol=GRADIENT, atol=0)
     learning = [p.grad.double().norm() for p in model.parameters() if p.requires_grad]
@@ -94,9 +93,19 @@ def test_values_lars_loop(dtype: torch.dtype) -> None:
     assert losses == pytest.approx(golden.arrays["losses"].tolist(), abs=1e-3)
     assert momenta == pytest.approx(golden.arrays["momentum"].tolist(), rel=1e-7)
     names = named_in(about["param_norms"]["meaning"])
-    compare(golden, "param_norms", official_norms(model, names, torch.Tensor.detach), rtol=1e-5)
+    compare(
+        golden,
+        "param_norms",
+        official_norms(model, to_official, names, torch.Tensor.detach),
+        rtol=1e-5,
+    )
     keys = named_in(about["key_norms"]["meaning"])
-    compare(golden, "key_norms", official_norms(model, keys, torch.Tensor.detach), rtol=1e-5)
+    compare(
+        golden,
+        "key_norms",
+        official_norms(model, to_official, keys, torch.Tensor.detach),
+        rtol=1e-5,
+    )
     state = to_official(model.state_dict())
     for name, key, rtol in (
         ("projector_linear2", "projector.linear2.weight", 1e-5),
@@ -108,6 +117,6 @@ def test_values_lars_loop(dtype: torch.dtype) -> None:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter -= start[name]
-    changes = official_norms(model, names, torch.Tensor.detach)
+    changes = official_norms(model, to_official, names, torch.Tensor.detach)
     expected = torch.from_numpy(golden.arrays["param_change_norms"]).double()
     torch.testing.assert_close(changes, expected, rtol=1e-2, atol=0)

@@ -13,8 +13,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmssl.engine.training_record import norm_modes, subset_record
-from mmssl.evaluation import provenance as module
-from mmssl.evaluation.json_record import json_text
+from mmssl.evaluation.json_record import json_text, plain
 from mmssl.evaluation.provenance import interpolations, provenance
 from mmssl.registry import TRANSFORMS, build_module
 
@@ -52,7 +51,7 @@ def test_values_records_are_json() -> None:
     assert json.loads(text, parse_constant=lambda word: pytest.fail(word)) == dict(
         a=None, b=[1.5, 2], c="x", d=None, e=True
     )
-    assert module.plain(float("inf")) is None
+    assert plain(float("inf")) is None
 
 
 def test_values_norm_modes() -> None:
