@@ -1,4 +1,4 @@
-"""Local aggregation against the official kernels: output and both gradients."""
+"""Local aggregation against the official kernels, simulated index by index: output and both gradients."""
 
 from __future__ import annotations
 

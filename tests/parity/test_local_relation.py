@@ -1,4 +1,4 @@
-"""Local relation against the authors' operator: output and all gradients."""
+"""Local relation against the authors' operator, transcribed: output and all gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Cells, propagation and losses of PixPro and PixContrast against the official code, without a network."""
+"""Cells, propagation and losses of PixPro against the official code, without a network.
+
+Of PixContrast no code is released: its goldens are the article's formula over the official positive mask.
+"""
 
 from __future__ import annotations
 

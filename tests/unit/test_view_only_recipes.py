@@ -10,8 +10,6 @@ from mmengine.config import Config
 
 from mmssl.engine.config import load_config
 
-pytestmark = pytest.mark.parity
-
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = sorted(
     path
