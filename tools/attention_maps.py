@@ -53,7 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--untrained", action="store_true", help="first show the first network untrained"
     )
-    parser.add_argument("--branch", default="online", choices=("online", "twin"))
+    parser.add_argument("--branch", default="auto", choices=("auto", "online", "twin"))
     parser.add_argument("--size", type=int, default=224, help="side of the crop, or shorter side")
     parser.add_argument(
         "--whole", action="store_true", help="whole images instead of central crops"
@@ -131,14 +131,17 @@ def maps_of(
             chosen = block.mean(dim=1) if args.head is None else block[:, args.head]
             rows[f", block {index}"] = list(unit_range(chosen))
         return rows
+    branch = model.published_branch if args.branch == "auto" else args.branch
+    if args.branch == "auto" and model.twin is None:
+        branch = "online"
     # One at a time: whole images differ in size.
     for image in images:
         if args.mode == "energy":
             reduce = "norm" if args.norm else "mean"
-            drawn = energy_of(model, [image], stage=args.stage, reduce=reduce, branch=args.branch)
+            drawn = energy_of(model, [image], stage=args.stage, reduce=reduce, branch=branch)
         else:
             classifier = linear_classifier(args.classifier[number])
-            drawn = grad_cam(model, classifier, [image], branch=args.branch)
+            drawn = grad_cam(model, classifier, [image], branch=branch)
         rows.setdefault("", []).append(drawn[0])
     return rows
 

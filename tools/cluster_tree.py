@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 from torch import Tensor
 
 from mmssl.convert.load_algorithm import load_algorithm
 from mmssl.engine.config import load_config
+from mmssl.engine.options import OptionAction
 from mmssl.engine.user_errors import told_errors
 from mmssl.losses.prototype import MOST_KEPT
 from mmssl.models.algorithms import HCSC, PCL
@@ -91,7 +91,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--num-workers", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    parser.add_argument("--cfg-options", nargs="+", action=OptionAction, metavar="KEY=VALUE")
     args = parser.parse_args()
     for name in ("size", "nearest", "members", "keys", "thumbnail_size", "batch_size"):
         value = getattr(args, name)

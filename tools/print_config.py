@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
 from mmssl.engine.config import load_config
+from mmssl.engine.options import OptionAction
 from mmssl.engine.user_errors import told_errors
 
 
@@ -15,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="overrides"
+        "--cfg-options", nargs="+", action=OptionAction, metavar="KEY=VALUE", help="overrides"
     )
     parser.add_argument(
         "--out", metavar="FILE", help="write the flat config here (.py, .yml or .json)"

@@ -16,12 +16,13 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from mmssl.convert.checkpoint_file import file_sha256
 from mmssl.convert.load_algorithm import load_algorithm
 from mmssl.engine.config import load_config
+from mmssl.engine.options import OptionAction
 from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.class_levels import OWN_LEVEL, class_levels
 from mmssl.evaluation.clustering import check_cluster_options, check_cluster_sizes
@@ -61,7 +62,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--num-workers", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    parser.add_argument("--cfg-options", nargs="+", action=OptionAction, metavar="KEY=VALUE")
     args = parser.parse_args()
     for name in ("num_clusters", "num_keys", "size", "batch_size"):
         value = getattr(args, name)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
 from mmssl.engine.config import load_config
+from mmssl.engine.options import OptionAction
 from mmssl.engine.user_errors import told_errors
 from mmssl.registry import TRANSFORMS
 from mmssl.visualization.view_sheet import find_rows, find_views, view_sheet
@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--index", type=int, help="only the image at this position of the dataset")
     parser.add_argument("--epoch", type=int, default=0, help="epoch of the views (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: 0)")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    parser.add_argument("--cfg-options", nargs="+", action=OptionAction, metavar="KEY=VALUE")
     return parser.parse_args()
 
 

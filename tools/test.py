@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 from mmssl.engine.config import load_config
 from mmssl.engine.family_data import check_family_data
 from mmssl.engine.local_rank import set_local_rank
+from mmssl.engine.options import OptionAction
 from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.classifier import evaluate_classifier
 from mmssl.evaluation.evaluate import (
@@ -97,7 +97,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--out", metavar="FILE.json", help="write the results and all that they depend on"
     )
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    parser.add_argument("--cfg-options", nargs="+", action=OptionAction, metavar="KEY=VALUE")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     args = parser.parse_args()
     set_local_rank()

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 
@@ -22,6 +22,7 @@ from mmssl.engine.family_data import check_family_data
 from mmssl.engine.family_runtime import complete_family_runtime
 from mmssl.engine.hooks import latest_checkpoint
 from mmssl.engine.local_rank import set_local_rank
+from mmssl.engine.options import OptionAction
 from mmssl.engine.switches import (
     set_accumulation,
     set_activation_checkpointing,
@@ -70,7 +71,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=OptionAction,
         metavar="KEY=VALUE",
         help="override entries",
     )

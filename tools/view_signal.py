@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 
 import torch
-from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
 from mmssl.engine.config import load_config
+from mmssl.engine.options import OptionAction
 from mmssl.engine.runner import Runner
 from mmssl.engine.user_errors import told_errors
 from mmssl.evaluation.view_signal import view_signal
@@ -29,7 +29,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=12, help="how many to look at (default: 12)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and views (default: 0)")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="override entries"
+        "--cfg-options",
+        nargs="+",
+        action=OptionAction,
+        metavar="KEY=VALUE",
+        help="override entries",
     )
     args = parser.parse_args()
     if args.batches < 1:

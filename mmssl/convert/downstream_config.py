@@ -96,8 +96,11 @@ def _check_parts(export: Export, leaf: dict[str, Any], changes: dict[str, Any]) 
 def _input_changes(metadata: dict[str, Any], preprocessor: dict[str, Any]) -> dict[str, Any]:
     """Mean and deviation of the pretraining's images, where the inherited config's are others.
 
-    mmdet and mmseg read images as BGR; an export is of RGB.
+    mmdet and mmseg read images as BGR; an export is of RGB. A preprocessor without a mean of its own (around
+    several branches, or none) is left to `input_faults`, which sees it built.
     """
+    if preprocessor.get("mean") is None:
+        return {}
     wanted = {name: metadata[name] for name in ("mean", "std") if metadata[name] is not None}
     if wanted:
         wanted["bgr_to_rgb"] = True

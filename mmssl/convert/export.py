@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mmssl import __version__
 from mmssl.convert.checkpoint_file import file_sha256, load_weights_file, local_file
 from mmssl.convert.export_targets import Library, Target, build_target
-from mmssl.convert.known_colours import known_colours
+from mmssl.convert.known_colours import colours_of, known_colours
 from mmssl.convert.layouts import Branch
 from mmssl.convert.load_backbone import load_backbone
 from mmssl.convert.load_report import LoadReport, weights_checksum
@@ -172,8 +172,8 @@ def _metadata(
     state_dict: dict[str, Tensor],
 ) -> dict[str, Any]:
     """Where the weights come from, and the images that they know."""
-    preprocessor = config["model"].get("data_preprocessor") or {}
-    known = known_colours(content)
+    # those of the config first: of an official file it is --from-config that knows them
+    known = colours_of(config) or known_colours(content)
     imports = config.get("custom_imports", {}).get("imports", [])
     return dict(
         method=str(config["model"].get("type")),
@@ -185,8 +185,8 @@ def _metadata(
         mmssl_version=__version__,
         custom_imports=[imports] if isinstance(imports, str) else list(imports),
         channel_order="RGB",
-        mean=preprocessor.get("mean") or (known and known.mean),
-        std=preprocessor.get("std") or (known and known.std),
+        mean=known and known.mean,
+        std=known and known.std,
     )
 
 

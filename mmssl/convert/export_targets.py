@@ -192,7 +192,7 @@ def _mm_target(library: str, backbone: nn.Module, config: dict[str, Any]) -> Tar
     elif isinstance(backbone, ResNet) and not backbone.plugins:
         warnings.warn(
             f"{scope} is not installed, so its ResNet cannot be run. torchvision's, which has the same "
-            "names and shapes, stands in for the check. pip install 'mmssl[downstream]' gives the "
+            "names and shapes, stands in for the check. `pip install '.[downstream]'` gives the "
             "real one.",
             stacklevel=3,
         )
@@ -205,7 +205,7 @@ def _mm_target(library: str, backbone: nn.Module, config: dict[str, Any]) -> Tar
     else:
         raise ModuleNotFoundError(
             f"The backbone is {build['type']}, but {scope} is not installed. Install it with "
-            "pip install 'mmssl[downstream]'."
+            "pip install '.[downstream]' in the checkout."
         )
     return Target(network, features, build, verified_with, prefix="backbone.")
 

@@ -57,6 +57,21 @@ def known_colours(content: Mapping[str, Any]) -> Colours | None:
         given = _of_config(config)
     else:
         given = exported_meta(content)
+    return _colours(given)
+
+
+def colours_of(config: Mapping[str, Any]) -> Colours | None:
+    """Those of the preprocessor that a config names; `None` if it names none, or one of another class.
+
+    Args:
+        config: Of a run.
+    """
+    model = config.get("model")
+    named = isinstance(model, Mapping) and model.get("data_preprocessor")
+    return _colours(_of_config(config)) if named else None
+
+
+def _colours(given: Mapping[str, Any] | None) -> Colours | None:
     usual = ViewPreprocessor()
     if given is None or not ("mean" in given or "std" in given):
         return None

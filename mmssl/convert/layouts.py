@@ -112,8 +112,8 @@ def find_weights(
         wanted: Names of the module to load into.
         branch: The `online` network, its momentum `twin`, or `auto`: what the method publishes, if the file
             has it. That is the teacher of files that hold the two dictionaries `student` and `teacher`
-            (DINO, EsViT), else `published`.
-        published: What the method publishes, where that is known.
+            (DINO, EsViT), the average of those that hold `state_dict_ema` (timm, CoTNet), else `published`.
+        published: What our method publishes, where that is known; its twin is `twin.*`.
         prefix: Take exactly this prefix instead of detecting one, for example `module.encoder_q.`.
 
     Returns:
@@ -147,8 +147,10 @@ def find_weights(
     online = [place for place in places if not place.is_twin]
     twin = [place for place in places if place.is_twin]
     if branch == "auto":
-        teacher = published == "twin" or any("teacher" in place.path for place in twin)
-        branch = "twin" if (twin and teacher) or not online else "online"
+        official = [p for p in twin if {"teacher", "state_dict_ema"} & {*p.path}]
+        own = [p for p in twin if published == "twin" and p.prefix.startswith("twin.")]
+        twin = official or own or twin
+        branch = "twin" if official or own or not online else "online"
     chosen = online if branch == "online" else twin
     if not chosen:
         raise ValueError(

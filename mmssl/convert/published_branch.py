@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mmssl.convert.config_text import read_config_text
-from mmssl.registry import MODELS, SCOPE, load_plugins
+from mmssl.registry import MODELS, SCOPE
 
 
 def published_branch(content: Mapping[str, Any]) -> Literal["online", "twin"]:
-    """`published_branch` of the method whose config a file carries; `online` where none is known.
+    """`published_branch` of the method that wrote a file; `online` where none is known.
+
+    Checkpoints have it in `meta`; files from before, and converted ones, have a config that names the method.
 
     Args:
         content: Of a weights file.
@@ -23,7 +25,11 @@ def published_branch(content: Mapping[str, Any]) -> Literal["online", "twin"]:
         'online'
     """
     meta = content.get("meta")
-    text = meta.get("cfg") if isinstance(meta, Mapping) else None
+    if not isinstance(meta, Mapping):
+        return "online"
+    if meta.get("published_branch") in ("online", "twin"):  # of the method itself, whoever wrote it
+        return meta["published_branch"]
+    text = meta.get("cfg")
     if not isinstance(text, str):
         return "online"
     try:
@@ -33,7 +39,6 @@ def published_branch(content: Mapping[str, Any]) -> Literal["online", "twin"]:
         return "online"
     if config.get("default_scope", SCOPE) != SCOPE:
         return "online"
-    load_plugins()
-    # a method of the file's own modules, which are not imported for this, has to be asked for its twin
-    method = MODELS.get(kind) if isinstance(kind, str) else None
-    return getattr(method, "published_branch", "online")
+    MODELS.import_from_location()
+    # not MODELS.get, which would import a dotted name, and a file must not run code
+    return getattr(MODELS.module_dict.get(kind), "published_branch", "online")

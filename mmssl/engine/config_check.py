@@ -6,7 +6,7 @@ import ast
 import difflib
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +43,18 @@ class ConfigError(ValueError):
     """A config names something that does not exist."""
 
 
-def check_overrides(config: Config, overrides: Mapping[str, Any]) -> None:
-    """Refuse overrides of a top-level key that neither the config nor the runner knows, and texts of dicts.
+def check_overrides(config: Config, overrides: Iterable[str]) -> None:
+    """Refuse overrides of a top-level key that neither the config nor the runner knows.
 
     Args:
         config: The config before the overrides.
-        overrides: Dotted keys and their values.
+        overrides: Dotted keys.
 
     Raises:
-        ConfigError: The first such key, with the nearest name, or such value.
+        ConfigError: The first such key, with the nearest name.
     """
     known = _TOP_LEVEL | set(config)
-    for key, value in overrides.items():
-        if isinstance(value, str) and value.startswith("dict("):
-            raise ConfigError(
-                f"{key}={value} would be a text, no dict: give each entry by itself, as in {key}.KEY=VALUE "
-                "or write it into a config."
-            )
+    for key in overrides:
         root = key.partition(".")[0]
         if root == "vis_backends":
             raise ConfigError(f"{key!r} changes nothing: the key is visualizer.{key}.")
@@ -93,12 +88,13 @@ def check_config(config: Config) -> None:
             raise ConfigError(
                 f"Unknown key {key!r}{_place(config, key)}. Did you mean {near[0]!r}?"
             )
-    own = _assigned(config)
-    if "vis_backends" in own and "visualizer" not in own:
-        raise ConfigError(
-            f"vis_backends{_place(config, 'vis_backends')}: nothing reads it, for the base has built its "
-            "visualizer from its own already. Write visualizer = dict(vis_backends=[...])."
-        )
+    for file in _files(Path(config.filename)) if config.filename else ():
+        own = _assigned(file)
+        if {"_base_", "vis_backends"} <= own and "visualizer" not in own:
+            raise ConfigError(
+                f"vis_backends{_place(config, 'vis_backends')}: nothing reads it, for the base has built its "
+                "visualizer from its own already. Write visualizer = dict(vis_backends=[...])."
+            )
     for section, valid in _UNTYPED.items():
         _refuse_others(config, config.get(section) or {}, section, section, valid)
     for key, registry in REGISTRY_OF_KEY.items():
@@ -201,19 +197,15 @@ def _known_names(registry: Registry) -> Iterator[str]:
         registry = registry.parent
 
 
-def _assigned(config: Config) -> set[str]:
-    """Variables that a config's own file sets, if it has a base."""
-    if not config.filename or not config.filename.endswith(".py"):
-        return set()
-    body = ast.parse(Path(config.filename).read_text(encoding="utf-8")).body
-    names = {
+def _assigned(file: Path) -> set[str]:
+    """Variables that a config's file sets by itself."""
+    return {
         target.id
-        for line in body
+        for line in ast.parse(file.read_text(encoding="utf-8")).body
         if isinstance(line, ast.Assign)
         for target in line.targets
         if isinstance(target, ast.Name)
     }
-    return names if "_base_" in names else set()
 
 
 def _place(config: Config, word: str) -> str:

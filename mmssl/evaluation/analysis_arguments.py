@@ -6,11 +6,11 @@ import argparse
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 from torch import nn
 
 from mmssl.engine.config import load_config
+from mmssl.engine.options import OptionAction
 from mmssl.evaluation.evaluate import build_backbone
 
 _COUNTS = ("size", "num_images", "batch_size")
@@ -39,7 +39,7 @@ def add_analysis_arguments(parser: argparse.ArgumentParser, *, seed: str) -> Non
     parser.add_argument("--num-workers", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", metavar="FILE.json", help="write the result and its origin")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    parser.add_argument("--cfg-options", nargs="+", action=OptionAction, metavar="KEY=VALUE")
 
 
 def parse_analysis(parser: argparse.ArgumentParser, *counts: str) -> argparse.Namespace:

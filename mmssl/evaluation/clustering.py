@@ -128,7 +128,7 @@ def matching_accuracy(clusters: Tensor, labels: Tensor) -> float | None:
         from scipy.optimize import linear_sum_assignment
     except ImportError as error:
         raise ImportError(
-            "Matching clusters and classes needs scipy; install it with `pip install mmssl[evaluation]`."
+            "Matching clusters and classes needs scipy; in the checkout: `pip install '.[evaluation]'`."
         ) from error
     dense = torch.zeros(shape, dtype=torch.int64)
     dense[table.rows.cpu(), table.columns.cpu()] = table.counts.cpu()

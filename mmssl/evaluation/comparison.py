@@ -18,6 +18,7 @@ from mmssl.engine.command_plan import Command
 from mmssl.engine.command_queue import last_scalars, newest_checkpoint
 from mmssl.engine.config import load_config
 from mmssl.evaluation.claims import Claim
+from mmssl.registry import MODELS
 from mmssl.visualization.run_log import read_log
 
 MEASURES = {
@@ -63,6 +64,11 @@ class Contestant:
         if self.extra not in ("", "correspondence", "negatives"):
             raise ValueError(
                 f"extra must be 'correspondence', 'negatives' or '', got {self.extra!r}."
+            )
+        if not self.trains and (self.options or self.extra == "negatives"):
+            raise ValueError(
+                f"{self.config} is not trained: it can have neither options nor prototypes that would "
+                "remove negatives."
             )
 
 
@@ -202,7 +208,7 @@ class Comparison:
             results = json.loads(out.read_text())["results"]
             return dict(knn=results["knn"]["20"]["top1"], linear=results["linear"]["top1"])
 
-        key = self._key(config, [str(self.budget.size)])
+        key = self._key(config, [str(self.budget.size), *self._published(config)])
         return Command(
             f"probe {name} s{seed}", words, read, after=self._before(name, seed), key=key
         )
@@ -271,7 +277,11 @@ class Comparison:
             accuracy = json.loads(out.read_text())["result"]["accuracy"]
             return dict(correspondence=100 * accuracy)
 
-        before, key = self._before(name, seed), str(self.budget.size)
+        before = self._before(name, seed)
+        key = self._key(
+            contestant.config,
+            [str(self.budget.size), "published", *self._published(contestant.config)],
+        )
         return Command(f"correspondence {name} s{seed}", words, read, after=before, key=key)
 
     def _negatives(self, name: str, seed: int) -> Command:
@@ -291,6 +301,12 @@ class Comparison:
 
         before, key = self._before(name, seed), self._key(self.selection, [])
         return Command(f"negatives {name} s{seed}", words, read, after=before, key=key)
+
+    def _published(self, config: str) -> list[str]:
+        """What the key of a measurement says of the branch that the tools take, if it is the twin."""
+        kind = load_config(self.root / config).model.get("type")
+        twin = getattr(MODELS.get(kind), "published_branch", "") == "twin" if kind else False
+        return ["twin"] if twin else []
 
     def _key(self, config: str, options: Sequence[str]) -> str:
         """What a training depends on: its whole config and the changes, wherever the folders are."""

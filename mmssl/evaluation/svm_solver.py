@@ -27,7 +27,7 @@ def require_sklearn() -> None:
         import sklearn  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "Linear SVMs need scikit-learn; install it with `pip install mmssl[evaluation]`."
+            "Linear SVMs need scikit-learn; install it with `pip install '.[evaluation]'` in the checkout."
         ) from error
 
 

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mmengine.config import DictAction
-
 from mmssl.engine.config import load_config
+from mmssl.engine.options import OptionAction
 from mmssl.evaluation.claims import Claim, Figures, judge
 from mmssl.evaluation.comparison import CURVE, MEASURES, Comparison
 from mmssl.evaluation.json_record import plain
@@ -82,7 +81,7 @@ def views_of(job: Comparison, name: str) -> list[int] | None:
     if not contestant.trains:
         return None
     parser = argparse.ArgumentParser()
-    parser.add_argument("options", nargs="*", action=DictAction)
+    parser.add_argument("options", nargs="*", action=OptionAction)
     changes = parser.parse_args(["--", *contestant.options]).options
     config = load_config(job.root / contestant.config, changes or None)
     return [view["num"] for view in config.train_dataloader.dataset.views.views]

@@ -46,10 +46,12 @@ def job(tmp_path: Path, **changes) -> Comparison:
     return read_comparison(config, root=ROOT, folder=tmp_path / "work", changes=changes)
 
 
-def test_values_every_contestant_is_a_leaf_with_its_hook_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["shapes", "demo"])
+def test_values_every_contestant_is_a_leaf_with_its_hook_first(tmp_path: Path, name: str) -> None:
     """The folders of the k-NN monitor are set by its place among the hooks."""
-    found = job(tmp_path)
-    assert len(found.contestants) > 20
+    config = Config.fromfile(CONFIG.with_name(f"{name}.py"))
+    found = read_comparison(config, root=ROOT, folder=tmp_path / "work", changes={})
+    assert len(found.contestants) == 3 if name == "demo" else len(found.contestants) > 20
     for name, contestant in found.contestants.items():
         config = load_config(ROOT / contestant.config)
         if contestant.trains:
@@ -237,6 +239,8 @@ def test_raises_for_what_describes_no_comparison(tmp_path: Path) -> None:
         read(**{"contestants.BYOL.extra": "negative"})
     with pytest.raises(ValueError, match="'BYOL' and 'byol!' would share the folder 'byol'"):
         read(contestants={"byol!": dict(config="")})
+    with pytest.raises(ValueError, match="is not trained: it can have neither options"):
+        read(**{"contestants.untrained.options": ["model.backbone.depth=50"]})
     assert slug("ViT-S/16, MoCo v3") == "vit-s-16-moco-v3"
     whole = Config.fromfile(CONFIG).budget
     with pytest.raises(ValueError, match="'contestants'"):

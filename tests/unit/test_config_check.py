@@ -96,15 +96,11 @@ def test_raises_for_backends_that_nothing_reads(tmp_path):
         load_config(config)
     with pytest.raises(ConfigError, match=r"the key is visualizer\.vis_backends"):
         load_config(LEAF, {"vis_backends": []})
+    (tmp_path / "child.py").write_text('_base_ = "config.py"\n')
+    with pytest.raises(ConfigError, match=r"config\.py:2\)"):
+        load_config(tmp_path / "child.py")
     config.write_text(f"_base_ = {str(LEAF)!r}\nvisualizer = dict(vis_backends={chosen})\n")
     assert load_config(config).visualizer.vis_backends == [dict(type="LocalVisBackend")]
-
-
-def test_raises_for_a_dict_as_text():
-    with pytest.raises(ConfigError, match=r"clip_grad=dict\(max_norm=3\.0\) would be a text"):
-        load_config(LEAF, {"optim_wrapper.clip_grad": "dict(max_norm=3.0)"})
-    config = load_config(LEAF, {"optim_wrapper.clip_grad.max_norm": 3.0})
-    assert config.optim_wrapper.clip_grad == dict(max_norm=3.0)
 
 
 def test_raises_for_an_override_of_no_key():

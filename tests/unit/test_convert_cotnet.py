@@ -165,14 +165,14 @@ def test_equivalence_weights_of_the_detection_repository_load(name, prefix):
 
 
 def test_equivalence_training_checkpoints_load():
-    """Trained and averaged weights behind `module.`: the averaged ones are the twin."""
+    """Trained and averaged weights behind `module.`: the averaged ones are the twin, which is published."""
     online, averaged = random(CoTNet(COT), 0), random(CoTNet(COT), 1)
     file = {
         name: {f"module.{key}": value for key, value in network.state_dict().items()}
         for name, network in (("state_dict", online), ("state_dict_ema", averaged))
     }
     network = CoTNet(COT)
-    for branch, source in (("auto", online), ("twin", averaged)):
+    for branch, source in (("online", online), ("twin", averaged), ("auto", averaged)):
         load_backbone(network, file, branch=branch)
         for key, value in network.state_dict().items():
             assert torch.equal(value, source.state_dict()[key]), key

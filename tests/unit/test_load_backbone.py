@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from mmengine.config import ConfigDict
@@ -135,6 +137,27 @@ def test_values_the_branch_that_a_method_publishes(scope, method, expected):
     online = {k: v for k, v in content["state_dict"].items() if not k.startswith("twin.")}
     assert load_backbone(module, dict(content, state_dict=online)).branch == "online"
     assert load_backbone(module, content, branch="online").branch == "online"
+
+
+def test_values_a_checkpoint_says_what_its_method_publishes():
+    """Also of a class that nobody has imported here; and a name in a file is not imported."""
+    content = dict(state_dict=LAYOUTS["ours"][0]["state_dict"])
+    told = dict(cfg="model = dict(type='MyDINO')", published_branch="twin")
+    assert load_backbone(Small(), content | dict(meta=told)).branch == "twin"
+    dotted = dict(cfg="model = dict(type='this.that')")
+    sys.modules.pop("this", None)
+    assert load_backbone(Small(), content | dict(meta=dotted)).branch == "online"
+    assert "this" not in sys.modules
+
+
+def test_values_the_average_of_another_library_is_no_twin_of_ours():
+    """mmengine's EMAHook puts the average in `state_dict` and the trained weights in `ema_state_dict`."""
+    text = "model = dict(type='ImageClassifier')"
+    raw = behind("module.backbone.", TWIN)
+    content = dict(state_dict=behind("backbone.", ONLINE), ema_state_dict=raw, meta=dict(cfg=text))
+    module = Small()
+    assert load_backbone(module, content).branch == "online"
+    assert bool((module.conv1.weight == 1).all())
 
 
 def test_values_prefix_is_chosen():

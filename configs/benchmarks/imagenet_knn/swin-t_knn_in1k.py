@@ -4,7 +4,7 @@
 
 The view's feature (mean of the normalised tokens), shorter side to 256 (bicubic), central 224 px. Published for
 k = 20, Swin-T W7, 300 epochs: 75.7 (view and region loss), 74.2 (view loss only), with the teacher's
-weights: `--branch twin` for a checkpoint of tools/train.py; of the authors' files they are the default.
+weights, which are the default.
 Windows of 14: `--cfg-options model.backbone.window_size=14`.
 """
 

@@ -4,7 +4,7 @@
 
 DINO (arXiv 2104.14294, appendix F.2; official code). Published top-1, ViT-S/16: 77.0 after 800 epochs of pretraining
 (k-NN 74.5), 74.0 after 100 (69.3). Learning rate, cached crops and cosine as in swin-t_esvit_in1k.py,
-with the same deviations. The teacher's weights: `--branch twin` for a checkpoint of tools/train.py.
+with the same deviations. The teacher's weights, which are the default.
 """
 
 _base_ = ["./swin-t_esvit_in1k.py"]

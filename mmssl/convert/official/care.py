@@ -105,7 +105,7 @@ def from_official(state: Mapping[str, Tensor], *, num_updates: int = 1) -> dict[
     if any(key.startswith("classifier.") for key in plain):
         # its encoder carries a projector that is never used
         return rename_keys(plain, LINEAR_RULES, dropped=[r"encoder\.fc\..*"])
-    if all(key.startswith("net.") for key in plain):
+    if plain and all(key.startswith("net.") for key in plain):
         return rename_keys(plain, stack_rules())
     if not any(key.startswith(("student_encoder.", "teacher_encoder.")) for key in plain):
         return rename_keys(plain, encoder_rules())
@@ -126,7 +126,7 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     if any(key.startswith("head.fc.") for key in state):
         return rename_keys(state, LINEAR_RULES, backward=True)
-    if all(key.startswith("blocks.") for key in state):
+    if state and all(key.startswith("blocks.") for key in state):
         return rename_keys(state, stack_rules(), backward=True)
     return rename_keys(state, RULES, backward=True, dropped=[NUM_UPDATES.replace(".", r"\.")])
 

@@ -141,13 +141,19 @@ METHOD_FILES = {
         epoch="start_epoch",
     ),
     "care_linear": MethodFile(
-        from_file=lambda file, updates: care.from_official(tensors_of(file, "classifier")),
+        from_file=lambda file, updates: care.from_official(
+            tensors_of(file, "classifier", "model", "state_dict")
+        ),
         to_file=lambda state, model=None: dict(
             classifier=behind("module.", care.to_official(state))
         ),
         model_config=care.linear_config,
         guessed=lambda state: [],
-        parts=("backbone.", "head.fc.", "head.norm."),
+        parts=("backbone.layer1.0.conv2.", "head.fc.", "head.norm."),
+        fits=lambda state: (
+            not cotnet_classifier.is_cotnet(state)
+            and not any(key.startswith("twin.") for key in state)
+        ),
         epoch="epoch",
         note="without the projector encoder.fc.*, which their program builds and never runs",
     ),

@@ -11,7 +11,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mmssl.models.algorithms.base import bare_model
+from mmssl.models.algorithms.base import BaseAlgorithm, bare_model
 from mmssl.ops.collectives import reduce_mean
 from mmssl.registry import HOOKS
 
@@ -40,6 +40,9 @@ class ResumeStateHook(Hook):
         checkpoint["meta"]["iters_per_epoch"] = len(runner.train_dataloader)
         checkpoint["meta"]["max_iters"] = runner.max_iters
         checkpoint["meta"]["world_size"] = runner.world_size
+        model = bare_model(runner.model)
+        if isinstance(model, BaseAlgorithm):
+            checkpoint["meta"]["published_branch"] = model.published_branch
         settings = order_settings(runner.train_dataloader)
         if settings is not None:
             checkpoint["meta"]["sampler"] = settings

@@ -241,7 +241,7 @@ class CoTNet(ResidualBackbone):
                     dilation=own,
                     has_shortcut=first and shortcut,
                     avg_down=arch.avg_down,
-                    dilated=dilation > 1,
+                    dilated=dilation > 1 and stride < arch.strides[stage],
                     blur=arch.blur,
                     fusion=fusion,
                     key_kernel_size=arch.key_kernel_size,
@@ -330,10 +330,14 @@ def _warn_of_idle(
 ) -> None:
     """Options that change nothing in this combination."""
     idle = []
-    mixers = {mixer for stage in range(len(arch.depths)) for mixer in arch.stage_mixers(stage)}
-    dilates = dilate_mixer or mixers & {"se", "conv"} or arch.avg_down
-    if output_stride is None and not dilates and set(dilations) != {1}:
-        idle.append(f"dilations={tuple(dilations)} have no effect without dilate_mixer=True")
+    stages = [{*arch.stage_mixers(stage)} for stage in range(len(arch.depths))]
+    mixers = set().union(*stages)
+    if output_stride is None and not dilate_mixer and not arch.avg_down:
+        still = [i for i, d in enumerate(dilations) if d > 1 and not stages[i] & {"se", "conv"}]
+        if still:
+            idle.append(
+                f"dilations={tuple(dilations)} have no effect without dilate_mixer=True in stages {still}"
+            )
     if dilate_mixer and set(dilations) == {1}:
         idle.append("dilate_mixer=True has no effect where no stage is dilated")
     if fusion != "se" and not mixers & {"cot", "coxt"}:

@@ -33,7 +33,7 @@ def require_detection(what: str) -> None:
     if importlib.util.find_spec("mmdet") is None:
         raise ImportError(
             f"{what} is built from mmdet, which is not installed. Install it with "
-            "pip install 'mmssl[downstream]'."
+            "pip install '.[downstream]' in the checkout."
         )
 
 

@@ -24,7 +24,7 @@ def _class_of(kind: Any) -> type[nn.Module]:
             raise ImportError(
                 f"No plugin {kind!r} is registered, and mmcv, which has ContextBlock, NonLocal2d and "
                 f"GeneralizedAttention, cannot be imported: {error}. Install it with `make install` or "
-                "`pip install mmssl[downstream]`, or use DNLBlock, which needs none of it."
+                "`pip install '.[downstream]'` in the checkout, or use DNLBlock, which needs none of it."
             ) from error
         found = MODELS.get(kind)
     if not isclass(found):
