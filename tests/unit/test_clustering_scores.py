@@ -210,5 +210,5 @@ def test_raises_on_several_classes_per_image_or_none() -> None:
 
 def test_raises_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    with pytest.raises(ImportError, match=r"pip install mmssl\[evaluation\]"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[evaluation\]'"):
         matching_accuracy(torch.arange(3), torch.arange(3))

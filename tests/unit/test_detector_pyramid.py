@@ -176,5 +176,5 @@ def test_raises_what_it_cannot_be_built_of(monkeypatch):
     with pytest.raises(ValueError, match=r"backbone returns \[8, 16\]"):
         DetectorPyramid(fpn(**SMALL))(trunk_maps()[:2])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"mmssl\[downstream\]"):
+    with pytest.raises(ImportError, match=r"'\.\[downstream\]'"):
         DetectorPyramid(fpn(**SMALL))

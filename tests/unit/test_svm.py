@@ -271,5 +271,5 @@ def test_raises_on_labels_that_do_not_fit() -> None:
 
 def test_raises_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ImportError, match=r"pip install mmssl\[evaluation\]"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[evaluation\]'"):
         linear_svm(TRAIN, VAL)
